@@ -1,0 +1,26 @@
+const project = (displayName, testMatch) => ({
+  displayName,
+  testMatch,
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleFileExtensions: ['ts', 'js', 'mjs', 'json', 'node'],
+  transform: {
+    '\\.ts$': [
+      '@swc/jest',
+      { jsc: { target: 'es2024', parser: { syntax: 'typescript' } }, module: { type: 'es6' } }
+    ]
+  }
+})
+
+export default {
+  projects: [
+    {
+      ...project('unit', ['<rootDir>/test/**/*.test.ts']),
+      testPathIgnorePatterns: ['\\.(sim|interop|soak)\\.test\\.ts$', '/node_modules/']
+    },
+    project('simulation', ['<rootDir>/test/**/*.sim.test.ts']),
+    project('interop', ['<rootDir>/test/**/*.interop.test.ts'])
+  ],
+  testTimeout: 30_000,
+  reporters: ['default', '<rootDir>/test/support/closing-line-reporter.mjs']
+}

@@ -1,0 +1,49 @@
+import { GIB, KIB, MIB } from '../../lib/bytes.ts'
+
+/** `1536` → `1.5 KiB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes >= GIB) return `${(bytes / GIB).toFixed(2)} GiB`
+  if (bytes >= MIB) return `${(bytes / MIB).toFixed(1)} MiB`
+  if (bytes >= KIB) return `${(bytes / KIB).toFixed(1)} KiB`
+  return `${bytes} B`
+}
+
+/** Milliseconds since the epoch → `2026-11-22 08:15:00Z`. */
+export function formatTime(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 19).replace('T', ' ')}Z`
+}
+
+/** Bytes a second. */
+export function formatRate(bytes: number, seconds: number): string {
+  return `${formatBytes(seconds > 0 ? bytes / seconds : 0)}/s`
+}
+
+/** Rows of cells as text, columns as wide as they need; numbers (and what starts like one) to the right. */
+export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const isNumber = /^[\d.]+( [KMG]?i?B(\/s)?)?$/.test(rows[0]?.[column] ?? '')
+          return isNumber ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
+        })
+        .join('  ')
+        .trimEnd()
+    )
+    .join('\n')
+}
+
+/** Objects of one shape as a table, their keys as its head. */
+export function formatRecords(records: readonly Readonly<Record<string, unknown>>[]): string {
+  const head = Object.keys(records[0] ?? {})
+  if (head.length === 0) return 'none'
+  const rows = records.map((record) =>
+    head.map((key) => {
+      const value = record[key]
+      return Array.isArray(value) ? value.join(',') : String(value ?? '')
+    })
+  )
+  return formatTable(head, rows)
+}

@@ -1,0 +1,28 @@
+import type { Command } from '../cli.ts'
+import { followAgent } from '../control-client.ts'
+import { VerificationFailedError } from '../errors.ts'
+import type { VerifyResult } from '../operations.ts'
+import { ProgressView } from './progress.ts'
+
+export const verifyCommand: Command = {
+  arguments: [1, 1],
+  options: { repair: { type: 'boolean' } },
+  async run({ positionals, values, socket, isJson, signal, print }) {
+    const [ref = ''] = positionals
+    const view = new ProgressView(ref, values.progress)
+    const query = { ref, repair: values.repair === true }
+    const result = (await followAgent(socket, 'verify', { query, signal }, (progress) =>
+      view.show(progress)
+    ).finally(() => view.finish())) as VerifyResult
+    if (isJson) print(JSON.stringify(result))
+    else {
+      print(
+        `${result.ref}: ${result.chunks} chunks, ${result.checked} checked here, ` +
+          `${result.confirmed} confirmed by providers, ${result.zeroChunks} zero, ` +
+          `${result.missing} missing, ${result.corrupt} corrupt, ${result.repaired} repaired`
+      )
+    }
+    const wrong = result.missing + result.corrupt - result.repaired
+    if (wrong > 0) throw new VerificationFailedError(result.ref, result.missing, result.corrupt)
+  }
+}

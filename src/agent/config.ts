@@ -1,0 +1,198 @@
+import { readFileSync } from 'node:fs'
+import { parse as parseYaml, YAMLParseError } from 'yaml'
+import { z } from 'zod'
+import { ROLES } from '../peer/types.ts'
+import { ConfigError } from './errors.ts'
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** `250ms`, `30s`, `5m`, `1h` or a number of milliseconds → milliseconds. */
+const duration = z
+  .union([z.number().nonnegative(), z.string()])
+  .transform((value, context): number => {
+    if (typeof value === 'number') return value
+    const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value)
+    if (found === null) {
+      context.addIssue({ code: 'custom', message: `"${value}" is no duration such as 250ms, 30s or 5m` })
+      return z.NEVER
+    }
+    return Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
+  })
+
+const bytes = z.coerce.number().int().nonnegative()
+const count = z.coerce.number().int().positive()
+
+/** `HOST:PORT`, also `[::1]:2811`; empty where a listener may be left out. */
+const hostPort = z.string().regex(/^(\S+:\d{1,5})?$/, 'is not HOST:PORT')
+
+const chunkBytes = z.union([
+  z.literal('auto'),
+  z.coerce
+    .number()
+    .int()
+    .min(65_536)
+    .max(16_777_216)
+    .refine((value) => Number.isInteger(Math.log2(value)), 'is not a power of two')
+])
+
+const portRange = z
+  .string()
+  .regex(/^(\d{1,5}-\d{1,5})?$/, 'is not LOW-HIGH')
+  .transform((text): readonly [number, number] | undefined => {
+    const [low, high] = text.split('-').map(Number)
+    return low === undefined || high === undefined ? undefined : [low, high]
+  })
+
+const list = <T extends z.ZodType>(item: T) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value),
+    z.array(item)
+  )
+
+const section = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).prefault({} as never)
+
+const schema = z.strictObject({
+  agent: section({
+    dataDir: z.string().min(1).default('blobswarm-data'),
+    roles: list(z.enum(ROLES)).default([...ROLES]),
+    logLevel: z.enum(['error', 'info', 'debug', 'trace']).default('info'),
+    events: z.string().default('')
+  }),
+  cluster: section({
+    zone: z.string().min(1).max(64).default('default'),
+    advertise: list(z.string()).default([])
+  }),
+  network: section({
+    listen: z.string().startsWith('/').default('/ip4/127.0.0.1/tcp/0'),
+    maxConnections: count.default(1000),
+    inboundPerSecond: count.default(200)
+  }),
+  storage: section({
+    replicas: count.max(16).default(1),
+    writeQuorum: bytes.default(0),
+    durability: z.enum(['fsync', 'memory']).default('fsync'),
+    chunkBytes: chunkBytes.default('auto'),
+    quotaBytes: bytes.default(0),
+    uploadBudgetBytes: bytes.min(16_777_216).default(100_663_296),
+    stagingBudgetBytes: bytes.default(67_108_864)
+  }),
+  gridftp: section({
+    listen: hostPort.default('127.0.0.1:2811'),
+    anonymous: z.enum(['loopback', 'off']).default('loopback'),
+    users: z.string().default(''),
+    passivePorts: portRange.prefault(''),
+    advertisedAddress: z.string().default(''),
+    maxSessions: count.default(1000),
+    maxSessionsPerAddress: count.default(500),
+    queueBytes: bytes.min(1_048_576).default(16_777_216),
+    queueDepth: count.default(32),
+    idleTimeout: duration.prefault('600s'),
+    loginTimeout: duration.prefault('120s'),
+    dataTimeout: duration.prefault('60s')
+  }),
+  http: section({ listen: hostPort.default('127.0.0.1:9470') }),
+  control: section({ socket: z.string().default('') }),
+  versions: section({ lease: duration.prefault('30s') }),
+  providers: section({
+    heartbeat: duration.prefault('5s'),
+    placement: z.enum(['roundRobin', 'freeSpace', 'leastLoadedOfTwo']).default('leastLoadedOfTwo')
+  }),
+  repair: section({
+    suspectAfter: duration.prefault('30s'),
+    deadAfter: duration.prefault('300s')
+  }),
+  swarm: section({
+    uploadRate: bytes.default(0),
+    downloadRate: bytes.default(0),
+    maxNeighbours: count.default(20),
+    stallTimeout: duration.prefault('10s')
+  })
+})
+
+/** The agent's whole configuration; durations in milliseconds. */
+export type AgentConfig = z.output<typeof schema>
+
+type Tree = Record<string, Record<string, unknown>>
+
+export interface ConfigSources {
+  /** YAML file, read when given. */
+  readonly file?: string | undefined
+  /** Variables `BLOBSWARM_SECTION_KEY`; those of client commands are passed over. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined
+  /** `section.key=value`, in order. */
+  readonly settings?: readonly string[] | undefined
+  /** What flags say, strongest. */
+  readonly flags?: Readonly<Record<string, unknown>> | undefined
+}
+
+const CLIENT_VARIABLES: ReadonlySet<string> = new Set(['BLOBSWARM_SOCKET', 'BLOBSWARM_CONFIG'])
+
+/**
+ * Puts the configuration together: file, then environment, then `--set`, then flags.
+ *
+ * @throws {ConfigError} naming the key and the value that is wrong.
+ */
+export function loadConfig(sources: ConfigSources = {}): AgentConfig {
+  const tree: Tree = sources.file === undefined ? {} : readTree(sources.file)
+  for (const [name, value] of Object.entries(sources.environment ?? {})) {
+    if (!name.startsWith('BLOBSWARM_') || CLIENT_VARIABLES.has(name) || value === undefined) continue
+    assign(tree, keyOfVariable(name), value)
+  }
+  for (const setting of sources.settings ?? []) {
+    const at = setting.indexOf('=')
+    if (at <= 0) throw new ConfigError(`--set ${setting}: wanted key.path=value`)
+    assign(tree, setting.slice(0, at), setting.slice(at + 1))
+  }
+  for (const [key, value] of Object.entries(sources.flags ?? {})) {
+    if (value !== undefined) assign(tree, key, value)
+  }
+  const parsed = schema.safeParse(tree)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  const where = issue?.path.join('.') ?? ''
+  const value = issue?.path.reduce<unknown>((at, part) => (at as Tree)?.[part as string], tree)
+  const shown = value === undefined || typeof value === 'object' ? '' : ` (${String(value)})`
+  throw new ConfigError(`configuration ${where}${shown}: ${issue?.message ?? 'invalid'}`)
+}
+
+/** Every section and key that exists, for `BLOBSWARM_…` names and for the test of config/agent.yaml. */
+export function configKeys(): ReadonlyMap<string, readonly string[]> {
+  return new Map(
+    Object.entries(loadConfig()).map(([name, keys]) => [name, Object.keys(keys as object)])
+  )
+}
+
+function readTree(file: string): Tree {
+  try {
+    const parsed: unknown = parseYaml(readFileSync(file, 'utf8'))
+    if (parsed === null || parsed === undefined) return {}
+    if (typeof parsed !== 'object') throw new ConfigError(`${file}: wanted sections of keys`)
+    return structuredClone(parsed) as Tree
+  } catch (error) {
+    if (error instanceof ConfigError) throw error
+    const reason = error instanceof YAMLParseError ? error.message.split('\n')[0] : String(error)
+    throw new ConfigError(`${file} cannot be read: ${reason}`, { cause: error })
+  }
+}
+
+/** `BLOBSWARM_STORAGE_WRITE_QUORUM` and `BLOBSWARM_STORAGE_WRITEQUORUM` → `storage.writeQuorum`. */
+function keyOfVariable(name: string): string {
+  const [, sectionText = '', ...rest] = name.split('_')
+  const wanted = rest.join('').toLowerCase()
+  for (const [sectionName, keys] of configKeys()) {
+    if (sectionName.toLowerCase() !== sectionText.toLowerCase()) continue
+    const key = keys.find((candidate) => candidate.toLowerCase() === wanted)
+    if (key !== undefined) return `${sectionName}.${key}`
+  }
+  throw new ConfigError(`environment variable ${name} names no key of the configuration`)
+}
+
+function assign(tree: Tree, path: string, value: unknown): void {
+  const [sectionName, key, ...more] = path.split('.')
+  if (sectionName === undefined || key === undefined || key === '' || more.length > 0) {
+    throw new ConfigError(`${path}: keys have the form section.key`)
+  }
+  if (sectionName === '__proto__') throw new ConfigError(`${path}: unknown section`)
+  const keys = tree[sectionName] ?? {}
+  tree[sectionName] = { ...keys, [key]: value }
+}

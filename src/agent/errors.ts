@@ -1,0 +1,71 @@
+import { BlobswarmError } from '../lib/errors.ts'
+
+/** Thrown for a wrong command line; exit code 2. */
+export class UsageError extends BlobswarmError {
+  constructor(message: string) {
+    super(message, 'ERR_USAGE')
+  }
+}
+
+/** Thrown when the configuration has an unknown key or an impossible value. */
+export class ConfigError extends BlobswarmError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 'ERR_CONFIG', options)
+  }
+}
+
+/** Thrown when the agent's control socket does not answer. */
+export class AgentUnreachableError extends BlobswarmError {
+  constructor(socket: string, reason: string, options?: ErrorOptions) {
+    super(`no agent answers at ${socket}: ${reason}`, 'ERR_AGENT_UNREACHABLE', options)
+  }
+}
+
+/** Thrown when the agent cannot reach the part of the cluster that a command needs. */
+export class ClusterUnreachableError extends BlobswarmError {
+  constructor(what: string, options?: ErrorOptions) {
+    super(`${what} cannot be reached`, 'ERR_CLUSTER_UNREACHABLE', options)
+  }
+}
+
+/** Thrown when a target exists already and was not to be overwritten. */
+export class FileExistsError extends BlobswarmError {
+  constructor(file: string) {
+    super(`${file} exists already (--force overwrites it)`, 'ERR_FILE_EXISTS')
+  }
+}
+
+/** Thrown when a file of this machine cannot be read or written. */
+export class LocalFileError extends BlobswarmError {
+  constructor(file: string, reason: string, options?: ErrorOptions) {
+    super(`${file}: ${reason}`, 'ERR_LOCAL_FILE', options)
+  }
+}
+
+/** Thrown when `verify` found chunks that are missing or wrong. */
+export class VerificationFailedError extends BlobswarmError {
+  constructor(ref: string, missing: number, corrupt: number) {
+    super(`${ref}: ${missing} chunks missing, ${corrupt} corrupt`, 'ERR_VERIFICATION_FAILED')
+  }
+}
+
+/** Thrown when the data directory is in use by another agent, or belongs to another cluster. */
+export class DataDirectoryError extends BlobswarmError {
+  constructor(directory: string, reason: string, options?: ErrorOptions) {
+    super(`${directory}: ${reason}`, 'ERR_DATA_DIRECTORY', options)
+  }
+}
+
+/** Thrown when a request of the control API is malformed or asks for what this agent's roles do not do. */
+export class BadRequestError extends BlobswarmError {
+  constructor(message: string) {
+    super(message, 'ERR_BAD_REQUEST')
+  }
+}
+
+/** An error that the agent answered a command with; `code` is the code it had there. */
+export class AgentError extends BlobswarmError {
+  constructor(message: string, code: string) {
+    super(message, code)
+  }
+}

@@ -1,0 +1,125 @@
+import type { AbortOptions } from '../chunks/types.ts'
+import type { NamespaceEntry, VersionSummary } from '../metadata/types.ts'
+
+/** How far a long operation is; `phase` names what it does now. */
+export interface OperationProgress {
+  readonly phase: string
+  readonly doneBytes: number
+  readonly totalBytes: number
+  readonly fromProvidersBytes?: number
+  readonly fromPeersBytes?: number
+  readonly bytesPerSecond?: number
+  /** Why nothing moves, when nothing moves. */
+  readonly waitingFor?: string | undefined
+}
+
+export interface LongOptions extends AbortOptions {
+  readonly onProgress?: ((progress: OperationProgress) => void) | undefined
+}
+
+export interface PushRequest {
+  readonly path: string
+  /** Size if known beforehand; a body of another length is refused. */
+  readonly bytes?: number | undefined
+  readonly note?: string | undefined
+}
+
+export interface PushResult {
+  readonly path: string
+  readonly version: number
+  readonly bytes: number
+  readonly chunkBytes: number
+  /** Bytes of chunks that were new, known already, and all zero. */
+  readonly storedBytes: number
+  readonly reusedBytes: number
+  readonly zeroBytes: number
+  readonly seconds: number
+}
+
+export interface PullRequest {
+  readonly ref: string
+  /** Absolute path of the file to write on the agent's machine. */
+  readonly file: string
+  readonly force: boolean
+}
+
+export interface PullResult {
+  readonly ref: string
+  readonly path: string
+  readonly version: number
+  readonly file: string
+  readonly bytes: number
+  readonly fromProvidersBytes: number
+  readonly fromPeersBytes: number
+  readonly reusedBytes: number
+  readonly zeroBytes: number
+  readonly seconds: number
+}
+
+export interface StatResult {
+  readonly path: string
+  readonly kind: 'file' | 'directory'
+  readonly bytes: number
+  readonly modifiedMs: number
+  readonly blob?: string
+  readonly version?: number
+  readonly chunkBytes?: number
+  readonly manifestRoot?: string
+  readonly note?: string
+  readonly sha256?: string
+}
+
+export interface VerifyResult {
+  readonly ref: string
+  readonly chunks: number
+  readonly zeroChunks: number
+  /** Chunks whose bytes were read and hashed on this agent. */
+  readonly checked: number
+  /** Chunks that this agent does not keep and whose providers say that they have them. */
+  readonly confirmed: number
+  readonly missing: number
+  readonly corrupt: number
+  readonly repaired: number
+}
+
+export interface TokenRequest {
+  readonly roles?: readonly string[] | undefined
+  readonly rights?: readonly string[] | undefined
+  readonly expiresMs?: number | undefined
+}
+
+/** What client commands ask of an agent; the control API carries exactly this. */
+export interface AgentOperations {
+  push(
+    request: PushRequest,
+    body: AsyncIterable<Uint8Array>,
+    options?: AbortOptions
+  ): Promise<PushResult>
+  pull(request: PullRequest, options?: LongOptions): Promise<PullResult>
+  /** The bytes of a range, clipped to the image. */
+  cat(
+    ref: string,
+    range: { readonly offset?: number | undefined; readonly length?: number | undefined },
+    options?: AbortOptions
+  ): Promise<{ readonly bytes: number; readonly body: AsyncIterable<Uint8Array> }>
+  list(path: string, options?: AbortOptions): Promise<NamespaceEntry[]>
+  stat(
+    ref: string,
+    request: { readonly sha256?: boolean },
+    options?: AbortOptions
+  ): Promise<StatResult>
+  log(path: string, options?: AbortOptions): Promise<VersionSummary[]>
+  remove(ref: string, options?: AbortOptions): Promise<void>
+  makeDirectory(path: string, options?: AbortOptions): Promise<void>
+  rename(from: string, to: string, options?: AbortOptions): Promise<void>
+  verify(
+    ref: string,
+    request: { readonly repair?: boolean },
+    options?: LongOptions
+  ): Promise<VerifyResult>
+  status(options?: AbortOptions): Promise<object>
+  peers(): Promise<object[]>
+  providers(options?: AbortOptions): Promise<object[]>
+  swarm(ref: string, options?: AbortOptions): Promise<object>
+  createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }>
+}

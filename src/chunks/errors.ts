@@ -1,0 +1,81 @@
+import { BlobswarmError } from '../lib/errors.ts'
+import type { ProviderId } from './types.ts'
+
+/** Thrown when bytes are not the chunk that their id names; whoever sent them is at fault. */
+export class ChunkMismatchError extends BlobswarmError {
+  /** Expected and actual id, hexadecimal. */
+  readonly expected: string
+  readonly actual: string
+
+  constructor(expected: string, actual: string) {
+    super(
+      `chunk ${expected.slice(0, 16)} expected, got ${actual.slice(0, 16)}`,
+      'ERR_CHUNK_MISMATCH'
+    )
+    this.expected = expected
+    this.actual = actual
+  }
+}
+
+/** Thrown when a store has no room: its quota is used up or the disk is full (`cause` is then ENOSPC). */
+export class StoreFullError extends BlobswarmError {
+  readonly neededBytes: number
+
+  constructor(where: string, neededBytes: number, options?: ErrorOptions) {
+    super(`${where} has no room for ${neededBytes} bytes`, 'ERR_STORE_FULL', options)
+    this.neededBytes = neededBytes
+  }
+}
+
+/** Thrown when a data directory was written by a newer format or is in use by another process. */
+export class StoreUnusableError extends BlobswarmError {
+  constructor(directory: string, reason: string, options?: ErrorOptions) {
+    super(`${directory} cannot be used: ${reason}`, 'ERR_STORE_UNUSABLE', options)
+  }
+}
+
+/** Thrown when the disk under a store fails in a way that is not "full". */
+export class StoreFailedError extends BlobswarmError {
+  constructor(what: string, options: ErrorOptions) {
+    super(`${what} failed`, 'ERR_STORE_FAILED', options)
+  }
+}
+
+/** Thrown when there is no provider that could take a chunk. */
+export class NoProviderError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`no provider for new chunks: ${reason}`, 'ERR_NO_PROVIDER')
+  }
+}
+
+/** Thrown when fewer providers acknowledged a chunk than the write quorum. */
+export class NotEnoughReplicasError extends BlobswarmError {
+  readonly acknowledged: number
+  readonly wanted: number
+
+  constructor(chunk: string, acknowledged: number, wanted: number, options?: ErrorOptions) {
+    super(
+      `chunk ${chunk.slice(0, 16)} reached ${acknowledged} of ${wanted} providers`,
+      'ERR_NOT_ENOUGH_REPLICAS',
+      options
+    )
+    this.acknowledged = acknowledged
+    this.wanted = wanted
+  }
+}
+
+/** Thrown when no provider could give a chunk. */
+export class ChunkUnavailableError extends BlobswarmError {
+  readonly chunk: string
+  readonly asked: readonly ProviderId[]
+
+  constructor(chunk: string, asked: readonly ProviderId[], options?: ErrorOptions) {
+    super(
+      `chunk ${chunk.slice(0, 16)} is not available from any of ${asked.length} providers`,
+      'ERR_CHUNK_UNAVAILABLE',
+      options
+    )
+    this.chunk = chunk
+    this.asked = asked
+  }
+}

@@ -1,0 +1,83 @@
+import { NotRunningError } from '../lib/errors.ts'
+import { checkChunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './chunk-id.ts'
+import { StoreFullError } from './errors.ts'
+import type { AbortOptions, ChunkId, ChunkStore } from './types.ts'
+
+export interface MemoryStoreOptions {
+  /** Bytes of chunks held at most. @default Infinity */
+  readonly quotaBytes?: number
+}
+
+/** Keeps chunks in memory, for tests and for caches that may be lost. */
+export class MemoryStore implements ChunkStore {
+  readonly #quotaBytes: number
+  readonly #chunks = new Map<string, Uint8Array>()
+  #storedBytes = 0
+  #isRunning = false
+
+  constructor(options: MemoryStoreOptions = {}) {
+    const { quotaBytes = Infinity } = options
+    if (!(quotaBytes > 0)) throw new RangeError(`quotaBytes must be above 0, not ${quotaBytes}`)
+    this.#quotaBytes = quotaBytes
+  }
+
+  get chunkCount(): number {
+    return this.#chunks.size
+  }
+
+  get storedBytes(): number {
+    return this.#storedBytes
+  }
+
+  has(id: ChunkId): boolean {
+    checkChunkId(id)
+    return isZeroChunk(id) || this.#chunks.has(chunkKey(id))
+  }
+
+  async put(id: ChunkId, bytes: Uint8Array, options: AbortOptions = {}): Promise<boolean> {
+    options.signal?.throwIfAborted()
+    this.#checkRunning()
+    if (this.has(id)) return false
+    if (this.#storedBytes + bytes.byteLength > this.#quotaBytes) {
+      throw new StoreFullError('the memory store', bytes.byteLength)
+    }
+    this.#chunks.set(chunkKey(id), new Uint8Array(bytes))
+    this.#storedBytes += bytes.byteLength
+    return true
+  }
+
+  async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
+    options.signal?.throwIfAborted()
+    this.#checkRunning()
+    checkChunkId(id)
+    if (isZeroChunk(id)) throw new RangeError('the zero chunk has no length of its own')
+    const bytes = this.#chunks.get(chunkKey(id))
+    return bytes === undefined ? undefined : new Uint8Array(bytes)
+  }
+
+  async delete(id: ChunkId): Promise<boolean> {
+    this.#checkRunning()
+    checkChunkId(id)
+    const bytes = this.#chunks.get(chunkKey(id))
+    if (bytes === undefined) return false
+    this.#chunks.delete(chunkKey(id))
+    this.#storedBytes -= bytes.byteLength
+    return true
+  }
+
+  *ids(): Generator<ChunkId, void> {
+    for (const key of this.#chunks.keys()) yield chunkIdOfKey(key)
+  }
+
+  async start(): Promise<void> {
+    this.#isRunning = true
+  }
+
+  async stop(): Promise<void> {
+    this.#isRunning = false
+  }
+
+  #checkRunning(): void {
+    if (!this.#isRunning) throw new NotRunningError('the memory store')
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * BLAKE3-256 of a chunk's plain bytes, 32 bytes. Pages and leaf lists are named the same way. The
+ * reserved ZERO_CHUNK_ID (32 zero bytes) names a chunk of zeros of any length, which is never stored,
+ * sent or read from a disk.
+ */
+export type ChunkId = Uint8Array
+
+/** A provider is named by its libp2p peer id in text form. */
+export type ProviderId = string
+
+export interface AbortOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+/** When a store may say that it has a chunk: after it is on disk, or in memory (the paper's setting). */
+export type Durability = 'fsync' | 'memory'
+
+/**
+ * Content-addressed chunks on this machine. What it has is known without waiting; bytes are read on
+ * demand and verified on the first read after a start.
+ */
+export interface ChunkStore {
+  /** Chunks held, without the zero chunk. */
+  readonly chunkCount: number
+  /** Bytes held. */
+  readonly storedBytes: number
+  /** Tells whether the chunk is held; always true for the zero chunk. */
+  has(id: ChunkId): boolean
+  /**
+   * Stores a chunk and resolves when it is as durable as the store was told to make it. The caller has
+   * hashed the bytes and must not change them before it resolves. A chunk that is held already costs
+   * nothing. Concurrent puts of one chunk share one write.
+   *
+   * @returns true if the chunk was not held before.
+   * @throws {StoreFullError} if the quota or the disk has no room; nothing is left behind.
+   */
+  put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<boolean>
+  /**
+   * Reads a whole chunk. The array belongs to the taker.
+   *
+   * @returns undefined if the chunk is not held (or was found corrupt, and is then no longer held).
+   * @throws {RangeError} for the zero chunk, whose length the id does not tell.
+   */
+  get(id: ChunkId, options?: AbortOptions): Promise<Uint8Array | undefined>
+  /** Forgets a chunk and frees its space. @returns false if it was not held. */
+  delete(id: ChunkId): Promise<boolean>
+  /** Ids of all chunks held, in no order. */
+  ids(): Iterable<ChunkId>
+  /** Makes ready: takes the lock, reads the index, removes what a crash left. Called once. */
+  start(): Promise<void>
+  /** Finishes what runs and releases the directory. */
+  stop(): Promise<void>
+}
+
+/** A place that keeps chunks durably for others: this agent's own store or another agent's over the network. */
+export interface ChunkProvider {
+  readonly id: ProviderId
+  /** Tells for each id whether the provider has the chunk; a yes is a lease (design: section 4, store). */
+  has(ids: readonly ChunkId[], options?: AbortOptions): Promise<boolean[]>
+  /** Stores a chunk durably. @throws {StoreFullError | ProviderError} */
+  put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<void>
+  /** Reads a chunk, verified. @returns undefined if the provider does not have it. */
+  get(id: ChunkId, options?: AbortOptions): Promise<Uint8Array | undefined>
+}
+
+/** Opens providers by name; undefined when a name is unknown to the cluster. */
+export interface ProviderDirectory {
+  open(id: ProviderId): ChunkProvider | undefined
+}
+
+/** What a provider says of itself, with its registration and each heartbeat. */
+export interface ProviderReport {
+  readonly id: ProviderId
+  /** Failure domain, such as a rack; providers of one zone may die together. */
+  readonly zone: string
+  readonly freeBytes: number
+  readonly storedBytes: number
+  readonly chunkCount: number
+  /** Puts and gets in progress. */
+  readonly load: number
+}
+
+export type ProviderCondition = 'live' | 'suspect' | 'dead'
+
+export interface ProviderState extends ProviderReport {
+  readonly condition: ProviderCondition
+  readonly isDraining: boolean
+  /** Time of the last heartbeat, milliseconds since the epoch. */
+  readonly seenMs: number
+}
+
+export interface PlacementRequest {
+  /** Number of chunks to place. */
+  readonly count: number
+  /** Bytes of each. */
+  readonly chunkBytes: number
+  /** Copies of each, on different providers. */
+  readonly replicas: number
+  /** Providers that must not be chosen, such as one that has just failed. */
+  readonly exclude?: readonly ProviderId[]
+}
+
+/**
+ * Knows the providers and where new chunks go. Entry i of a placement lists the providers for chunk i,
+ * fewer than `replicas` when there are not that many.
+ */
+export interface ProviderManager {
+  /** Takes a registration or heartbeat. */
+  report(report: ProviderReport, options?: AbortOptions): Promise<void>
+  /** @throws {NoProviderError} if not a single provider can take a chunk. */
+  place(request: PlacementRequest, options?: AbortOptions): Promise<ProviderId[][]>
+  /** Notes that a provider failed while it was used, so that it is not chosen until it reports again. */
+  reportFailure(id: ProviderId, options?: AbortOptions): Promise<void>
+  list(options?: AbortOptions): Promise<ProviderState[]>
+}
+
+/** Stores a new chunk on as many providers as asked, and says where. */
+export interface ChunkWriter {
+  /**
+   * @returns the providers that acknowledged, at least the write quorum.
+   * @throws {NotEnoughReplicasError} if fewer did.
+   */
+  write(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<readonly ProviderId[]>
+  /** Tells for each id which live providers have it already (one batched look-up a provider). */
+  locate(ids: readonly ChunkId[], options?: AbortOptions): Promise<(readonly ProviderId[])[]>
+}
+
+/** Reads a chunk from wherever it is. */
+export interface ChunkReader {
+  /**
+   * Fetches and verifies a chunk, trying the providers of the hint first, then every provider.
+   *
+   * @throws {ChunkUnavailableError} if nobody could give it.
+   */
+  read(id: ChunkId, hint: readonly ProviderId[], options?: AbortOptions): Promise<Uint8Array>
+}

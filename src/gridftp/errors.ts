@@ -1,0 +1,151 @@
+import { BlobswarmError } from '../lib/errors.ts'
+
+/** What a storage refuses or cannot do; replies.ts maps each `code` to an FTP reply. */
+export abstract class StorageError extends BlobswarmError {
+  readonly path: string
+
+  constructor(message: string, code: string, path: string, options?: ErrorOptions) {
+    super(message, code, options)
+    this.path = path
+  }
+}
+
+export class PathNotFoundError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: no such file or directory`, 'ERR_FTP_NOT_FOUND', path, options)
+  }
+}
+
+export class PathExistsError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: exists already`, 'ERR_FTP_EXISTS', path, options)
+  }
+}
+
+export class NotDirectoryError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: not a directory`, 'ERR_FTP_NOT_DIRECTORY', path, options)
+  }
+}
+
+export class IsDirectoryError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: is a directory`, 'ERR_FTP_IS_DIRECTORY', path, options)
+  }
+}
+
+export class DirectoryNotEmptyError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: directory is not empty`, 'ERR_FTP_NOT_EMPTY', path, options)
+  }
+}
+
+/** The path names a fixed version, or the user has no right to change it. */
+export class ReadOnlyPathError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path}: ${reason}`, 'ERR_FTP_READ_ONLY', path, options)
+  }
+}
+
+/** The path leaves the namespace, is too long or has bytes that names cannot have. */
+export class InvalidPathError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`invalid path: ${reason}`, 'ERR_FTP_INVALID_PATH', path, options)
+  }
+}
+
+export class NoSpaceError extends StorageError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(`${path}: no space left`, 'ERR_FTP_NO_SPACE', path, options)
+  }
+}
+
+/** Somebody else changed the path in between. */
+export class StorageConflictError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path}: ${reason}`, 'ERR_FTP_CONFLICT', path, options)
+  }
+}
+
+/** The storage behind the server cannot be reached or has stopped; worth trying again later. */
+export class StorageUnavailableError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path}: storage is unavailable: ${reason}`, 'ERR_FTP_UNAVAILABLE', path, options)
+  }
+}
+
+/** The client went away before its upload was complete; nothing was published. */
+export class UploadAbandonedError extends StorageError {
+  constructor(path: string) {
+    super(`${path}: upload abandoned by its client, nothing published`, 'ERR_FTP_ABANDONED', path)
+  }
+}
+
+/** A data connection could not be opened, was cut, stood still or carried something out of order. */
+export class DataChannelError extends BlobswarmError {
+  /** 425: it was never opened; 426: it broke during the transfer. */
+  readonly replyCode: 425 | 426
+
+  constructor(replyCode: 425 | 426, message: string, options?: ErrorOptions) {
+    super(message, 'ERR_FTP_DATA_CHANNEL', options)
+    this.replyCode = replyCode
+  }
+}
+
+/** The upload ended in order but brought fewer or more bytes than its client had announced. */
+export class UploadIncompleteError extends BlobswarmError {
+  readonly expected: number
+  readonly actual: number
+
+  constructor(expected: number, actual: number) {
+    super(
+      `${actual} bytes arrived where ALLO announced ${expected}, nothing published`,
+      'ERR_FTP_INCOMPLETE'
+    )
+    this.expected = expected
+    this.actual = actual
+  }
+}
+
+/** The transfer was ended by ABOR, by its client going away or by the server stopping. */
+export class TransferAbortedError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`transfer aborted: ${reason}`, 'ERR_FTP_TRANSFER_ABORTED')
+  }
+}
+
+/** The storage has taken or given nothing for too long. */
+export class StorageStalledError extends BlobswarmError {
+  constructor(timeoutMs: number) {
+    super(`storage stood still for ${timeoutMs} ms`, 'ERR_FTP_STORAGE_STALLED')
+  }
+}
+
+/** A command cannot be carried out as it was given; the reply says why. */
+export class CommandRefusedError extends BlobswarmError {
+  readonly replyCode: number
+
+  constructor(replyCode: number, message: string) {
+    super(message, 'ERR_FTP_REFUSED')
+    this.replyCode = replyCode
+  }
+}
+
+/** The file of users cannot be read or has a line that is not a user. */
+export class UsersFileError extends BlobswarmError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 'ERR_FTP_USERS_FILE', options)
+  }
+}
+
+/** The storage gave fewer or more bytes than the range it was asked for. */
+export class StorageTruncatedError extends BlobswarmError {
+  readonly expected: number
+  readonly actual: number
+
+  constructor(expected: number, actual: number) {
+    super(`storage gave ${actual} of ${expected} bytes`, 'ERR_FTP_STORAGE_TRUNCATED')
+    this.expected = expected
+    this.actual = actual
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * Calls `task` for every item, at most `limit` calls at a time, in order of the items. The first
+ * failure aborts the signal that the tasks are given, and is thrown once all of them have ended.
+ *
+ * @throws {unknown} what a task threw, or `signal.reason`.
+ */
+export async function forEachConcurrently<T>(
+  items: Iterable<T>,
+  limit: number,
+  task: (item: T, signal: AbortSignal) => Promise<void>,
+  options: { signal?: AbortSignal | undefined } = {}
+): Promise<void> {
+  const failed = new AbortController()
+  const { signal: outer } = options
+  const signal = outer === undefined ? failed.signal : AbortSignal.any([outer, failed.signal])
+  const iterator = items[Symbol.iterator]()
+  const work = async (): Promise<void> => {
+    try {
+      for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+        signal.throwIfAborted()
+        await task(next.value, signal)
+      }
+    } catch (error) {
+      failed.abort(error)
+    }
+  }
+  await Promise.all(Array.from({ length: limit }, work))
+  signal.throwIfAborted()
+}

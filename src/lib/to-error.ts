@@ -1,0 +1,16 @@
+/**
+ * Turns anything that was thrown into an Error. libp2p may reject with an `Event` (its error is then in
+ * `error` or `detail`), DOM code with a string.
+ */
+export function toError(thrown: unknown): Error {
+  if (thrown instanceof Error) return thrown
+  if (typeof thrown === 'object' && thrown !== null) {
+    const { error, detail } = thrown as { error?: unknown; detail?: unknown }
+    if (error instanceof Error) return error
+    if (detail instanceof Error) return detail
+    const { type, message } = thrown as { type?: unknown; message?: unknown }
+    const text = typeof message === 'string' ? message : typeof type === 'string' ? type : undefined
+    if (text !== undefined) return new Error(text, { cause: thrown })
+  }
+  return new Error(String(thrown), { cause: thrown })
+}

@@ -1,0 +1,132 @@
+import { BlobswarmError } from '../lib/errors.ts'
+import type { BlobId, NodeKey, Version } from './types.ts'
+
+/** Base of what is wrong with a path of the namespace; the caller is at fault. */
+export abstract class NamespaceError extends BlobswarmError {
+  readonly path: string
+
+  constructor(message: string, code: string, path: string, options?: ErrorOptions) {
+    super(message, code, options)
+    this.path = path
+  }
+}
+
+export class PathNotFoundError extends NamespaceError {
+  constructor(path: string) {
+    super(`${path}: no such file or directory`, 'ERR_PATH_NOT_FOUND', path)
+  }
+}
+
+export class PathExistsError extends NamespaceError {
+  constructor(path: string) {
+    super(`${path}: exists already`, 'ERR_PATH_EXISTS', path)
+  }
+}
+
+export class NotDirectoryError extends NamespaceError {
+  constructor(path: string) {
+    super(`${path}: not a directory`, 'ERR_NOT_DIRECTORY', path)
+  }
+}
+
+export class IsDirectoryError extends NamespaceError {
+  constructor(path: string) {
+    super(`${path}: is a directory`, 'ERR_IS_DIRECTORY', path)
+  }
+}
+
+export class DirectoryNotEmptyError extends NamespaceError {
+  constructor(path: string) {
+    super(`${path}: directory is not empty`, 'ERR_DIRECTORY_NOT_EMPTY', path)
+  }
+}
+
+export class InvalidPathError extends NamespaceError {
+  constructor(path: string, reason: string) {
+    super(`invalid path ${JSON.stringify(path.slice(0, 120))}: ${reason}`, 'ERR_INVALID_PATH', path)
+  }
+}
+
+/** Thrown for a blob that the version manager has never made. */
+export class UnknownBlobError extends BlobswarmError {
+  readonly blob: BlobId
+
+  constructor(blob: BlobId) {
+    super(`no blob ${blob}`, 'ERR_UNKNOWN_BLOB')
+    this.blob = blob
+  }
+}
+
+/** Thrown for a version that does not exist, is not published yet or was removed. */
+export class UnknownVersionError extends BlobswarmError {
+  readonly blob: BlobId
+  readonly version: Version
+
+  constructor(blob: BlobId, version: Version, reason = 'is not published') {
+    super(`version ${version} of blob ${blob.slice(0, 16)} ${reason}`, 'ERR_UNKNOWN_VERSION')
+    this.blob = blob
+    this.version = version
+  }
+}
+
+/** Thrown when the condition of a write does not hold (any more); somebody else was faster. */
+export class TicketConflictError extends BlobswarmError {
+  constructor(reason: string) {
+    super(reason, 'ERR_TICKET_CONFLICT')
+  }
+}
+
+/** Thrown when a request goes beyond what the metadata can express. */
+export class MetadataLimitError extends BlobswarmError {
+  constructor(what: string, actual: number, limit: number) {
+    super(`${what} is ${actual}, at most ${limit}`, 'ERR_METADATA_LIMIT')
+  }
+}
+
+/** Thrown when a key already holds other bytes: a bug or an attack, and reported as such. */
+export class NodeConflictError extends BlobswarmError {
+  readonly key: NodeKey
+
+  constructor(key: NodeKey) {
+    super(
+      `node ${key.blob.slice(0, 16)}/${key.version}/${key.offset}/${key.span} holds other bytes`,
+      'ERR_NODE_CONFLICT'
+    )
+    this.key = key
+  }
+}
+
+/** Thrown when a node does not follow from the ticket beside it; the putter is at fault. */
+export class InvalidNodeError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`tree node refused: ${reason}`, 'ERR_INVALID_NODE')
+  }
+}
+
+/** Thrown when a node or page that must exist is nowhere to be found. */
+export class MetadataMissingError extends BlobswarmError {
+  constructor(what: string) {
+    super(`${what} is missing from the metadata providers`, 'ERR_METADATA_MISSING')
+  }
+}
+
+/** Thrown when a signature, its certificate or its role does not hold. */
+export class UntrustedSignatureError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`signature not trusted: ${reason}`, 'ERR_UNTRUSTED_SIGNATURE')
+  }
+}
+
+/** Thrown when a writer gives up an upload; nothing was published. */
+export class UploadAbortedError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`upload given up: ${reason}`, 'ERR_UPLOAD_ABORTED')
+  }
+}
+
+/** Thrown when the durable state of the version manager cannot be read or written; this machine is at fault. */
+export class VersionStoreError extends BlobswarmError {
+  constructor(what: string, options?: ErrorOptions) {
+    super(`version store: ${what}`, 'ERR_VERSION_STORE', options)
+  }
+}

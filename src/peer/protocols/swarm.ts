@@ -1,0 +1,382 @@
+/**
+ * Chunks of one image between two agents. A stream carries one image; several images are several
+ * streams. Integers are big-endian, `text` is a u16 length and UTF-8, message lengths come from the
+ * channel. Whoever opened the stream sends its handshake first and the other answers with its own or
+ * with a goodbye; after that both ends send whatever they like.
+ *
+ * ```text
+ * type  message    fields
+ *    1  handshake  u8 version = 1 | 32 manifest root | u8 flags | u32 chunk count
+ *                  | u8 n ≤ 16, n × text address | bitfield, ceil(count / 8) bytes, if flags & 8
+ *                  flags: 1 wants chunks · 2 holds all · 4 came for pages only (count 0) · 8 bitfield
+ *    2  goodbye    u8 reason; the sender closes the stream
+ *    3  have       u16 n ≤ 8,192, n × u32 index; n = 0 says "still here"
+ *    4  request    u32 request | u8 class | u8 max copies | u32 index
+ *    5  any        u32 request | u8 class | u8 max copies
+ *    6  cancel     u32 request
+ *    7  chunk      u32 request | u32 index | u8 encoding | u32 total | u32 offset | part, 1 byte to 256 KiB
+ *    8  reject     u32 request | u8 reason
+ *    9  peers      u8 n ≤ 50, n × { text peer id | u8 m ≤ 16, m × text address }
+ *   10  pages      u32 request | u8 n (1 to 64), n × 32 page id
+ *   11  page       u32 request | u8 place | u8 held (0 or 1) | page, if held
+ *   12  wants      u8 0 or 1: the sender began or ceased to want chunks
+ * ```
+ *
+ * Every request and `any` is answered once: by all parts of a chunk in order, or by a reject, also
+ * after a cancel. `max copies` (0 to 255) bounds how many other wanting neighbours of the answering
+ * agent may hold the chunk or be getting it from there; above it the answer is reject `spread`. With
+ * `any` the answering agent chooses, among the chunks that the asker lacks, the one spread least.
+ * A chunk that occurs several times in an image is announced and asked for under its first index; bits
+ * of chunks of zeros mean nothing. Classes: 0 demand, 1 read-ahead, 2 profile, 3 rest. Encoding: 0 raw.
+ */
+
+import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
+import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
+import { MAX_MANIFEST_PAGE_BYTES } from '../../chunks/manifest.ts'
+import type { ChunkId } from '../../chunks/types.ts'
+import { ByteReader, ByteWriter, KIB } from '../../lib/bytes.ts'
+import { MalformedError } from '../../lib/errors.ts'
+import type { ProtocolSpec } from '../types.ts'
+
+/** Chunks of the largest image that the protocol carries: 1 TiB at 256 KiB, 64 TiB at 16 MiB. */
+export const MAX_SWARM_CHUNKS = 2 ** 22
+
+/** Bytes of a chunk that one message carries at most. */
+export const MAX_PART_BYTES = 256 * KIB
+
+/** Indexes in one `have`. */
+export const MAX_HAVES = 8192
+
+/** Entries of one peer exchange. */
+export const MAX_EXCHANGED_PEERS = 50
+
+/** Addresses of one peer in a message, and the length of each. */
+export const MAX_ADDRESSES = 16
+export const MAX_ADDRESS_BYTES = 256
+
+/** Pages asked for by one message. */
+export const MAX_PAGES = 64
+
+/** More copies than any agent counts: whatever holds the chunk, send it. */
+export const ANY_COPIES = 255
+
+const MAX_PEER_ID_BYTES = 128
+const HANDSHAKE_SLACK_BYTES = 8 * KIB
+
+export const SWARM_PROTOCOL: ProtocolSpec = {
+  id: '/blobswarm/swarm/1',
+  maxMessageBytes: MAX_SWARM_CHUNKS / 8 + HANDSHAKE_SLACK_BYTES,
+  maxStreams: 64
+}
+
+/** Who waits for a chunk, the most urgent first. */
+export const REQUEST_CLASSES = ['demand', 'readAhead', 'profile', 'rest'] as const
+export type RequestClass = (typeof REQUEST_CLASSES)[number]
+
+/** Why a request is not answered by a chunk. */
+export const REJECT_REASONS = ['notHeld', 'spread', 'busy', 'cancelled', 'failed'] as const
+export type RejectReason = (typeof REJECT_REASONS)[number]
+
+/** Why an agent ends a stream. */
+export const GOODBYE_REASONS = [
+  'unknownImage',
+  'full',
+  'banned',
+  'duplicate',
+  'leaving',
+  'idle',
+  'violation'
+] as const
+export type GoodbyeReason = (typeof GOODBYE_REASONS)[number]
+
+/** An agent and where it can be dialled. */
+export interface ExchangedPeer {
+  readonly peerId: string
+  readonly addresses: readonly string[]
+}
+
+export interface HandshakeMessage {
+  readonly type: 'handshake'
+  readonly root: ChunkId
+  readonly wants: boolean
+  readonly holdsAll: boolean
+  readonly pagesOnly: boolean
+  readonly chunkCount: number
+  readonly addresses: readonly string[]
+  /** Wire form of the bitfield; absent means that it holds all or nothing. */
+  readonly bitfield: Uint8Array | undefined
+}
+
+export interface ChunkMessage {
+  readonly type: 'chunk'
+  readonly request: number
+  readonly index: number
+  readonly encoding: number
+  readonly totalBytes: number
+  readonly offset: number
+  /** A view of the message. */
+  readonly part: Uint8Array
+}
+
+export interface PageMessage {
+  readonly type: 'page'
+  readonly request: number
+  readonly place: number
+  /** A view of the message; undefined if the page is not held. */
+  readonly page: Uint8Array | undefined
+}
+
+export type SwarmMessage =
+  | HandshakeMessage
+  | { readonly type: 'goodbye'; readonly reason: GoodbyeReason }
+  | { readonly type: 'have'; readonly indexes: readonly number[] }
+  | {
+      readonly type: 'request'
+      readonly request: number
+      readonly requestClass: RequestClass
+      readonly maxCopies: number
+      readonly index: number
+    }
+  | {
+      readonly type: 'any'
+      readonly request: number
+      readonly requestClass: RequestClass
+      readonly maxCopies: number
+    }
+  | { readonly type: 'cancel'; readonly request: number }
+  | ChunkMessage
+  | { readonly type: 'reject'; readonly request: number; readonly reason: RejectReason }
+  | { readonly type: 'peers'; readonly peers: readonly ExchangedPeer[] }
+  | { readonly type: 'pages'; readonly request: number; readonly ids: readonly ChunkId[] }
+  | PageMessage
+  | { readonly type: 'wants'; readonly wants: boolean }
+
+const VERSION = 1
+const MESSAGE_TYPES = [
+  'handshake',
+  'goodbye',
+  'have',
+  'request',
+  'any',
+  'cancel',
+  'chunk',
+  'reject',
+  'peers',
+  'pages',
+  'page',
+  'wants'
+] as const
+
+const FLAG_WANTS = 1
+const FLAG_HOLDS_ALL = 2
+const FLAG_PAGES_ONLY = 4
+const FLAG_BITFIELD = 8
+
+/** Encodes a message as parts to send one after the other; chunk and page bytes are not copied. */
+export function encodeSwarmMessage(message: SwarmMessage): Uint8Array[] {
+  const writer = new ByteWriter(64).u8(MESSAGE_TYPES.indexOf(message.type) + 1)
+  switch (message.type) {
+    case 'handshake':
+      return writeHandshake(writer, message)
+    case 'goodbye':
+      return [writer.u8(GOODBYE_REASONS.indexOf(message.reason)).finish()]
+    case 'have':
+      writer.u16(message.indexes.length)
+      for (const index of message.indexes) writer.u32(index)
+      return [writer.finish()]
+    case 'request':
+    case 'any':
+      writer.u32(message.request).u8(REQUEST_CLASSES.indexOf(message.requestClass))
+      writer.u8(message.maxCopies)
+      if (message.type === 'request') writer.u32(message.index)
+      return [writer.finish()]
+    case 'cancel':
+      return [writer.u32(message.request).finish()]
+    case 'chunk':
+      writer.u32(message.request).u32(message.index).u8(message.encoding)
+      return [writer.u32(message.totalBytes).u32(message.offset).finish(), message.part]
+    case 'reject':
+      return [writer.u32(message.request).u8(REJECT_REASONS.indexOf(message.reason)).finish()]
+    case 'peers':
+      writer.u8(message.peers.length)
+      for (const { peerId, addresses } of message.peers) {
+        writeTexts(writer.text(peerId), addresses)
+      }
+      return [writer.finish()]
+    case 'pages':
+      writer.u32(message.request).u8(message.ids.length)
+      for (const id of message.ids) writer.bytes(id)
+      return [writer.finish()]
+    case 'page':
+      writer.u32(message.request).u8(message.place).u8(message.page === undefined ? 0 : 1)
+      return message.page === undefined ? [writer.finish()] : [writer.finish(), message.page]
+    case 'wants':
+      return [writer.u8(message.wants ? 1 : 0).finish()]
+  }
+}
+
+function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Array[] {
+  const { bitfield } = message
+  const flags =
+    (message.wants ? FLAG_WANTS : 0) |
+    (message.holdsAll ? FLAG_HOLDS_ALL : 0) |
+    (message.pagesOnly ? FLAG_PAGES_ONLY : 0) |
+    (bitfield === undefined ? 0 : FLAG_BITFIELD)
+  writer.u8(VERSION).bytes(message.root).u8(flags).u32(message.chunkCount)
+  writeTexts(writer, message.addresses)
+  return bitfield === undefined ? [writer.finish()] : [writer.finish(), bitfield]
+}
+
+function writeTexts(writer: ByteWriter, texts: readonly string[]): void {
+  writer.u8(texts.length)
+  for (const text of texts) writer.text(text)
+}
+
+/**
+ * Reads a message. Indexes and counts are checked against the protocol's limits only; whether they fit
+ * the image is for the receiver to say.
+ *
+ * @throws {MalformedError} for anything but one whole message.
+ */
+export function decodeSwarmMessage(bytes: Uint8Array): SwarmMessage {
+  const reader = new ByteReader(bytes, 'swarm message')
+  const type = MESSAGE_TYPES[reader.u8() - 1]
+  if (type === undefined) reader.fail(`type ${bytes[0]} is not known`)
+  const message = readFields(type, reader, bytes)
+  if (type !== 'chunk' && type !== 'page') reader.end()
+  return message
+}
+
+function readFields(
+  type: (typeof MESSAGE_TYPES)[number],
+  reader: ByteReader,
+  bytes: Uint8Array
+): SwarmMessage {
+  switch (type) {
+    case 'handshake':
+      return readHandshake(reader)
+    case 'goodbye':
+      return { type, reason: choice(reader, GOODBYE_REASONS) }
+    case 'have':
+      return { type, indexes: times(reader, reader.u16(), MAX_HAVES, () => reader.u32()) }
+    case 'request':
+      return { type, ...readAsk(reader), index: reader.u32() }
+    case 'any':
+      return { type, ...readAsk(reader) }
+    case 'cancel':
+      return { type, request: reader.u32() }
+    case 'chunk':
+      return readChunk(reader, bytes)
+    case 'reject':
+      return { type, request: reader.u32(), reason: choice(reader, REJECT_REASONS) }
+    case 'peers':
+      return { type, peers: times(reader, reader.u8(), MAX_EXCHANGED_PEERS, () => readPeer(reader)) }
+    case 'pages':
+      return readPages(reader)
+    case 'page':
+      return readPage(reader, bytes)
+    case 'wants':
+      return { type, wants: readFlag(reader) }
+  }
+}
+
+function readAsk(reader: ByteReader): {
+  request: number
+  requestClass: RequestClass
+  maxCopies: number
+} {
+  return {
+    request: reader.u32(),
+    requestClass: choice(reader, REQUEST_CLASSES),
+    maxCopies: reader.u8()
+  }
+}
+
+function readHandshake(reader: ByteReader): HandshakeMessage {
+  const version = reader.u8()
+  if (version !== VERSION) reader.fail(`version ${version} is not known`)
+  const root = reader.bytes(CHUNK_ID_BYTES)
+  const flags = reader.u8()
+  if (flags > 15) reader.fail(`flags ${flags} are not known`)
+  const holdsAll = (flags & FLAG_HOLDS_ALL) !== 0
+  const pagesOnly = (flags & FLAG_PAGES_ONLY) !== 0
+  const chunkCount = reader.u32()
+  if (chunkCount > MAX_SWARM_CHUNKS) reader.fail(`${chunkCount} chunks`)
+  if (pagesOnly && (chunkCount > 0 || flags !== FLAG_PAGES_ONLY)) reader.fail('pages only and more')
+  const addresses = readTexts(reader)
+  const hasBitfield = (flags & FLAG_BITFIELD) !== 0
+  if (hasBitfield && holdsAll) reader.fail('holds all and a bitfield')
+  const bitfield = hasBitfield ? reader.bytes(Math.ceil(chunkCount / 8)) : undefined
+  const wants = (flags & FLAG_WANTS) !== 0
+  return { type: 'handshake', root, wants, holdsAll, pagesOnly, chunkCount, addresses, bitfield }
+}
+
+function readChunk(reader: ByteReader, bytes: Uint8Array): ChunkMessage {
+  const request = reader.u32()
+  const index = reader.u32()
+  const encoding = reader.u8()
+  if (encoding !== 0) reader.fail(`encoding ${encoding} is not known`)
+  const totalBytes = reader.u32()
+  if (totalBytes > MAX_CHUNK_BYTES) reader.fail(`a chunk of ${totalBytes} bytes`)
+  const offset = reader.u32()
+  const part = bytes.subarray(bytes.byteLength - reader.remaining)
+  if (part.byteLength === 0 || part.byteLength > MAX_PART_BYTES) {
+    reader.fail(`a part of ${part.byteLength} bytes`)
+  }
+  if (offset + part.byteLength > totalBytes) {
+    reader.fail(`a part that ends at ${offset + part.byteLength} of ${totalBytes}`)
+  }
+  return { type: 'chunk', request, index, encoding, totalBytes, offset, part }
+}
+
+function readPages(reader: ByteReader): SwarmMessage {
+  const request = reader.u32()
+  const ids = times(reader, reader.u8(), MAX_PAGES, () => reader.bytes(CHUNK_ID_BYTES))
+  if (ids.length === 0) reader.fail('no pages')
+  return { type: 'pages', request, ids }
+}
+
+function readPage(reader: ByteReader, bytes: Uint8Array): PageMessage {
+  const request = reader.u32()
+  const place = reader.u8()
+  const isHeld = readFlag(reader)
+  const page = bytes.subarray(bytes.byteLength - reader.remaining)
+  if (page.byteLength > MAX_MANIFEST_PAGE_BYTES || (!isHeld && page.byteLength > 0)) {
+    reader.fail(`a page of ${page.byteLength} bytes`)
+  }
+  return { type: 'page', request, place, page: isHeld ? page : undefined }
+}
+
+function readPeer(reader: ByteReader): ExchangedPeer {
+  return { peerId: boundedText(reader, MAX_PEER_ID_BYTES), addresses: readTexts(reader) }
+}
+
+function readTexts(reader: ByteReader): string[] {
+  return times(reader, reader.u8(), MAX_ADDRESSES, () => boundedText(reader, MAX_ADDRESS_BYTES))
+}
+
+function boundedText(reader: ByteReader, limit: number): string {
+  const text = reader.text()
+  if (text.length > limit) reader.fail(`text of ${text.length} characters`)
+  return text
+}
+
+function readFlag(reader: ByteReader): boolean {
+  const value = reader.u8()
+  if (value > 1) reader.fail(`flag ${value}`)
+  return value === 1
+}
+
+function choice<T>(reader: ByteReader, choices: readonly T[]): T {
+  const value = reader.u8()
+  const chosen = choices[value]
+  if (chosen === undefined) {
+    throw new MalformedError('swarm message', `${value} of ${choices.length} choices`)
+  }
+  return chosen
+}
+
+function times<T>(reader: ByteReader, count: number, limit: number, read: () => T): T[] {
+  if (count > limit) reader.fail(`${count} entries, at most ${limit}`)
+  return Array.from({ length: count }, read)
+}

@@ -1,0 +1,158 @@
+import type { Clock } from '../../lib/clock.ts'
+import type { LoggerFactory } from '../../lib/logger.ts'
+import { encodeEnvelope } from '../../metadata/signed.ts'
+import type {
+  Namespace,
+  NamespaceEntry,
+  VersionManager,
+  VersionSummary
+} from '../../metadata/types.ts'
+import { InvalidRequestError, NotPermittedError } from '../errors.ts'
+import type { RequestOf } from '../rpc.ts'
+import {
+  answerMethod,
+  type RpcContext,
+  type RpcHandler,
+  type ServeRpcOptions,
+  serveRpc
+} from '../rpc-server.ts'
+import type { PeerNode } from '../types.ts'
+import { takePage } from './schemas.ts'
+import { MAX_PAGE_BYTES, MAX_WAIT_MS, VERSION_PROTOCOL, versionMethods } from './version.ts'
+
+export interface ServeVersionComponents {
+  readonly versions: VersionManager
+  readonly namespace: Namespace
+  readonly clock: Clock
+  readonly logger: LoggerFactory
+}
+
+const MAX_LIST_ENTRIES = 1000
+
+/** Answers version/1 on a node from now on. */
+export async function serveVersion(
+  node: PeerNode,
+  components: ServeVersionComponents,
+  options: ServeRpcOptions = {}
+): Promise<void> {
+  const handlers = [...versionHandlers(components), ...namespaceHandlers(components.namespace)]
+  const logger = components.logger.forComponent('blobswarm:peer:version')
+  await node.serve(
+    VERSION_PROTOCOL,
+    (channel) => serveRpc(channel, handlers, { logger, ...options }),
+    (member) => member.rights.has('read')
+  )
+}
+
+function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandler[] {
+  const methods = versionMethods
+  return [
+    answerMethod(methods.createBlob, 'write', (request, { signal }) =>
+      versions.createBlob(request, { signal })
+    ),
+    answerMethod(methods.describe, 'read', async ({ blob }, { signal }) => ({
+      description: await versions.describe(blob, { signal })
+    })),
+    answerMethod(methods.assign, 'write', (request, context) => assign(versions, request, context)),
+    answerMethod(methods.renew, 'write', async ({ blob, version }, { signal }) => ({
+      leaseUntilMs: await versions.renew(blob, version, { signal })
+    })),
+    answerMethod(methods.commit, 'write', async ({ blob, version }, { signal }) => {
+      await versions.commit(blob, version, { signal })
+      return {}
+    }),
+    answerMethod(methods.waitPublished, 'read', (request, context) =>
+      waitPublished({ versions, clock }, request, context)
+    ),
+    answerMethod(methods.latest, 'read', async ({ blob }, { signal }) => ({
+      summary: await versions.latest(blob, { signal })
+    })),
+    answerMethod(methods.newest, 'read', ({ blob }, { signal }) =>
+      versions.newest(blob, { signal })
+    ),
+    answerMethod(methods.history, 'read', async ({ blob, after }, { signal }) => {
+      const all = await versions.history(blob, { signal })
+      const newer = all.filter(({ version }) => version > after)
+      const { items, isCut } = takePage(newer, MAX_PAGE_BYTES, summaryBytes)
+      return { versions: items, isCut }
+    }),
+    answerMethod(methods.record, 'read', async ({ blob, version }, { signal }) => ({
+      record: encodeEnvelope((await versions.record(blob, version, { signal })).envelope)
+    })),
+    answerMethod(methods.retire, 'write', async ({ blob, version }, { signal }) => {
+      await versions.retire(blob, version, { signal })
+      return {}
+    })
+  ]
+}
+
+function namespaceHandlers(namespace: Namespace): RpcHandler[] {
+  const methods = versionMethods
+  return [
+    answerMethod(methods.lookup, 'read', async ({ path }, { signal }) => ({
+      entry: await namespace.lookup(path, { signal })
+    })),
+    answerMethod(methods.list, 'read', async ({ path, after, limit }, { signal }) => {
+      if (limit < 1) throw new InvalidRequestError('a listing of no entries')
+      const bounded = { limit: Math.min(limit, MAX_LIST_ENTRIES), ...(after && { after }) }
+      const found = await namespace.list(path, bounded, { signal })
+      const { items, isCut } = takePage(found, MAX_PAGE_BYTES, entryBytes)
+      return { entries: items, isCut: isCut || (found.length < limit && bounded.limit < limit) }
+    }),
+    answerMethod(methods.makeDirectory, 'write', async ({ path, parents }, { signal }) => {
+      await namespace.makeDirectory(path, { parents }, { signal })
+      return {}
+    }),
+    answerMethod(methods.reserve, 'write', ({ path, ...create }, { signal }) =>
+      namespace.reserve(path, create, { signal })
+    ),
+    answerMethod(methods.remove, 'write', async ({ path, kind }, { signal }) => {
+      await namespace.remove(path, { kind }, { signal })
+      return {}
+    }),
+    answerMethod(methods.rename, 'write', async ({ from, to }, { signal }) => {
+      await namespace.rename(from, to, { signal })
+      return {}
+    })
+  ]
+}
+
+async function assign(
+  versions: VersionManager,
+  request: RequestOf<typeof versionMethods.assign>,
+  { member, signal }: RpcContext
+): Promise<{ ticket: Uint8Array }> {
+  if (request.writer !== member.peerId) {
+    throw new NotPermittedError(`a ticket for ${request.writer} asked by ${member.peerId}`)
+  }
+  const ranges = request.ranges.map(([start, end]) => ({ start, end }))
+  const { envelope } = await versions.assign({ ...request, ranges }, { signal })
+  return { ticket: encodeEnvelope(envelope) }
+}
+
+async function waitPublished(
+  { versions, clock }: Pick<ServeVersionComponents, 'versions' | 'clock'>,
+  request: RequestOf<typeof versionMethods.waitPublished>,
+  { signal }: RpcContext
+): Promise<{ summary?: VersionSummary }> {
+  const { blob, version, waitMs } = request
+  const timeUp = new AbortController()
+  const cancel = clock.schedule(() => timeUp.abort(), Math.min(waitMs, MAX_WAIT_MS))
+  const both = AbortSignal.any([signal, timeUp.signal])
+  try {
+    return { summary: await versions.waitPublished(blob, version, { signal: both }) }
+  } catch (error) {
+    if (timeUp.signal.aborted && error === both.reason) return {}
+    throw error
+  } finally {
+    cancel()
+  }
+}
+
+function summaryBytes({ note }: VersionSummary): number {
+  return 128 + note.length * 3
+}
+
+function entryBytes({ path }: NamespaceEntry): number {
+  return 192 + path.length * 3
+}

@@ -1,0 +1,49 @@
+import { MIB } from '../../../src/lib/bytes.ts'
+import { sampleBytes, sha256 } from '../../support/sample-bytes.ts'
+
+/** A GridFTP server with anonymous login on 127.0.0.1, empty at first. */
+export interface ServerUnderTest {
+  readonly port: number
+  readonly stop: () => Promise<void>
+  /** Content of a file, undefined if there is none. */
+  readonly readFile: (path: string) => Promise<Uint8Array | undefined>
+  /** Resolves when the next upload to `path` has failed and everything of it is gone. */
+  readonly uploadFailed: (path: string) => Promise<void>
+}
+
+/** What the tests of one client need. */
+export interface Bench {
+  readonly server: ServerUnderTest
+  /** `ftp://127.0.0.1:PORT` and a path. */
+  readonly url: (path: string) => string
+  /** Path of a local file of the tests' own. */
+  readonly local: (name: string) => string
+  /** Starts one more server, stopped at the end. */
+  readonly another: () => Promise<ServerUnderTest>
+}
+
+/** The bench exists only while tests run. */
+export type GetBench = () => Bench
+
+/** Nothing, one byte, odd ones, and more than a socket holds. */
+export const SIZES = [0, 1, 65_535, 3_000_000, 20 * MIB]
+
+/** Files with what clients trip over in their names. */
+export const TREE = {
+  'empty.txt': new Uint8Array(),
+  'one.bin': sampleBytes(1, 11),
+  'with space.bin': sampleBytes(70_000, 12),
+  'inner/größe.bin': sampleBytes(300_001, 13),
+  'inner/deeper/last.bin': sampleBytes(2_500_000, 14)
+}
+
+/** URL of a path on a server. */
+export function urlOf(server: ServerUnderTest, path: string): string {
+  return `ftp://127.0.0.1:${server.port}${encodeURI(path)}`
+}
+
+/** SHA-256 of a file on a server, undefined if there is none. */
+export async function digestOf(server: ServerUnderTest, path: string): Promise<string | undefined> {
+  const bytes = await server.readFile(path)
+  return bytes === undefined ? undefined : sha256(bytes)
+}

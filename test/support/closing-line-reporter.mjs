@@ -1,0 +1,8 @@
+/** Ends every run with one plain line, `N passed, N failed, N skipped`, that scripts can read. */
+export default class ClosingLineReporter {
+  onRunComplete(_contexts, results) {
+    const skipped = results.numPendingTests + results.numTodoTests
+    const failed = results.numFailedTests + results.numRuntimeErrorTestSuites
+    process.stdout.write(`${results.numPassedTests} passed, ${failed} failed, ${skipped} skipped\n`)
+  }
+}
