@@ -16,9 +16,10 @@ export default {
   projects: [
     {
       ...project('unit', ['<rootDir>/test/**/*.test.ts']),
-      testPathIgnorePatterns: ['\\.(sim|interop|soak)\\.test\\.ts$', '/node_modules/']
+      testPathIgnorePatterns: ['\\.(sim|interop|system)\\.test\\.ts$', '/node_modules/']
     },
     project('simulation', ['<rootDir>/test/**/*.sim.test.ts']),
+    project('system', ['<rootDir>/test/**/*.system.test.ts']),
     project('interop', ['<rootDir>/test/**/*.interop.test.ts'])
   ],
   testTimeout: 30_000,

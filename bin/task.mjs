@@ -21,7 +21,7 @@ const JEST = [
 const TASKS = {
   start: ['experiments/demo/start.ts'],
   demo: ['experiments/demo/run.ts'],
-  test: [...JEST, '--selectProjects', 'unit', 'simulation'],
+  test: [...JEST, '--selectProjects', 'unit', 'simulation', 'system'],
   interop: [...JEST, '--selectProjects', 'interop', '--runInBand'],
   'soak:upload': ['experiments/upload-memory/run.ts']
 }

@@ -79,7 +79,9 @@ async function play(signal: AbortSignal): Promise<void> {
   if (values.keep) await keep(scene)
 }
 
-async function startAgents(signal: AbortSignal): Promise<Pick<Scene, 'repository' | 'hypervisors'>> {
+async function startAgents(
+  signal: AbortSignal
+): Promise<Pick<Scene, 'repository' | 'hypervisors'>> {
   const dataDir = join(folder, 'repository')
   const roles = 'versionManager,providerManager,metadata,provider,gridftp'
   const repository = await start(dataDir, signal, ['--roles', roles, '--gridftp', '127.0.0.1:0'])
@@ -112,7 +114,10 @@ async function start(dataDir: string, signal: AbortSignal, args: string[]): Prom
 }
 
 /** Uploads the image, pulls it on every hypervisor at once and compares. */
-async function round(scene: Scene, version: number): Promise<{ upload: UploadRow; pulls: PullResult[] }> {
+async function round(
+  scene: Scene,
+  version: number
+): Promise<{ upload: UploadRow; pulls: PullResult[] }> {
   const { signal } = scene
   say(`\nuploading version ${version} over GridFTP, extended block mode, 2 streams`)
   const before = await storedBytes(scene)

@@ -1,7 +1,7 @@
 import { parseHostPort } from '../../src/agent/host-port.ts'
+import { GridFtpClient } from '../../src/gridftp/client.ts'
 import { MIB } from '../../src/lib/bytes.ts'
 import { systemClock } from '../../src/lib/clock.ts'
-import { GridFtpClient } from '../../src/gridftp/client.ts'
 import { runProgram } from '../support/agent-process.ts'
 
 const STREAMS = 2
@@ -18,7 +18,9 @@ const globus: Uploader = {
   put: async (file, server, path, signal) => {
     const streams = ['-p', String(STREAMS), '-bs', String(BLOCK_BYTES), '-fast']
     const urls = [`file://${file}`, `ftp://${server}${path}`]
-    const { code, stderr } = await runProgram('globus-url-copy', ['-cd', ...streams, ...urls], { signal })
+    const { code, stderr } = await runProgram('globus-url-copy', ['-cd', ...streams, ...urls], {
+      signal
+    })
     if (code !== 0) throw new Error(`globus-url-copy exited with ${code}: ${stderr}`)
   }
 }
@@ -27,7 +29,8 @@ const builtin: Uploader = {
   name: 'the built-in GridFTP client',
   put: async (file, server, path, signal) => {
     const { host, port } = parseHostPort(server)
-    const client = await GridFtpClient.connect({ clock: systemClock }, { host, port, signal })
+    const client = new GridFtpClient({ clock: systemClock })
+    await client.connect({ host, port }, { signal })
     try {
       await client.login()
       await client.put(file, path, { mode: 'E', streams: STREAMS, blockBytes: BLOCK_BYTES, signal })

@@ -34,7 +34,12 @@ export class AgentProcess {
   readonly #child: ChildProcess
   readonly #exited: Promise<unknown>
 
-  private constructor(child: ChildProcess, exited: Promise<unknown>, ready: Ready, dataDir: string) {
+  private constructor(
+    child: ChildProcess,
+    exited: Promise<unknown>,
+    ready: Ready,
+    dataDir: string
+  ) {
     this.#child = child
     this.#exited = exited
     this.ready = ready
@@ -44,7 +49,7 @@ export class AgentProcess {
   /** Starts an agent and waits until it serves. @throws {Error} with the end of its log if it does not. */
   static async start(options: AgentProcessOptions): Promise<AgentProcess> {
     const { dataDir, args = [], signal, onLog, prefix = [] } = options
-    const [program = '', ...leading] = [...prefix, PROGRAM]
+    const [program, ...leading] = [...prefix, PROGRAM]
     // A process group of its own: Ctrl-C in the terminal reaches whoever started it, not the agent.
     const child = spawn(program, [...leading, 'agent', '--data-dir', dataDir, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],

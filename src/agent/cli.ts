@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { toError } from '../lib/to-error.ts'
 import { UsageError } from './errors.ts'
 import { EXIT_DONE, EXIT_USAGE, exitCodeOf } from './exit-codes.ts'
@@ -15,7 +15,7 @@ export interface CommandContext {
   readonly signal: AbortSignal
   /** One JSON document instead of text. */
   readonly isJson: boolean
-  print(text: string): void
+  readonly print: (text: string) => void
 }
 
 export interface Command {
@@ -168,7 +168,8 @@ async function runCommand(
   surroundings: Pick<CommandContext, 'environment' | 'signal'>
 ): Promise<void> {
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (entry === undefined) throw new UsageError(`unknown command "${name}" (blobswarm help lists them)`)
+  if (entry === undefined)
+    throw new UsageError(`unknown command "${name}" (blobswarm help lists them)`)
   const command = await entry.load()
   const { values, positionals } = parse(name, entry.usage, rest, command.options)
   if (values.help === true) {

@@ -13,7 +13,10 @@ const duration = z
     if (typeof value === 'number') return value
     const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value)
     if (found === null) {
-      context.addIssue({ code: 'custom', message: `"${value}" is no duration such as 250ms, 30s or 5m` })
+      context.addIssue({
+        code: 'custom',
+        message: `"${value}" is no duration such as 250ms, 30s or 5m`
+      })
       return z.NEVER
     }
     return Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
@@ -135,7 +138,8 @@ const CLIENT_VARIABLES: ReadonlySet<string> = new Set(['BLOBSWARM_SOCKET', 'BLOB
 export function loadConfig(sources: ConfigSources = {}): AgentConfig {
   const tree: Tree = sources.file === undefined ? {} : readTree(sources.file)
   for (const [name, value] of Object.entries(sources.environment ?? {})) {
-    if (!name.startsWith('BLOBSWARM_') || CLIENT_VARIABLES.has(name) || value === undefined) continue
+    if (!name.startsWith('BLOBSWARM_') || CLIENT_VARIABLES.has(name) || value === undefined)
+      continue
     assign(tree, keyOfVariable(name), value)
   }
   for (const setting of sources.settings ?? []) {
@@ -151,7 +155,7 @@ export function loadConfig(sources: ConfigSources = {}): AgentConfig {
   const [issue] = parsed.error.issues
   const where = issue?.path.join('.') ?? ''
   const value = issue?.path.reduce<unknown>((at, part) => (at as Tree)?.[part as string], tree)
-  const shown = value === undefined || typeof value === 'object' ? '' : ` (${String(value)})`
+  const shown = typeof value === 'string' || typeof value === 'number' ? ` (${value})` : ''
   throw new ConfigError(`configuration ${where}${shown}: ${issue?.message ?? 'invalid'}`)
 }
 

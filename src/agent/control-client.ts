@@ -1,4 +1,4 @@
-import { type IncomingMessage, request as httpRequest } from 'node:http'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -71,7 +71,8 @@ export async function openCall(
   })
   outgoing.once('response', resolve).once('error', (error) => {
     const { code } = error as NodeJS.ErrnoException
-    const reason = code === undefined ? error.message : (REASONS[code] ?? `${code} ${error.message}`)
+    const reason =
+      code === undefined ? error.message : (REASONS[code] ?? `${code} ${error.message}`)
     reject(new AgentUnreachableError(socket, reason, { cause: error }))
   })
   const { body } = options

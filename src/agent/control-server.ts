@@ -12,10 +12,16 @@ import { pipeline } from 'node:stream/promises'
 import { errorCode } from '../lib/errors.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
-import { AgentUnreachableError, BadRequestError, DataDirectoryError } from './errors.ts'
-import { EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, exitCodeOf } from './exit-codes.ts'
-import type { AgentOperations, LongOptions } from './operations.ts'
 import { callAgent } from './control-client.ts'
+import { AgentUnreachableError, BadRequestError, DataDirectoryError } from './errors.ts'
+import {
+  EXIT_CONFLICT,
+  EXIT_NOT_FOUND,
+  EXIT_UNREACHABLE,
+  EXIT_USAGE,
+  exitCodeOf
+} from './exit-codes.ts'
+import type { AgentOperations, LongOptions } from './operations.ts'
 
 /** Everything below this path is the control API, version 1. */
 export const API_PREFIX = '/api/v1/'
@@ -38,8 +44,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET status': ({ signal }, operations) => operations.status({ signal }),
   'GET peers': (_call, operations) => operations.peers(),
   'GET providers': ({ signal }, operations) => operations.providers({ signal }),
-  'GET swarm': ({ query, signal }, operations) => operations.swarm(needed(query, 'ref'), { signal }),
-  'GET ls': ({ query, signal }, operations) => operations.list(query.get('path') ?? '/', { signal }),
+  'GET swarm': ({ query, signal }, operations) =>
+    operations.swarm(needed(query, 'ref'), { signal }),
+  'GET ls': ({ query, signal }, operations) =>
+    operations.list(query.get('path') ?? '/', { signal }),
   'GET log': ({ query, signal }, operations) => operations.log(needed(query, 'path'), { signal }),
   'GET stat': ({ query, signal }, operations) =>
     operations.stat(needed(query, 'ref'), { sha256: query.get('sha256') === 'true' }, { signal }),
@@ -111,13 +119,16 @@ export function controlListener(
       return
     }
     if (handler === undefined) {
-      sendJson(response, 404, { error: { code: 'ERR_BAD_REQUEST', message: `no such call: ${name}` } })
+      sendJson(response, 404, {
+        error: { code: 'ERR_BAD_REQUEST', message: `no such call: ${name}` }
+      })
       return
     }
     const call = { query: url.searchParams, request, response, signal: abort.signal }
     handler(call, operations)
       .then((result) => {
         if (result !== undefined) sendJson(response, 200, result)
+        return undefined
       })
       .catch((thrown: unknown) => {
         const error = toError(thrown)

@@ -55,7 +55,10 @@ export class DataDirectory {
       }
       const { format } = JSON.parse(text) as { format?: unknown }
       if (format !== FORMAT) {
-        throw new DataDirectoryError(this.path, `has format ${String(format)}, this program knows ${FORMAT}`)
+        throw new DataDirectoryError(
+          this.path,
+          `has format ${String(format)}, this program knows ${FORMAT}`
+        )
       }
     } catch (error) {
       if (error instanceof DataDirectoryError) throw error
@@ -64,7 +67,10 @@ export class DataDirectory {
   }
 
   /** Reads a 32-byte seed, making one when `create` is set. */
-  async seed(name: 'agent.key' | 'authority.key', create: boolean): Promise<Uint8Array | undefined> {
+  async seed(
+    name: 'agent.key' | 'authority.key',
+    create: boolean
+  ): Promise<Uint8Array | undefined> {
     const text = await this.readText(name)
     if (text !== undefined) {
       const seed = fromHex(text.trim())

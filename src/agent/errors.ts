@@ -64,8 +64,4 @@ export class BadRequestError extends BlobswarmError {
 }
 
 /** An error that the agent answered a command with; `code` is the code it had there. */
-export class AgentError extends BlobswarmError {
-  constructor(message: string, code: string) {
-    super(message, code)
-  }
-}
+export class AgentError extends BlobswarmError {}

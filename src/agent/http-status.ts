@@ -9,7 +9,11 @@ import type { PrometheusMetrics } from './prometheus.ts'
 /** Thrown when a listener cannot have its address. */
 export class ListenError extends BlobswarmError {
   constructor(what: string, address: string, options: ErrorOptions) {
-    super(`${what} cannot listen on ${address}: ${toError(options.cause).message}`, 'ERR_LISTEN', options)
+    super(
+      `${what} cannot listen on ${address}: ${toError(options.cause).message}`,
+      'ERR_LISTEN',
+      options
+    )
   }
 }
 

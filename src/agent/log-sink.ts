@@ -10,7 +10,10 @@ export function pinoLogger(
   level: Level,
   destination: DestinationStream = pino.destination({ fd: 2, sync: true })
 ): LoggerFactory {
-  const root = pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  const root = pino(
+    { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    destination
+  )
   return {
     forComponent: (component): Logger => {
       const child = root.child({ component })

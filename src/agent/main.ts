@@ -38,7 +38,11 @@ export async function startAgent(config: AgentConfig, options: StartOptions): Pr
     process.stderr.write(`${error.stack ?? error.message}\n`)
     process.exit(1)
   })
-  const agent = await composeAgent(config, { joinToken: options.joinToken, logger, stopOnFailure: onFailure })
+  const agent = await composeAgent(config, {
+    joinToken: options.joinToken,
+    logger,
+    stopOnFailure: onFailure
+  })
   function onFailure(error: Error): void {
     log.error('stopping because of a failure: %e', error)
     process.exitCode = 1

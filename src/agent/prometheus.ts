@@ -1,8 +1,8 @@
 import {
+  collectDefaultMetrics,
   Counter as PromCounter,
   Gauge as PromGauge,
   Histogram as PromHistogram,
-  collectDefaultMetrics,
   Registry
 } from 'prom-client'
 import type { Counter, Gauge, Histogram, MetricOptions, Metrics } from '../lib/metrics.ts'

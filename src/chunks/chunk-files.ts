@@ -26,6 +26,8 @@ export class ChunkFiles {
   readonly #isDurable: boolean
   /** Renames of many chunks share one flush, which for a journalling file system is one commit. */
   readonly #folderSync: GroupCommit<string>
+  /** Folders that are there, or being made. */
+  readonly #folders = new Map<string, Promise<void>>()
   #nextTemporary = 0
 
   constructor(files: FileLayer, layout: DiskLayout, durability: Durability) {
@@ -45,6 +47,7 @@ export class ChunkFiles {
     const path = this.#layout.pathOf(id)
     let written = temporary
     try {
+      await this.#makeFolder(this.#layout.folderOf(id))
       await this.#writeFile(temporary, bytes)
       await this.#files.rename(temporary, path)
       written = path
@@ -110,8 +113,11 @@ export class ChunkFiles {
    * @yields the chunks of one folder after the other.
    */
   async *scan(): AsyncGenerator<FoundChunk[], void> {
-    for (const folder of CHUNK_FOLDERS) {
-      const names = await this.#files.list(`${this.#layout.chunks}/${folder}`)
+    const there = new Set(await this.#files.list(this.#layout.chunks))
+    for (const folder of CHUNK_FOLDERS.filter((name) => there.has(name))) {
+      const path = `${this.#layout.chunks}/${folder}`
+      this.#folders.set(path, Promise.resolve())
+      const names = await this.#files.list(path)
       const ids = names.flatMap((name) => this.#layout.idOf(folder, name) ?? [])
       for (let from = 0; from < ids.length; from += SIZES_AT_A_TIME) {
         const batch = ids.slice(from, from + SIZES_AT_A_TIME)
@@ -119,6 +125,22 @@ export class ChunkFiles {
         for (const { id, bytes } of found) if (bytes === 0) await this.remove(id)
         yield found.filter(({ bytes }) => bytes > 0)
       }
+    }
+  }
+
+  /** Makes a folder, once, and makes its name durable before anything goes into it. */
+  async #makeFolder(path: string): Promise<void> {
+    const known = this.#folders.get(path)
+    if (known !== undefined) return await known
+    const making = this.#files.makeFolder(path).then(() =>
+      this.#isDurable ? this.#folderSync.add(this.#layout.chunks) : undefined
+    )
+    this.#folders.set(path, making)
+    try {
+      await making
+    } catch (error) {
+      this.#folders.delete(path)
+      throw error
     }
   }
 

@@ -14,7 +14,7 @@
  * room for other encodings beside the plain one.
  */
 
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { asBuffer, fromHex, toHex } from '../lib/bytes.ts'
 import { errorCode } from '../lib/errors.ts'
 import { type FileLayer, readSmallFile, replaceFile, syncFolder } from '../lib/file-layer.ts'
@@ -28,7 +28,7 @@ export const DISK_FORMAT = 1
 const FORMAT_FILE_BYTES = 4096
 const FILE_NAME = /^[0-9a-f]{62}$/
 
-/** Names of the 256 folders that chunks lie in. */
+/** Names of the 256 folders that chunks lie in; each is made when it is needed. */
 export const CHUNK_FOLDERS: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, '0')
 )
@@ -76,11 +76,8 @@ export class DiskLayout {
   async prepare(files: FileLayer): Promise<void> {
     const isNew = !(await this.#checkFormat(files))
     for (const folder of [this.tmp, this.corrupt, this.chunks]) await files.makeFolder(folder)
-    const there = new Set(await files.list(this.chunks))
-    const missing = CHUNK_FOLDERS.filter((folder) => !there.has(folder))
-    for (const folder of missing) await files.makeFolder(join(this.chunks, folder))
-    if (missing.length > 0) await syncFolder(files, this.chunks)
     if (isNew) {
+      await syncFolder(files, dirname(this.directory))
       const text = `${JSON.stringify({ format: DISK_FORMAT, hash: HASH_CODE })}\n`
       await replaceFile(files, this.#format, Buffer.from(text))
     }

@@ -58,7 +58,8 @@ export function parseExtended(text: string): SocketAddress | 'unsupported' | und
   const [before, family, host, port, after, ...rest] = trimmed.split(delimiter)
   if (before !== '' || after !== '' || rest.length > 0) return undefined
   if (family === undefined || host === undefined || port === undefined) return undefined
-  if (!/^\d{1,3}$/.test(family) || !/^\d{1,5}$/.test(port) || Number(port) > 65_535) return undefined
+  if (!/^\d{1,3}$/.test(family) || !/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    return undefined
   if (family !== '1' && family !== '2') return 'unsupported'
   const isRight = family === '1' ? isIPv4(host) : isIP(host) === 6
   return isRight ? { host: canonicalAddress(host), port: Number(port) } : undefined

@@ -73,7 +73,7 @@ export class BlockReceiver {
    * Resolves when the file is complete.
    *
    * @returns connections that stay open for the next file.
-   * @throws {DataChannelError | MalformedError} if a connection broke or sent nonsense.
+   * @throws {DataChannelError} if a connection broke or sent nonsense.
    */
   async finished(signal: AbortSignal): Promise<DataSocket[]> {
     const onAbort = (): void => this.#fail(toError(signal.reason))
@@ -103,7 +103,8 @@ export class BlockReceiver {
       taken = decoder.push(bytes)
       if (decoder.isEnded) this.#ledger.noteEod()
     } catch (error) {
-      this.#fail(toError(error))
+      const { message } = toError(error)
+      this.#fail(new DataChannelError(426, message, { cause: error }))
       return
     }
     if (decoder.isEnded) this.#eod(connection, bytes.subarray(taken))
@@ -142,7 +143,9 @@ export class BlockReceiver {
     const late = [...this.#connections].filter(({ hasSpoken }) => hasSpoken)
     if (late.length > 0) {
       const count = this.#ledger.expected ?? 0
-      this.#fail(new DataChannelError(426, `${late.length} connections beyond the ${count} announced`))
+      this.#fail(
+        new DataChannelError(426, `${late.length} connections beyond the ${count} announced`)
+      )
       return
     }
     this.#isSettled = true

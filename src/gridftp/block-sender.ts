@@ -17,6 +17,8 @@ export interface OutgoingBlock {
 export interface BlockSource {
   /** The next block, or undefined at the end. */
   next(): Promise<OutgoingBlock | undefined>
+  /** Gives up what is held for blocks that nobody will ask for. */
+  close?(): Promise<void>
 }
 
 /**
@@ -41,10 +43,10 @@ export async function sendBlocks(
       throw error
     }
   })
-  const results = await Promise.allSettled(sending)
+  await Promise.allSettled(sending)
+  await source.close?.()
   signal.throwIfAborted()
-  failed.signal.throwIfAborted()
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  failed.signal.throwIfAborted() // the first failure, not what it did to the others
   await Promise.all(
     sockets.map(async (socket, index) => {
       const flags = index === 0 ? MODE_E_EOF + MODE_E_EOD : MODE_E_EOD
@@ -127,12 +129,18 @@ export class SequentialBlocks implements BlockSource {
     this.#turn = mine.catch(() => {})
     return await mine
   }
+
+  async close(): Promise<void> {
+    await this.#turn
+    await this.#pieces.return?.()
+  }
 }
 
 /**
  * Yields the same arrays and checks their total, so that a file that ends early is never sent as if it
  * were whole.
  *
+ * @yields what it is given.
  * @throws {StorageTruncatedError} at the end if there were not `length` bytes.
  */
 export async function* exactly(

@@ -248,7 +248,7 @@ export class GridFtpClient {
     streams: number,
     take: TakePayload
   ): Promise<(signal: AbortSignal) => Promise<void>> {
-    const receiver = new BlockReceiver(take)
+    const receiver = new BlockReceiver(take, this.#maxDataConnections)
     await operation.command(`OPTS RETR Parallelism=${streams},${streams},${streams};`)
     await operation.active(this.#maxDataConnections, (socket) => receiver.add(socket))
     return async (signal) => {

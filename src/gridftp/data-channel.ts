@@ -68,7 +68,6 @@ export class DataChannel {
       accepts: (socket) => this.#accepts(socket),
       onSocket: (socket) => this.#arrived(socket)
     })
-    this.close() // a second PASV may have been quicker
     this.#endpoint = { kind: 'passive', listener }
     return listener.port
   }
@@ -112,7 +111,10 @@ export class DataChannel {
     const endpoint = this.#endpoint
     if (endpoint.kind === 'none') throw noEndpoint()
     try {
-      const socket = endpoint.kind === 'active' ? await this.#connect(endpoint.target, signal) : await this.#accept(signal)
+      const socket =
+        endpoint.kind === 'active'
+          ? await this.#connect(endpoint.target, signal)
+          : await this.#accept(signal)
       this.#inUse += 1
       return socket
     } finally {
@@ -126,10 +128,16 @@ export class DataChannel {
    *
    * @throws {DataChannelError} unless PORT or EPRT was given, or if a connection fails.
    */
-  async openForSending(count: number, signal: AbortSignal): Promise<{ sockets: DataSocket[]; isReused: boolean }> {
+  async openForSending(
+    count: number,
+    signal: AbortSignal
+  ): Promise<{ sockets: DataSocket[]; isReused: boolean }> {
     const endpoint = this.#endpoint
     if (endpoint.kind === 'passive') {
-      throw new DataChannelError(425, 'The sender connects in mode E: give PORT before this command.')
+      throw new DataChannelError(
+        425,
+        'The sender connects in mode E: give PORT before this command.'
+      )
     }
     const cached = this.#idle.filter((socket) => socket.isOpen)
     this.#idle = []
@@ -142,7 +150,9 @@ export class DataChannel {
     const opened = await Promise.allSettled(
       Array.from({ length: wanted }, async () => await this.#connect(endpoint.target, signal))
     )
-    const sockets = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    const sockets = opened.flatMap((result) =>
+      result.status === 'fulfilled' ? [result.value] : []
+    )
     const failed = opened.find((result) => result.status === 'rejected')
     this.#inUse += sockets.length
     if (failed === undefined) return { sockets, isReused: false }
@@ -158,9 +168,13 @@ export class DataChannel {
    */
   feed(onSocket: (socket: DataSocket) => void): SocketFeed {
     if (this.#endpoint.kind === 'active') {
-      throw new DataChannelError(425, 'The sender connects in mode E: give PASV before this command.')
+      throw new DataChannelError(
+        425,
+        'The sender connects in mode E: give PASV before this command.'
+      )
     }
     const early = this.#idle
+    const isReused = early.some((socket) => socket.wasUsed)
     if (this.#endpoint.kind === 'none' && early.length === 0) throw noEndpoint()
     this.#idle = []
     this.#onSocket = (socket) => {
@@ -171,7 +185,7 @@ export class DataChannel {
     const stop = (): void => {
       this.#onSocket = undefined
     }
-    return { isReused: early.some((socket) => socket.wasUsed), stop }
+    return { isReused, stop }
   }
 
   /** Keeps connections for the next transfer. */
@@ -189,12 +203,20 @@ export class DataChannel {
   #accepts(socket: DataSocket): boolean {
     const { logger } = this.#components
     if (!this.#isAllowed(socket.peer)) {
-      logger.info('data connection from %s refused: the client is %s', socket.peer, this.#options.peerHost)
+      logger.info(
+        'data connection from %s refused: the client is %s',
+        socket.peer,
+        this.#options.peerHost
+      )
       return false
     }
     this.#idle = this.#idle.filter((idle) => idle.isOpen)
     if (this.#idle.length + this.#inUse < this.#options.maxSockets) return true
-    logger.info('data connection from %s refused: %d are open', socket.peer, this.#options.maxSockets)
+    logger.info(
+      'data connection from %s refused: %d are open',
+      socket.peer,
+      this.#options.maxSockets
+    )
     return false
   }
 

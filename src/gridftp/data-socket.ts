@@ -81,10 +81,7 @@ export class DataSocket {
     this.#isPaused = true
     const reader = this.#reader
     this.#socket.pause()
-    void room.then(() => {
-      this.#isPaused = false
-      if (this.#reader !== undefined && this.#reader === reader) this.#socket.resume()
-    })
+    void this.#resumeAfter(room, reader)
   }
 
   /** Takes no input from now on but notices when the other side closes. */
@@ -140,6 +137,12 @@ export class DataSocket {
     this.#socket.resetAndDestroy()
   }
 
+  async #resumeAfter(room: Promise<void>, reader: DataReader | undefined): Promise<void> {
+    await room
+    this.#isPaused = false
+    if (this.#reader !== undefined && this.#reader === reader) this.#socket.resume()
+  }
+
   #endReading(error: Error | undefined): void {
     const reader = this.#reader
     this.#reader = undefined
@@ -184,16 +187,20 @@ export async function connectDataSocket(
 ): Promise<DataSocket> {
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const socket = connect({
+  // Node takes highWaterMark here, its types do not know it.
+  const options = {
     host: target.host,
     port: target.port,
     localAddress: localHost,
     highWaterMark: DATA_SOCKET_BUFFER_BYTES
-  })
+  }
+  const socket = connect(options)
   const onAbort = (): void => reject(toError(signal.reason))
   const onError = (error: Error): void => {
     const where = `${target.host}:${target.port}`
-    reject(new DataChannelError(425, `Cannot connect to ${where}: ${error.message}`, { cause: error }))
+    reject(
+      new DataChannelError(425, `Cannot connect to ${where}: ${error.message}`, { cause: error })
+    )
   }
   socket.once('connect', resolve)
   socket.once('error', onError)

@@ -72,20 +72,15 @@ function listTime(timeMs: number, nowMs: number): string {
 }
 
 function factValue(fact: MlstFact, status: FileStatus, mayWrite: boolean, role: EntryRole): string {
-  switch (fact) {
-    case 'Type':
-      return typeFact(status, role)
-    case 'Size':
-      return String(status.bytes)
-    case 'Modify':
-      return formatTime(status.modifiedMs)
-    case 'Perm':
-      return permFact(status, mayWrite)
-    case 'Unique':
-      return status.unique
-    case 'UNIX.mode':
-      return modeFact(status, mayWrite)
+  const values: Record<MlstFact, () => string> = {
+    Type: () => typeFact(status, role),
+    Size: () => String(status.bytes),
+    Modify: () => formatTime(status.modifiedMs),
+    Perm: () => permFact(status, mayWrite),
+    Unique: () => status.unique,
+    'UNIX.mode': () => modeFact(status, mayWrite)
   }
+  return values[fact]()
 }
 
 function typeFact(status: FileStatus, role: EntryRole): string {

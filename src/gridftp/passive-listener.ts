@@ -78,7 +78,10 @@ async function tryListen(server: Server, { host, port }: SocketAddress): Promise
   const onError = (error: Error): void => {
     const code = errorCode(error)
     if (code === 'EADDRINUSE' || code === 'EACCES') resolve(false)
-    else reject(new DataChannelError(425, `Cannot listen on ${host}: ${error.message}`, { cause: error }))
+    else
+      reject(
+        new DataChannelError(425, `Cannot listen on ${host}: ${error.message}`, { cause: error })
+      )
   }
   server.once('listening', onListening)
   server.once('error', onError)

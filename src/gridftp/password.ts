@@ -46,7 +46,8 @@ export async function hashPassword(password: string, cost: ScryptCost = {}): Pro
 
 /** Parses what `hashPassword` returned; undefined if it is anything else or its cost is out of bounds. */
 export function parsePasswordHash(text: string): PasswordHash | undefined {
-  const fields = /^scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,3})\$([\w+/=]{1,128})\$([\w+/=]{1,128})$/.exec(text)
+  const fields =
+    /^scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,3})\$([\w+/=]{1,128})\$([\w+/=]{1,128})$/.exec(text)
   if (fields === null) return undefined
   const [N, r, p] = [Number(fields[1]), Number(fields[2]), Number(fields[3])]
   const salt = Buffer.from(fields[4] ?? '', 'base64')

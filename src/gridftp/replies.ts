@@ -91,7 +91,6 @@ function ownReplyCode(code: string): number {
   switch (code) {
     case 'ERR_FTP_TRANSFER_ABORTED':
     case 'ERR_FTP_INCOMPLETE':
-    case 'ERR_MALFORMED':
       return 426
     default:
       return 451

@@ -12,6 +12,8 @@ export interface TransferSummary {
   readonly address: string
   readonly path: string
   readonly direction: 'upload' | 'download'
+  /** Directories are listed too often for the log. */
+  readonly isListing?: boolean
   readonly bytes: number
   readonly seconds: number
   /** Undefined when it succeeded. */
@@ -48,13 +50,13 @@ export class TransferRecorder {
 
   /** Notes the end of a transfer. */
   transferEnded(summary: TransferSummary): void {
-    const { verb, user, address, path, direction, bytes, seconds, error } = summary
+    const { verb, user, address, path, direction, bytes, seconds, isListing, error } = summary
     const outcome = error === undefined ? 'done' : 'failed'
     this.#transfers?.add(1, { direction, outcome })
     const rate = seconds > 0 ? bytes / seconds / MIB : 0
     const what = [verb, path, user, address, bytes, seconds.toFixed(3), rate.toFixed(1)]
     const format = '%s %s by %s from %s: %d bytes in %s s, %s MiB/s'
-    if (error === undefined) this.#logger.info(format, ...what)
+    if (error === undefined) this.#logger[isListing ? 'debug' : 'info'](format, ...what)
     else if (isInternalError(error)) this.#logger.error(`${format}, failed: %e`, ...what, error)
     else this.#logger.info(`${format}, failed: %s`, ...what, describe(error))
   }

@@ -1,5 +1,6 @@
 import { IdleTimer } from '../lib/idle-timer.ts'
-import { DataChannelError, StorageStalledError, TransferAbortedError } from './errors.ts'
+import { toError } from '../lib/to-error.ts'
+import { DataChannelError, StorageStalledError } from './errors.ts'
 import type { CommandContext } from './types.ts'
 
 export interface TransferRequest {
@@ -7,6 +8,7 @@ export interface TransferRequest {
   /** As the user sees it. */
   readonly path: string
   readonly direction: 'upload' | 'download'
+  readonly isListing?: boolean
 }
 
 /**
@@ -16,6 +18,8 @@ export interface TransferRequest {
 export class Transfer {
   /** Bytes that reached the other side of the server: storage or network. */
   bytes = 0
+  /** The first data connection is there. */
+  isConnected = false
   /** Said by an upload when its queue is full: a standstill is then the storage's. */
   isStorageBusy: () => boolean = () => false
   readonly request: TransferRequest
@@ -34,7 +38,7 @@ export class Transfer {
 
   /**
    * Runs a transfer: its signal is aborted when the client goes, says ABOR, or nothing moves for too
-   * long. A failed one drops the session's data connections, whose content would be out of step.
+   * long. A failed one drops the session's data connections when their content may be out of step.
    */
   static async run<T>(
     context: CommandContext,
@@ -42,21 +46,21 @@ export class Transfer {
     task: (transfer: Transfer) => Promise<T>
   ): Promise<T> {
     const transfer = new Transfer(context, request)
-    const onGone = (): void => transfer.abort(new TransferAbortedError('the client has gone'))
+    const onAbort = (): void => transfer.abort(toError(context.signal.reason))
     context.transfer = transfer
-    context.signal.addEventListener('abort', onGone, { once: true })
-    if (context.signal.aborted) onGone()
+    context.signal.addEventListener('abort', onAbort, { once: true })
+    if (context.signal.aborted) onAbort()
     try {
       const result = await task(transfer)
       transfer.#record(undefined)
       return result
     } catch (error) {
-      context.channel.close()
+      if (transfer.isConnected || request.direction === 'upload') context.channel.close()
       transfer.#record(error)
       throw error
     } finally {
       transfer.#watch.stop()
-      context.signal.removeEventListener('abort', onGone)
+      context.signal.removeEventListener('abort', onAbort)
       context.transfer = undefined
     }
   }
@@ -89,11 +93,10 @@ export class Transfer {
 
   #stalled(): void {
     const { dataTimeoutMs } = this.#context.services.settings
-    this.abort(
-      this.isStorageBusy()
-        ? new StorageStalledError(dataTimeoutMs)
-        : new DataChannelError(426, `Nothing moved for ${dataTimeoutMs} ms.`)
-    )
+    if (this.isStorageBusy()) this.abort(new StorageStalledError(dataTimeoutMs))
+    else if (this.isConnected) {
+      this.abort(new DataChannelError(426, `Nothing moved for ${dataTimeoutMs} ms.`))
+    } else this.abort(new DataChannelError(425, `No data connection within ${dataTimeoutMs} ms.`))
   }
 
   #record(error: unknown): void {
@@ -101,6 +104,13 @@ export class Transfer {
     const user = state.login.kind === 'loggedIn' ? state.login.user.name : ''
     const seconds = (services.clock.monotonic() - this.#startedMs) / 1000
     const { bytes } = this
-    services.recorder.transferEnded({ ...this.request, user, address: peerHost, bytes, seconds, error })
+    services.recorder.transferEnded({
+      ...this.request,
+      user,
+      address: peerHost,
+      bytes,
+      seconds,
+      error
+    })
   }
 }

@@ -69,7 +69,8 @@ export interface GridFtpOptions {
 }
 
 /** Options with every default filled in. */
-export type GridFtpSettings = Required<GridFtpOptions>
+export type GridFtpSettings = Required<Omit<GridFtpOptions, 'passivePorts' | 'advertisedAddress'>> &
+  Pick<GridFtpOptions, 'passivePorts' | 'advertisedAddress'>
 
 /** What all sessions of a server share. */
 export interface SessionServices {

@@ -1,11 +1,12 @@
 /**
- * Calls `task` for every item, at most `limit` calls at a time, in order of the items. The first
- * failure aborts the signal that the tasks are given, and is thrown once all of them have ended.
+ * Calls `task` for every item, at most `limit` calls at a time (a whole number, at least 1),
+ * in order of the items. The first failure aborts the signal that the tasks are given, and
+ * is thrown once all of them have ended.
  *
  * @throws {unknown} what a task threw, or `signal.reason`.
  */
 export async function forEachConcurrently<T>(
-  items: Iterable<T>,
+  items: Iterable<T> | AsyncIterable<T>,
   limit: number,
   task: (item: T, signal: AbortSignal) => Promise<void>,
   options: { signal?: AbortSignal | undefined } = {}
@@ -13,11 +14,14 @@ export async function forEachConcurrently<T>(
   const failed = new AbortController()
   const { signal: outer } = options
   const signal = outer === undefined ? failed.signal : AbortSignal.any([outer, failed.signal])
-  const iterator = items[Symbol.iterator]()
+  const iterator =
+    Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
   const work = async (): Promise<void> => {
     try {
-      for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+      for (;;) {
         signal.throwIfAborted()
+        const next = await iterator.next()
+        if (next.done === true) return
         await task(next.value, signal)
       }
     } catch (error) {

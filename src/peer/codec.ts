@@ -74,17 +74,19 @@ function parseCbor(bytes: Uint8Array, name: string): unknown {
 }
 
 /** A byte string of exactly `length` bytes. */
-export function exactBytes(length: number) {
-  return z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength === length, {
-    message: `must have ${length} bytes`
-  })
+export function exactBytes(length: number): z.ZodType<Uint8Array> {
+  return z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.byteLength === length,
+    `must be ${length} bytes`
+  )
 }
 
 /** A byte string of at most `maxBytes` bytes. */
-export function boundedBytes(maxBytes: number) {
-  return z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= maxBytes, {
-    message: `must have at most ${maxBytes} bytes`
-  })
+export function boundedBytes(maxBytes: number): z.ZodType<Uint8Array> {
+  return z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.byteLength <= maxBytes,
+    `must be at most ${maxBytes} bytes`
+  )
 }
 
 /** Text of at most `maxLength` UTF-16 units. */

@@ -57,8 +57,11 @@ export class NotMemberError extends BlobswarmError {
 
 /** Thrown when a join token is malformed, unknown, expired or was used by somebody else. */
 export class JoinRefusedError extends BlobswarmError {
-  constructor(reason: string) {
-    super(`join refused: ${reason}`, 'ERR_JOIN_REFUSED')
+  readonly reason: string
+
+  constructor(reason: string, options?: ErrorOptions) {
+    super(`join refused: ${reason}`, 'ERR_JOIN_REFUSED', options)
+    this.reason = reason
   }
 }
 

@@ -149,7 +149,8 @@ class RpcSession implements ChannelSession {
       this.#pending.take(id)
       reject(signal.reason as Error)
       if (signal.reason instanceof PeerTimeoutError && this.#heardMs <= startedMs) {
-        this.#channel.abort(signal.reason) // it says nothing at all: the next call opens another
+        this.#pending.failAll(signal.reason) // it says nothing at all: the next call opens another
+        this.#channel.abort(signal.reason)
       } else if (isSent) {
         this.#sendCancel(id)
       }

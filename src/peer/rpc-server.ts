@@ -1,16 +1,18 @@
 import pLimit from 'p-limit'
 import { Budget } from '../lib/budget.ts'
-import { BlobswarmError, LimitExceededError, MalformedError } from '../lib/errors.ts'
-import { type Logger, noLogger } from '../lib/logger.ts'
+import type { Clock } from '../lib/clock.ts'
+import { type BlobswarmError, LimitExceededError, MalformedError } from '../lib/errors.ts'
+import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import {
   InternalFailureError,
-  InvalidRequestError,
   NotPermittedError,
   ProtocolViolationError,
   UnknownMethodError
 } from './errors.ts'
+import { asFailure } from './failure.ts'
 import { decodeFrame, encodeFrame, type RpcFrame, type RpcMethod } from './rpc.ts'
+import { sendWithin } from './send-within.ts'
 import type { Channel, Member, Right } from './types.ts'
 
 /** What a handler knows about a request besides its body. */
@@ -55,7 +57,14 @@ export interface ServeRpcOptions {
   maxConcurrent?: number
   /** Long requests of one channel, besides; more are refused. @default 256 */
   maxLong?: number
-  logger?: Logger
+  /** Time that the peer may take to read an answer, in milliseconds. @default 30000 */
+  sendTimeoutMs?: number
+}
+
+export interface ServeRpcComponents {
+  readonly handlers: readonly RpcHandler[]
+  readonly clock: Clock
+  readonly logger: Logger
 }
 
 /**
@@ -66,10 +75,10 @@ export interface ServeRpcOptions {
  */
 export async function serveRpc(
   channel: Channel,
-  handlers: readonly RpcHandler[],
+  components: ServeRpcComponents,
   options: ServeRpcOptions = {}
 ): Promise<void> {
-  await new RpcConversation(channel, handlers, options).run()
+  await new RpcConversation(channel, components, options).run()
 }
 
 class RpcConversation {
@@ -77,18 +86,23 @@ class RpcConversation {
   readonly #handlers: ReadonlyMap<string, RpcHandler>
   readonly #slots: Budget
   readonly #longSlots: Budget
+  readonly #clock: Clock
   readonly #logger: Logger
+  readonly #sendTimeoutMs: number
   readonly #running = new Map<number, AbortController>()
   readonly #tasks = new Set<Promise<void>>()
   readonly #sending = pLimit(1)
 
-  constructor(channel: Channel, handlers: readonly RpcHandler[], options: ServeRpcOptions) {
-    const { maxConcurrent = 64, maxLong = 256 } = options
+  constructor(channel: Channel, components: ServeRpcComponents, options: ServeRpcOptions) {
+    const { maxConcurrent = 64, maxLong = 256, sendTimeoutMs = 30_000 } = options
+    const { handlers, clock, logger } = components
     this.#channel = channel
     this.#handlers = new Map(handlers.map((handler) => [handler.name, handler]))
     this.#slots = new Budget(maxConcurrent, 'requests of one channel')
     this.#longSlots = new Budget(maxLong, 'long requests of one channel')
-    this.#logger = options.logger ?? noLogger.forComponent('')
+    this.#clock = clock
+    this.#logger = logger
+    this.#sendTimeoutMs = sendTimeoutMs
   }
 
   async run(): Promise<void> {
@@ -169,18 +183,20 @@ class RpcConversation {
   }
 
   async #send(frame: RpcFrame): Promise<void> {
+    const limits = { clock: this.#clock, timeoutMs: this.#sendTimeoutMs }
     await this.#sending(async () => {
-      if (!this.#channel.ended.aborted) await this.#channel.send(encodeFrame(frame))
+      if (this.#channel.ended.aborted) return
+      await sendWithin(this.#channel, encodeFrame(frame), limits)
     })
   }
 
   #asFailure(method: string, error: Error, signal: AbortSignal): BlobswarmError {
-    if (error instanceof BlobswarmError) return error
-    if (error instanceof TypeError || error instanceof RangeError) {
-      this.#logger.debug('%s refused from %p: %e', method, this.#channel.remote.peerId, error)
-      return new InvalidRequestError(error.message, { cause: error })
+    const failure = asFailure(error)
+    if (failure instanceof InternalFailureError && !signal.aborted) {
+      this.#logger.error('%s failed: %e', method, error)
+    } else {
+      this.#logger.debug('%s of %p answered %s', method, this.#channel.remote.peerId, failure.code)
     }
-    if (!signal.aborted) this.#logger.error('%s failed: %e', method, error)
-    return new InternalFailureError({ cause: error })
+    return failure
   }
 }

@@ -40,8 +40,8 @@ export interface RpcMethod<Request, Answer> {
 }
 
 /** The types of an RpcMethod's two messages. */
-export type RequestOf<M> = M extends RpcMethod<infer Request, unknown> ? Request : never
-export type AnswerOf<M> = M extends RpcMethod<never, infer Answer> ? Answer : never
+export type RequestOf<M> = M extends { request: MessageCodec<infer Request> } ? Request : never
+export type AnswerOf<M> = M extends { answer: MessageCodec<infer Answer> } ? Answer : never
 
 export interface MethodShape<Q extends z.ZodType, A extends z.ZodType> {
   readonly request: Q

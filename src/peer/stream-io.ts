@@ -18,6 +18,9 @@ import { settledOrAborted } from '../lib/signals.ts'
  */
 export const MAX_SEND_BYTES = 65_507
 
+/** Bytes in one array or in several that follow one another. */
+export type StreamBytes = Uint8Array | Uint8ArrayList
+
 /** Keeps arriving bytes inside the stream, and the sender within its window, until they are asked for. */
 export function pauseReading(stream: Stream): void {
   if (stream.readStatus === 'readable') stream.pause()
@@ -28,6 +31,7 @@ export function pauseReading(stream: Stream): void {
  * works, the stream is paused: at most one window of bytes is with the taker and one in the stream. It
  * is left paused, so that reading may be taken up again later; nothing is lost in between.
  *
+ * @yields what arrived since the last time, at most one window of bytes.
  * @throws {Error} if the stream ended otherwise than by the remote's closing its side.
  */
 export async function* readBounded(
@@ -117,7 +121,7 @@ class Inbox {
     if (this.#received !== undefined) pauseReading(this.#stream)
   }
 
-  readonly #onMessage = (event: { data: Uint8Array | Uint8ArrayList }): void => {
+  readonly #onMessage = (event: { data: StreamBytes }): void => {
     this.#received ??= new Uint8ArrayList()
     this.#received.append(event.data)
     if (!this.#isResuming) pauseReading(this.#stream)
@@ -142,21 +146,25 @@ class Inbox {
 
 /**
  * Sends everything of `source` in order, taking more from it only when the network can take more. The
- * arrays are handed on without copying and must not be changed.
+ * arrays are handed on without copying and must not be changed; none waits for a later one.
  *
  * @throws {Error} if the stream ends first.
  */
 export async function writeAll(
   stream: Stream,
-  source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  source: Iterable<StreamBytes> | AsyncIterable<StreamBytes>,
   options: AbortOptions = {}
 ): Promise<void> {
   const { signal } = options
   signal?.throwIfAborted()
   await untilDrained(stream, options)
-  for await (const piece of piecesOf(source)) {
-    if (!stream.send(piece)) await untilDrained(stream, options)
-    signal?.throwIfAborted()
+  for await (const bytes of source) {
+    for (let at = 0; at < bytes.byteLength; at += MAX_SEND_BYTES) {
+      signal?.throwIfAborted()
+      const end = Math.min(at + MAX_SEND_BYTES, bytes.byteLength)
+      const piece = bytes instanceof Uint8Array ? bytes.subarray(at, end) : bytes.sublist(at, end)
+      if (!stream.send(piece)) await untilDrained(stream, options)
+    }
   }
 }
 
@@ -182,22 +190,4 @@ async function untilDrained(stream: Stream, options: AbortOptions): Promise<void
       for (const name of names) stream.removeEventListener(name, onEvent)
     }
   }
-}
-
-/** Joins small arrays and cuts large ones, without copying, into lists of at most MAX_SEND_BYTES. */
-async function* piecesOf(
-  source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>
-): AsyncGenerator<Uint8ArrayList> {
-  let piece = new Uint8ArrayList()
-  for await (const bytes of source) {
-    for (let at = 0; at < bytes.byteLength; ) {
-      const part = bytes.subarray(at, at + MAX_SEND_BYTES - piece.byteLength)
-      piece.append(part)
-      at += part.byteLength
-      if (piece.byteLength < MAX_SEND_BYTES) continue
-      yield piece
-      piece = new Uint8ArrayList()
-    }
-  }
-  if (piece.byteLength > 0) yield piece
 }

@@ -31,7 +31,11 @@ test('file, environment, --set and flags win in this order', () => {
 
   const { storage, agent } = loadConfig({
     file,
-    environment: { BLOBSWARM_STORAGE_WRITE_QUORUM: '1', BLOBSWARM_STORAGE_QUOTABYTES: '6', PATH: '/' },
+    environment: {
+      BLOBSWARM_STORAGE_WRITE_QUORUM: '1',
+      BLOBSWARM_STORAGE_QUOTABYTES: '6',
+      PATH: '/'
+    },
     settings: ['storage.quotaBytes=7', 'agent.dataDir=/a'],
     flags: { 'agent.dataDir': '/b', 'agent.roles': undefined }
   })

@@ -29,12 +29,9 @@ test('throws the first failure after the others were aborted and have ended', as
 
 test('ends with the reason of its signal', async () => {
   const controller = new AbortController()
-  const run = forEachConcurrently(
-    [1, 2, 3],
-    1,
-    async () => controller.abort(new Error('enough')),
-    { signal: controller.signal }
-  )
+  const run = forEachConcurrently([1, 2, 3], 1, async () => controller.abort(new Error('enough')), {
+    signal: controller.signal
+  })
 
   await expect(run).rejects.toThrow('enough')
 })

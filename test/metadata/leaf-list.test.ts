@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import type { ChunkId } from '../../src/chunks/types.ts'
 import { toHex } from '../../src/lib/bytes.ts'

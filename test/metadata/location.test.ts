@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { MalformedError } from '../../src/lib/errors.ts'
 import { MetadataLimitError, UntrustedSignatureError } from '../../src/metadata/errors.ts'
 import {

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { concatBytes } from '../../src/lib/bytes.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { BlobswarmError, MalformedError } from '../../src/lib/errors.ts'
-import { MemoryLogger } from '../../src/lib/logger.ts'
+import { MemoryLogger, noLogger } from '../../src/lib/logger.ts'
 import { naturalNumber } from '../../src/peer/codec.ts'
 import {
   PeerTimeoutError,
@@ -14,7 +14,12 @@ import {
 } from '../../src/peer/errors.ts'
 import { decodeFrame, defineMethod, encodeFrame, type RpcFrame } from '../../src/peer/rpc.ts'
 import { RpcClient } from '../../src/peer/rpc-client.ts'
-import { answerMethod, type RpcHandler, serveRpc } from '../../src/peer/rpc-server.ts'
+import {
+  answerMethod,
+  type RpcHandler,
+  type ServeRpcOptions,
+  serveRpc
+} from '../../src/peer/rpc-server.ts'
 import type { ProtocolSpec } from '../../src/peer/types.ts'
 import { channelPair, testMember } from '../support/channel-pair.ts'
 import { MemoryNetwork, type MemoryNode } from '../support/memory-network.ts'
@@ -44,10 +49,16 @@ function clientOf(node: MemoryNode, options = {}): RpcClient {
   return client
 }
 
-async function network(handlers: readonly RpcHandler[], options = {}) {
+async function network(
+  handlers: readonly RpcHandler[],
+  options: ServeRpcOptions = {},
+  logger = noLogger.forComponent('rpc')
+) {
   const net = new MemoryNetwork()
   const server = net.node('server')
-  await server.serve(SPEC, (channel) => serveRpc(channel, handlers, options))
+  await server.serve(SPEC, (channel) =>
+    serveRpc(channel, { handlers, clock: systemClock, logger }, options)
+  )
   return { net, server, client: net.node('client') }
 }
 
@@ -101,7 +112,7 @@ describe('a call', () => {
     const broken = answerMethod(double, 'read', async () => {
       throw new Error('secret path')
     })
-    const { client } = await network([broken], { logger: logger.forComponent('rpc') })
+    const { client } = await network([broken], {}, logger.forComponent('rpc'))
 
     await expect(clientOf(client).call(double, { value: 1 })).rejects.toMatchObject({
       code: 'ERR_INTERNAL',
@@ -282,7 +293,11 @@ describe('frames', () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 60 }), async (bytes) => {
         const [near, far] = channelPair(testMember('client'), testMember('server'), SPEC)
-        const serving = serveRpc(far, [doubling]).catch((error: unknown) => error)
+        const serving = serveRpc(far, {
+          handlers: [doubling],
+          clock: systemClock,
+          logger: noLogger.forComponent('rpc')
+        }).catch((error: unknown) => error)
 
         await near.send([bytes])
         const closing = near.close()

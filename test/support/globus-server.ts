@@ -6,8 +6,8 @@ import { RunningProgram } from './programs.ts'
 /** The Globus Toolkit's own server, anonymous, on loopback. */
 export interface GlobusServer {
   readonly port: number
-  /** Folder of this machine, and path on the server, in which the tests may write. */
-  readonly folder: string
+  /** Folder on the server, and of this machine, in which the tests may write. */
+  readonly root: string
   stop(): Promise<void>
 }
 
@@ -26,7 +26,7 @@ export async function startGlobusServer(): Promise<GlobusServer> {
   }
   try {
     const listening = await server.printed(/Server listening at \S*:(\d+)/)
-    return { port: Number(listening[1]), folder, stop }
+    return { port: Number(listening[1]), root: folder, stop }
   } catch (error) {
     await stop()
     throw error

@@ -1,5 +1,5 @@
 import { pipeline } from 'node:stream/promises'
-import type { Command } from '../cli.ts'
+import type { Command, CommandContext } from '../cli.ts'
 import { openCall } from '../control-client.ts'
 import { UsageError } from '../errors.ts'
 
@@ -21,9 +21,9 @@ export const catCommand: Command = {
   }
 }
 
-function wholeNumber(option: string, value: unknown): number | undefined {
+function wholeNumber(option: string, value: CommandContext['values'][string]): number | undefined {
   if (value === undefined) return undefined
   const number = Number(value)
   if (Number.isSafeInteger(number) && number >= 0 && value !== '') return number
-  throw new UsageError(`${option} ${String(value)}: wanted a whole number of bytes`)
+  throw new UsageError(`${option} ${value.toString()}: wanted a whole number of bytes`)
 }

@@ -42,7 +42,8 @@ export function formatRecords(records: readonly Readonly<Record<string, unknown>
   const rows = records.map((record) =>
     head.map((key) => {
       const value = record[key]
-      return Array.isArray(value) ? value.join(',') : String(value ?? '')
+      if (Array.isArray(value)) return value.join(',')
+      return typeof value === 'string' ? value : JSON.stringify(value ?? '')
     })
   )
   return formatTable(head, rows)

@@ -1,5 +1,6 @@
-import type { OperationProgress } from '../operations.ts'
+import type { CommandContext } from '../cli.ts'
 import { UsageError } from '../errors.ts'
+import type { OperationProgress } from '../operations.ts'
 import { formatBytes } from './format.ts'
 
 const BAR_CELLS = 28
@@ -11,9 +12,9 @@ export class ProgressView {
   #isDrawn = false
 
   /** @param mode value of `--progress`: bar, json, none, or undefined for what fits. */
-  constructor(label: string, mode: unknown) {
+  constructor(label: string, mode: CommandContext['values'][string]) {
     if (mode !== undefined && mode !== 'bar' && mode !== 'json' && mode !== 'none') {
-      throw new UsageError(`--progress ${String(mode)}: wanted bar, json or none`)
+      throw new UsageError(`--progress ${mode.toString()}: wanted bar, json or none`)
     }
     this.#label = label
     this.#mode = mode ?? (process.stderr.isTTY ? 'bar' : 'none')

@@ -5,7 +5,10 @@ import { formatRecords } from './format.ts'
 export const providersCommand: Command = {
   arguments: [0, 0],
   async run({ socket, isJson, signal, print }) {
-    const found = (await callAgent(socket, 'GET', 'providers', { signal })) as Record<string, unknown>[]
+    const found = (await callAgent(socket, 'GET', 'providers', { signal })) as Record<
+      string,
+      unknown
+    >[]
     print(isJson ? JSON.stringify(found) : formatRecords(found))
   }
 }

@@ -34,6 +34,7 @@ function listOf(value: unknown): string[] | undefined {
 function durationOf(value: unknown): number | undefined {
   if (typeof value !== 'string') return undefined
   const found = /^(\d+)([smhd])$/.exec(value)
-  if (found === null) throw new UsageError(`--expires ${value}: wanted a time such as 30m, 1h or 7d`)
+  if (found === null)
+    throw new UsageError(`--expires ${value}: wanted a time such as 30m, 1h or 7d`)
   return Number(found[1]) * (UNITS[found[2] ?? 's'] ?? 1000)
 }

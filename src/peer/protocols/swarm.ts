@@ -208,7 +208,10 @@ export function encodeSwarmMessage(message: SwarmMessage): Uint8Array[] {
       for (const id of message.ids) writer.bytes(id)
       return [writer.finish()]
     case 'page':
-      writer.u32(message.request).u8(message.place).u8(message.page === undefined ? 0 : 1)
+      writer
+        .u32(message.request)
+        .u8(message.place)
+        .u8(message.page === undefined ? 0 : 1)
       return message.page === undefined ? [writer.finish()] : [writer.finish(), message.page]
     case 'wants':
       return [writer.u8(message.wants ? 1 : 0).finish()]
@@ -241,7 +244,7 @@ function writeTexts(writer: ByteWriter, texts: readonly string[]): void {
 export function decodeSwarmMessage(bytes: Uint8Array): SwarmMessage {
   const reader = new ByteReader(bytes, 'swarm message')
   const type = MESSAGE_TYPES[reader.u8() - 1]
-  if (type === undefined) reader.fail(`type ${bytes[0]} is not known`)
+  if (type === undefined) throw new MalformedError('swarm message', `type ${bytes[0]} is not known`)
   const message = readFields(type, reader, bytes)
   if (type !== 'chunk' && type !== 'page') reader.end()
   return message
@@ -270,7 +273,10 @@ function readFields(
     case 'reject':
       return { type, request: reader.u32(), reason: choice(reader, REJECT_REASONS) }
     case 'peers':
-      return { type, peers: times(reader, reader.u8(), MAX_EXCHANGED_PEERS, () => readPeer(reader)) }
+      return {
+        type,
+        peers: times(reader, reader.u8(), MAX_EXCHANGED_PEERS, () => readPeer(reader))
+      }
     case 'pages':
       return readPages(reader)
     case 'page':

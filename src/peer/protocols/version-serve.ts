@@ -36,10 +36,11 @@ export async function serveVersion(
   options: ServeRpcOptions = {}
 ): Promise<void> {
   const handlers = [...versionHandlers(components), ...namespaceHandlers(components.namespace)]
+  const { clock } = components
   const logger = components.logger.forComponent('blobswarm:peer:version')
   await node.serve(
     VERSION_PROTOCOL,
-    (channel) => serveRpc(channel, handlers, { logger, ...options }),
+    (channel) => serveRpc(channel, { handlers, clock, logger }, options),
     (member) => member.rights.has('read')
   )
 }
@@ -97,7 +98,10 @@ function namespaceHandlers(namespace: Namespace): RpcHandler[] {
       const bounded = { limit: Math.min(limit, MAX_LIST_ENTRIES), ...(after && { after }) }
       const found = await namespace.list(path, bounded, { signal })
       const { items, isCut } = takePage(found, MAX_PAGE_BYTES, entryBytes)
-      return { entries: items, isCut: isCut || (found.length < limit && bounded.limit < limit) }
+      return {
+        entries: items,
+        isCut: isCut || (found.length === bounded.limit && bounded.limit < limit)
+      }
     }),
     answerMethod(methods.makeDirectory, 'write', async ({ path, parents }, { signal }) => {
       await namespace.makeDirectory(path, { parents }, { signal })

@@ -9,6 +9,8 @@ export interface ServerUnderTest {
   readonly readFile: (path: string) => Promise<Uint8Array | undefined>
   /** Resolves when the next upload to `path` has failed and everything of it is gone. */
   readonly uploadFailed: (path: string) => Promise<void>
+  /** Names of what the storage still keeps of uploads that were not published. */
+  readonly leftovers: () => Promise<readonly string[]>
 }
 
 /** What the tests of one client need. */

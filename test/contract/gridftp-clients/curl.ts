@@ -98,6 +98,7 @@ export function testKilledUpload(bench: GetBench): void {
     upload.kill()
     await upload.ended()
     await failed
+    expect(await server.leftovers()).toEqual([])
   }
 
   testWith('curl', 'kill -9 in the middle of an upload publishes nothing', async () => {

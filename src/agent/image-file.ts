@@ -1,0 +1,108 @@
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { syncFolder } from '../lib/atomic-file.ts'
+import { errorCode } from '../lib/errors.ts'
+import { toError } from '../lib/to-error.ts'
+import { FileExistsError, LocalFileError } from './errors.ts'
+
+/**
+ * An image that is being written to a file: sparse, under a temporary name beside its target, made
+ * durable and renamed when whole. What is never written stays a hole.
+ */
+export class ImageFile {
+  readonly path: string
+  readonly #temporary: string
+  readonly #file: FileHandle
+  #isOpen = true
+
+  private constructor(path: string, temporary: string, file: FileHandle) {
+    this.path = path
+    this.#temporary = temporary
+    this.#file = file
+  }
+
+  /**
+   * @throws {FileExistsError} if the target exists and `force` is false.
+   * @throws {LocalFileError} if the folder cannot be written.
+   */
+  static async create(path: string, bytes: number, force: boolean): Promise<ImageFile> {
+    const existing = await typeOf(path)
+    if (existing === 'other') throw new LocalFileError(path, 'is not a regular file')
+    if (existing === 'file' && !force) throw new FileExistsError(path)
+    const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.partial`)
+    return guard(path, async () => {
+      const file = await open(temporary, 'wx', 0o644)
+      try {
+        await file.truncate(bytes)
+      } catch (error) {
+        await file.close()
+        await rm(temporary, { force: true })
+        throw error
+      }
+      return new ImageFile(path, temporary, file)
+    })
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    await guard(this.path, async () => {
+      for (let done = 0; done < bytes.byteLength; ) {
+        const { bytesWritten } = await this.#file.write(
+          bytes,
+          done,
+          bytes.byteLength - done,
+          offset + done
+        )
+        done += bytesWritten
+      }
+    })
+  }
+
+  /** Flushes, and puts the file under its name. */
+  async finish(): Promise<void> {
+    await guard(this.path, async () => {
+      await this.#file.sync()
+      await this.#close()
+      await rename(this.#temporary, this.path)
+      await syncFolder(dirname(this.path))
+    })
+  }
+
+  /** Removes what was written; harmless after `finish`. */
+  async discard(): Promise<void> {
+    await this.#close()
+    await rm(this.#temporary, { force: true })
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    await this.#file.close()
+  }
+}
+
+async function typeOf(path: string): Promise<'file' | 'other' | undefined> {
+  try {
+    return (await stat(path)).isFile() ? 'file' : 'other'
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw new LocalFileError(path, toError(error).message, { cause: error })
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'its folder does not exist',
+  EACCES: 'permission denied',
+  ENOSPC: 'no space left on the disk',
+  EDQUOT: 'disk quota exceeded',
+  EROFS: 'the file system is read-only'
+}
+
+async function guard<T>(path: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    const reason = REASONS[errorCode(error) ?? ''] ?? toError(error).message
+    throw new LocalFileError(path, reason, { cause: error })
+  }
+}

@@ -1,0 +1,59 @@
+import { verifyChunk } from './chunk-id.ts'
+import type {
+  AbortOptions,
+  ChunkId,
+  ChunkProvider,
+  ChunkStore,
+  ProviderId,
+  ProviderReport
+} from './types.ts'
+
+export interface LocalProviderComponents {
+  readonly store: ChunkStore
+  /** Bytes that the disk below the store still has. */
+  readonly freeBytes: () => Promise<number>
+}
+
+/** This agent's own store as a provider: verifies what it is given, and reports its space and load. */
+export class LocalProvider implements ChunkProvider {
+  readonly id: ProviderId
+  readonly #store: ChunkStore
+  readonly #freeBytes: () => Promise<number>
+  #load = 0
+
+  constructor(id: ProviderId, components: LocalProviderComponents) {
+    this.id = id
+    this.#store = components.store
+    this.#freeBytes = components.freeBytes
+  }
+
+  async has(ids: readonly ChunkId[]): Promise<boolean[]> {
+    return ids.map((id) => this.#store.has(id))
+  }
+
+  /** @throws {ChunkMismatchError} if the bytes are not the chunk. */
+  async put(id: ChunkId, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
+    verifyChunk(id, bytes)
+    await this.#counted(this.#store.put(id, bytes, options))
+  }
+
+  async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
+    return this.#counted(this.#store.get(id, options))
+  }
+
+  /** What the provider manager is told. */
+  async report(zone: string): Promise<ProviderReport> {
+    const { chunkCount, storedBytes } = this.#store
+    const freeBytes = await this.#freeBytes()
+    return { id: this.id, zone, freeBytes, storedBytes, chunkCount, load: this.#load }
+  }
+
+  async #counted<T>(work: Promise<T>): Promise<T> {
+    this.#load += 1
+    try {
+      return await work
+    } finally {
+      this.#load -= 1
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import {
+  addressFamily,
+  formatExtended,
+  formatHostPort,
+  parseExtended,
+  parseHostPort,
+  type SocketAddress
+} from '../address.ts'
+import { CommandRefusedError } from '../errors.ts'
+import { type Reply, reply, replyWithLines } from '../replies.ts'
+import type { CommandContext } from '../types.ts'
+
+export async function passive(context: CommandContext): Promise<Reply> {
+  refuseAfterEpsvAll(context)
+  const address = await listen(context)
+  if (addressFamily(address.host) !== 1) {
+    context.channel.close()
+    return reply(425, 'PASV needs IPv4: use EPSV.')
+  }
+  return reply(227, `Entering Passive Mode (${formatHostPort(address)})`)
+}
+
+/** EPSV [1|2|ALL]. @see RFC 2428 §3 */
+export async function extendedPassive(context: CommandContext, argument: string): Promise<Reply> {
+  const wanted = argument.trim().toUpperCase()
+  if (wanted === 'ALL') {
+    context.state.isEpsvOnly = true
+    return reply(200, 'EPSV ALL ok.')
+  }
+  const family = addressFamily(context.localHost)
+  if (wanted !== '' && wanted !== String(family)) return unsupportedFamily(family)
+  const port = await context.channel.listen()
+  return reply(229, `Entering Extended Passive Mode (|||${port}|)`)
+}
+
+/** SPAS [1|2]: one address, because we are one stripe. */
+export async function stripedPassive(context: CommandContext, argument: string): Promise<Reply> {
+  refuseAfterEpsvAll(context)
+  const wanted = argument.trim()
+  const family = addressFamily(context.localHost)
+  if (wanted !== '' && wanted !== '1' && wanted !== '2') return reply(501, 'Not a protocol family.')
+  if (wanted === '1' && family === 2) return unsupportedFamily(family)
+  if (wanted === '' && family === 2) return reply(425, 'SPAS needs IPv4: use SPAS 2.')
+  const address = await listen(context)
+  const line = wanted === '' ? formatHostPort(address) : formatExtended(address)
+  return replyWithLines(229, 'Entering Striped Passive Mode.', [line], 'End')
+}
+
+export function activePort(context: CommandContext, argument: string): Reply {
+  refuseAfterEpsvAll(context)
+  const address = parseHostPort(argument)
+  if (address === undefined) return reply(501, 'Illegal PORT command.')
+  context.channel.connectTo(address)
+  return reply(200, 'PORT Command successful.')
+}
+
+/** EPRT |family|address|port|. @see RFC 2428 §2 */
+export function extendedPort(context: CommandContext, argument: string): Reply {
+  refuseAfterEpsvAll(context)
+  const address = parseExtended(argument)
+  if (address === undefined) return reply(501, 'Malformed argument.')
+  const family = addressFamily(context.localHost)
+  if (address === 'unsupported') return unsupportedFamily(family)
+  if (addressFamily(address.host) !== family) return unsupportedFamily(family)
+  context.channel.connectTo(address)
+  return reply(200, 'EPRT Command successful.')
+}
+
+async function listen(context: CommandContext): Promise<SocketAddress> {
+  const { advertisedAddress } = context.services.settings
+  const port = await context.channel.listen()
+  return { host: advertisedAddress ?? context.localHost, port }
+}
+
+function unsupportedFamily(family: 1 | 2): Reply {
+  return reply(522, `Network protocol not supported, use (${family}).`)
+}
+
+function refuseAfterEpsvAll({ state }: CommandContext): void {
+  if (state.isEpsvOnly) throw new CommandRefusedError(501, 'EPSV ALL was given: only EPSV will do.')
+}

@@ -1,0 +1,41 @@
+import { isLoopback } from '../address.ts'
+import { isAnonymousName } from '../auth.ts'
+import { type Reply, reply } from '../replies.ts'
+import type { CommandContext } from '../types.ts'
+
+/** Failed logins after which a session ends. */
+const MAX_FAILED_LOGINS = 5
+
+/** USER: says who; PASS decides. */
+export function nameUser({ state }: CommandContext, argument: string): Reply {
+  if (state.login.kind === 'loggedIn') return reply(503, 'You are already logged in.')
+  state.login = { kind: 'named', name: argument }
+  if (isAnonymousName(argument)) return reply(331, 'Anonymous login: any password will do.')
+  return reply(331, 'Password required.')
+}
+
+/** Answers a failure late, the later the more of them there were, and ends the session at the fifth. */
+export async function checkPassword(context: CommandContext, password: string): Promise<Reply> {
+  const { services, state, peerHost, localHost, signal } = context
+  if (state.login.kind === 'loggedIn') return reply(503, 'You are already logged in.')
+  if (state.login.kind === 'nobody') return reply(503, 'Login with USER first.')
+  const { name } = state.login
+  const attempt = {
+    name,
+    password,
+    address: peerHost,
+    isLoopback: isLoopback(peerHost) && isLoopback(localHost)
+  }
+  const user = await services.authenticator.authenticate(attempt)
+  services.recorder.loginEnded(name, peerHost, user !== undefined)
+  if (user !== undefined) {
+    services.throttle.noteSuccess(peerHost)
+    state.login = { kind: 'loggedIn', user, storage: services.openStorage(user) }
+    return reply(230, `User ${user.name} logged in.`)
+  }
+  state.login = { kind: 'nobody' }
+  state.failedLogins += 1
+  await services.clock.sleep(services.throttle.noteFailure(peerHost), { signal })
+  if (state.failedLogins >= MAX_FAILED_LOGINS) return reply(421, 'Too many failed logins.')
+  return reply(530, 'Login incorrect.')
+}

@@ -1,0 +1,95 @@
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+
+/** What makes a database file ours and of a version that we can read. */
+export interface DatabaseForm {
+  /** Marks the file (SQLite's application_id), a positive 31-bit number. */
+  readonly applicationId: number
+  /** Kept as user_version; a file with a higher one is refused. */
+  readonly schemaVersion: number
+  /** Statements that bring a file from version i to i + 1, one entry a version. */
+  readonly migrations: readonly string[]
+}
+
+/** How long an opener waits for a process that is just letting go of the file. */
+const LOCK_WAIT_MS = 500
+
+/**
+ * Opens a database that only this process may use, creating it if it is not there. A commit is on disk
+ * when it returns (WAL, synchronous=FULL). Blocks, so it belongs into a worker thread.
+ *
+ * @throws {Error} saying why the file cannot be used: in use, not ours, newer, or corrupt.
+ */
+export function openDatabase(path: string, form: DatabaseForm): DatabaseSync {
+  mkdirSync(dirname(path), { recursive: true })
+  const database = new DatabaseSync(path, { timeout: LOCK_WAIT_MS })
+  try {
+    // Exclusive from the first statement on: the system drops the lock even after kill -9.
+    database.exec('PRAGMA locking_mode = EXCLUSIVE')
+    database.exec('PRAGMA journal_mode = WAL')
+    database.exec('PRAGMA synchronous = FULL')
+    database.exec('BEGIN EXCLUSIVE')
+    migrate(database, form)
+    database.exec('COMMIT')
+    syncFolder(dirname(path))
+    return database
+  } catch (error) {
+    database.close()
+    throw new Error(reasonOf(error), { cause: error })
+  }
+}
+
+/** Runs `work` in one transaction: all of it is on disk when this returns, or nothing of it. */
+export function inTransaction<T>(database: DatabaseSync, work: () => T): T {
+  database.exec('BEGIN IMMEDIATE')
+  try {
+    const result = work()
+    database.exec('COMMIT')
+    return result
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+function migrate(database: DatabaseSync, form: DatabaseForm): void {
+  const applicationId = pragma(database, 'application_id')
+  let version = pragma(database, 'user_version')
+  const isNew = version === 0 && applicationId === 0 && isEmpty(database)
+  if (!isNew && applicationId !== form.applicationId) {
+    throw new Error('it is the database of another program')
+  }
+  if (version > form.schemaVersion) {
+    throw new Error(`its format ${version} is newer than ${form.schemaVersion}`)
+  }
+  for (; version < form.schemaVersion; version++) database.exec(form.migrations[version] ?? '')
+  database.exec(`PRAGMA application_id = ${form.applicationId}`)
+  database.exec(`PRAGMA user_version = ${form.schemaVersion}`)
+}
+
+function pragma(database: DatabaseSync, name: string): number {
+  const row = database.prepare(`PRAGMA ${name}`).get()
+  return Number(row?.[name] ?? 0)
+}
+
+function isEmpty(database: DatabaseSync): boolean {
+  return database.prepare('SELECT 1 FROM sqlite_master LIMIT 1').get() === undefined
+}
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  if (/locked|busy/.test(message)) return 'it is in use by another process'
+  if (/malformed|not a database/.test(message)) return `it is corrupt (${message})`
+  return message
+}
+
+/** Makes the names of new files in a folder durable. */
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}

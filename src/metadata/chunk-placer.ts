@@ -1,0 +1,117 @@
+import { chunkKey } from '../chunks/chunk-id.ts'
+import type { AbortOptions, ChunkId, ChunkWriter, ProviderId } from '../chunks/types.ts'
+import { equalBytes } from '../lib/bytes.ts'
+import { GroupCommit } from '../lib/group-commit.ts'
+import type { Logger } from '../lib/logger.ts'
+import { SharedCache } from '../lib/shared-cache.ts'
+import type { ManifestView } from './manifest-view.ts'
+
+/** Chunks of one upload whose places are remembered, for images that repeat themselves. */
+const MAX_REMEMBERED = 8192
+
+/** Ids that are looked up together. */
+const MAX_LOOK_UP = 256
+
+export interface ChunkPlacerComponents {
+  readonly writer: ChunkWriter
+  /** Manifest of the version that is written over; undefined when there is none. */
+  readonly parent: ManifestView | undefined
+  /** Aborted when the upload ends; look-ups that several chunks share heed it. */
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}
+
+/** Where a chunk is, and whether its bytes had to be moved there. */
+export interface PlacedChunk {
+  readonly replicas: readonly ProviderId[]
+  readonly isNew: boolean
+}
+
+interface LookUp {
+  readonly id: ChunkId
+  found: readonly ProviderId[]
+}
+
+/**
+ * Finds a place for each chunk of an upload, and moves bytes only if it must: not when the parent has
+ * the same chunk at the same index, which costs no message, and not when enough providers have it,
+ * which is one batched look-up for all chunks that wait at the same time.
+ */
+export class ChunkPlacer {
+  readonly #components: ChunkPlacerComponents
+  readonly #lookUps: GroupCommit<LookUp>
+  readonly #placed = new SharedCache<PlacedChunk>(MAX_REMEMBERED)
+  /** Copies that a chunk must have to be left alone; not more than a write can reach. */
+  #enoughReplicas: number
+
+  constructor(components: ChunkPlacerComponents, replicas: number) {
+    const { writer, signal } = components
+    this.#components = components
+    this.#enoughReplicas = replicas
+    const find = async (lookUps: LookUp[]): Promise<void> => {
+      const found = await writer.locate(
+        lookUps.map(({ id }) => id),
+        { signal }
+      )
+      for (const [at, lookUp] of lookUps.entries()) lookUp.found = found[at] ?? []
+    }
+    this.#lookUps = new GroupCommit(find, { maxItems: MAX_LOOK_UP })
+  }
+
+  /**
+   * Gives the chunk a place. The bytes must not change before it resolves.
+   *
+   * @throws {NotEnoughReplicasError | NoProviderError} if it cannot be stored.
+   */
+  async place(
+    index: number,
+    chunk: { readonly id: ChunkId; readonly bytes: Uint8Array },
+    options: AbortOptions = {}
+  ): Promise<PlacedChunk> {
+    const inParent = await this.#findInParent(index, chunk.id, options)
+    if (inParent.length > 0) return { replicas: inParent, isNew: false }
+    let isFirst = false
+    const placed = await this.#placed.get(
+      chunkKey(chunk.id),
+      async (signal) => {
+        isFirst = true
+        return await this.#locateOrWrite(chunk.id, chunk.bytes, { signal })
+      },
+      options
+    )
+    return { replicas: placed.replicas, isNew: placed.isNew && isFirst }
+  }
+
+  async #findInParent(
+    index: number,
+    id: ChunkId,
+    options: AbortOptions
+  ): Promise<readonly ProviderId[]> {
+    const { parent, logger } = this.#components
+    if (parent === undefined || index >= parent.chunkCount) return []
+    try {
+      if (!equalBytes(await parent.chunkId(index, options), id)) return []
+      return await parent.replicas(index, options)
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      // It would only have saved work.
+      logger.info('chunk %d of the parent version is not to be had: %e', index, error)
+      return []
+    }
+  }
+
+  async #locateOrWrite(
+    id: ChunkId,
+    bytes: Uint8Array,
+    options: AbortOptions
+  ): Promise<PlacedChunk> {
+    const { writer } = this.#components
+    const lookUp: LookUp = { id, found: [] }
+    await this.#lookUps.add(lookUp)
+    const isEnough = lookUp.found.length >= Math.max(1, this.#enoughReplicas)
+    if (isEnough) return { replicas: lookUp.found, isNew: false }
+    const written = await writer.write(id, bytes, options)
+    this.#enoughReplicas = Math.min(this.#enoughReplicas, written.length)
+    return { replicas: [...lookUp.found, ...written], isNew: true }
+  }
+}

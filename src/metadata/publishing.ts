@@ -1,0 +1,194 @@
+import type { AbortOptions, ChunkId } from '../chunks/types.ts'
+import type { Clock } from '../lib/clock.ts'
+import { forEachConcurrently } from '../lib/concurrently.ts'
+import { withDeadline } from '../lib/deadline.ts'
+import { errorCode } from '../lib/errors.ts'
+import type { Logger } from '../lib/logger.ts'
+import { toError } from '../lib/to-error.ts'
+import { UploadAbortedError } from './errors.ts'
+import type { LeafList } from './leaf-list.ts'
+import { encodeLeafList } from './leaf-list-codec.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import { proveNodes } from './tickets.ts'
+import { weaveNodes } from './tree-write.ts'
+import type {
+  BlobDescription,
+  MetadataStore,
+  Page,
+  SignedTicket,
+  Signer,
+  TicketRequest,
+  Version,
+  VersionManager,
+  VersionSummary
+} from './types.ts'
+
+/** Leaf-list pages that are stored together, 1.6 MiB of them. */
+const PAGES_PER_BATCH = 32
+
+/** Batches of nodes that are stored at the same time. */
+const NODE_BATCHES = 3
+
+/** Times that an append is cut again because others were faster. */
+const MAX_APPEND_TRIES = 64
+
+export interface PublisherComponents {
+  readonly versions: VersionManager
+  readonly metadata: MetadataStore
+  readonly signer: Signer
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+export interface PublisherOptions {
+  /**
+   * How long a writer that failed after its ticket waits for the version manager to finish its version
+   * in its place. @default 60000
+   */
+  readonly rollForwardMs?: number
+}
+
+/** A version whose chunks are stored. */
+export interface StoredWrite {
+  readonly description: BlobDescription
+  readonly leaves: LeafList
+  /** End of what is written. */
+  readonly endBytes: number
+  readonly truncates: boolean
+  /** For an append: the size that the leaf list was cut on. */
+  readonly appendedAt?: number | undefined
+  readonly ifNewest?: Version | undefined
+  readonly path?: string | undefined
+  readonly note?: string | undefined
+}
+
+export interface PublishVersionOptions extends AbortOptions {
+  /** Asked right before the ticket; false ends the upload, and nothing of it is ever seen. */
+  readonly isStillWanted?: (() => boolean) | undefined
+}
+
+/** Brings stored chunks into a new version: leaf list → ticket → tree nodes → commit → published. */
+export class VersionPublisher {
+  readonly #components: PublisherComponents
+  readonly #rollForwardMs: number
+
+  constructor(components: PublisherComponents, options: PublisherOptions = {}) {
+    const { rollForwardMs = 60_000 } = options
+    this.#components = components
+    this.#rollForwardMs = rollForwardMs
+  }
+
+  /**
+   * Publishes a write, and resolves when the version can be read. Once there is a ticket the version
+   * manager finishes the version even if this writer cannot; that is waited for.
+   *
+   * @throws {UploadAbortedError} if `isStillWanted` says no.
+   * @throws {TicketConflictError} if a condition does not hold.
+   */
+  async publish(write: StoredWrite, options: PublishVersionOptions = {}): Promise<VersionSummary> {
+    const { leaves, signed } = await this.#assign(write, options)
+    const { blob, version } = signed.ticket
+    const { versions, logger } = this.#components
+    try {
+      await this.#weave(signed, leaves, options)
+      await versions.commit(blob, version, options)
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      logger.info('version %d of %s is left to be rolled forward: %e', version, blob, error)
+      return await this.#waitRolledForward(signed, toError(error), options)
+    }
+    return await versions.waitPublished(blob, version, options)
+  }
+
+  /** Asks for a ticket; for an append again and again, each time cut on the size that is newest then. */
+  async #assign(
+    write: StoredWrite,
+    options: PublishVersionOptions
+  ): Promise<{ signed: SignedTicket; leaves: LeafList }> {
+    const { versions } = this.#components
+    const { chunkBytes, blob } = write.description
+    let { leaves, endBytes, appendedAt } = write
+    for (let tries = 1; ; tries++) {
+      const leafList = await this.#putLeafList(leaves, options)
+      if (options.isStillWanted?.() === false) throw new UploadAbortedError('it is not wanted now')
+      try {
+        const request = this.#request(write, { leaves, leafList, endBytes, ifBytes: appendedAt })
+        return { signed: await versions.assign(request, options), leaves }
+      } catch (error) {
+        const isConflict = errorCode(error) === 'ERR_TICKET_CONFLICT'
+        if (!isConflict || appendedAt === undefined || tries >= MAX_APPEND_TRIES) throw error
+        const { bytes } = await versions.newest(blob, options)
+        if (bytes === appendedAt) throw error // it was another condition
+        const delta = bytes - (write.appendedAt ?? 0)
+        leaves = shifted(write.leaves, delta, chunkBytes)
+        endBytes = write.endBytes + delta
+        appendedAt = bytes
+      }
+    }
+  }
+
+  #request(
+    { description, truncates, ifNewest, path, note }: StoredWrite,
+    cut: { leaves: LeafList; leafList: ChunkId; endBytes: number; ifBytes: number | undefined }
+  ): TicketRequest {
+    const { leaves, leafList, endBytes, ifBytes } = cut
+    const writer = this.#components.signer.peerId
+    const ranges = leaves.ranges()
+    const { blob } = description
+    return { blob, writer, ranges, endBytes, truncates, leafList, ifNewest, ifBytes, path, note }
+  }
+
+  async #putLeafList(leaves: LeafList, options: AbortOptions): Promise<ChunkId> {
+    const { metadata } = this.#components
+    let batch: Page[] = []
+    let root: ChunkId | undefined
+    for (const page of encodeLeafList(leaves)) {
+      batch.push(page)
+      root = page.id
+      if (batch.length < PAGES_PER_BATCH) continue
+      await metadata.putPages(batch, options)
+      batch = []
+    }
+    if (batch.length > 0) await metadata.putPages(batch, options)
+    if (root === undefined) throw new TypeError('a leaf list without a root')
+    return root
+  }
+
+  /** Stores the nodes of the version, keeping the lease alive meanwhile. */
+  async #weave(signed: SignedTicket, leaves: LeafList, options: AbortOptions): Promise<void> {
+    const { metadata, signer } = this.#components
+    const lease = new LeaseKeeper(this.#components, signed.ticket)
+    lease.start()
+    try {
+      await forEachConcurrently(
+        weaveNodes(signed.ticket, leaves, metadata, options),
+        NODE_BATCHES,
+        async (nodes, signal) => {
+          await metadata.putNodes(nodes, proveNodes(signer, signed.envelope, nodes), { signal })
+        },
+        options
+      )
+    } finally {
+      await lease.stop()
+    }
+  }
+
+  /** @throws {Error} `cause` if the version is not finished by somebody else in time. */
+  async #waitRolledForward(
+    { ticket }: SignedTicket,
+    cause: Error,
+    { signal }: AbortOptions
+  ): Promise<VersionSummary> {
+    const { versions, clock } = this.#components
+    const leaseMs = Math.max(0, ticket.leaseUntilMs - clock.now())
+    const timeoutMs = leaseMs + this.#rollForwardMs
+    return await withDeadline(
+      (deadline) => versions.waitPublished(ticket.blob, ticket.version, deadline),
+      { clock, timeoutMs, timedOut: () => cause, signal }
+    )
+  }
+}
+
+function shifted(leaves: LeafList, deltaBytes: number, chunkBytes: number): LeafList {
+  return deltaBytes === 0 ? leaves : leaves.shifted(deltaBytes, chunkBytes)
+}

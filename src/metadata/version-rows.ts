@@ -1,0 +1,76 @@
+import type { ChunkId } from '../chunks/types.ts'
+import type {
+  AssignedVersion,
+  BlobDescription,
+  BlobId,
+  NodeRef,
+  RootRef,
+  SignedEnvelope,
+  Version
+} from './types.ts'
+
+/**
+ * What the version manager makes durable, one row a thing. The rows are its whole state: what is
+ * loaded at start is what was written, and a later row with the same key replaces an earlier one.
+ */
+export type StateRow = BlobRow | VersionRow | EntryRow | EntryRemovalRow
+
+/** What version 0 of a clone stands for: root, size and record of the source. */
+export interface CloneSource {
+  /** The version that was cloned, which is the parent of the clone's first version. */
+  readonly version: NodeRef
+  /** Its tree; undefined if it has none. */
+  readonly root: RootRef | undefined
+  readonly bytes: number
+}
+
+/** Key: `blob`. */
+export interface BlobRow extends BlobDescription {
+  readonly kind: 'blob'
+  /** Smallest tree span of its versions, from the size that was announced; in chunks. */
+  readonly hintSpan: number
+  /** undefined unless it is a clone. */
+  readonly source: CloneSource | undefined
+}
+
+/**
+ * assigned → committed → published → retired, where `fenced` is an assigned version whose lease has run
+ * out, so that somebody else may be finishing it.
+ */
+export type RowCondition = 'assigned' | 'fenced' | 'committed' | 'published' | 'retired'
+
+/** Key: `blob`, `version`. */
+export interface VersionRow extends AssignedVersion {
+  readonly kind: 'version'
+  readonly blob: BlobId
+  readonly version: Version
+  readonly condition: RowCondition
+  readonly writer: string
+  readonly leafList: ChunkId
+  readonly note: string
+  readonly assignedMs: number
+  /** 0 until it is published. */
+  readonly publishedMs: number
+  readonly leaseUntilMs: number
+  /** Signed version record; undefined until it is sealed. */
+  readonly seal: SignedEnvelope | undefined
+}
+
+/** Entry of the namespace. Key: `id`. The root folder has no row and id 0. */
+export interface EntryRow {
+  readonly kind: 'entry'
+  readonly id: number
+  /** Id of the folder that it is in. */
+  readonly parent: number
+  readonly name: string
+  /** undefined for a folder. */
+  readonly blob: BlobId | undefined
+  /** False for a reservation, and for folders that only hold such. */
+  readonly isVisible: boolean
+  readonly modifiedMs: number
+}
+
+export interface EntryRemovalRow {
+  readonly kind: 'entry-removal'
+  readonly id: number
+}

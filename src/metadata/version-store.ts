@@ -1,0 +1,101 @@
+import { join } from 'node:path'
+import { NotRunningError } from '../lib/errors.ts'
+import { GroupCommit } from '../lib/group-commit.ts'
+import { toError } from '../lib/to-error.ts'
+import { WorkerCaller, workerUrl } from '../lib/worker-call.ts'
+import { VersionStoreError } from './errors.ts'
+import type { StateRow } from './version-rows.ts'
+import type { LoadRequest, VersionStoreMethods } from './version-store-worker.ts'
+
+/** Keeps the version manager's rows through a crash. */
+export interface VersionStore {
+  /** Opens it and yields every row, folders before what is in them. @throws {VersionStoreError} */
+  start(): Promise<AsyncIterable<StateRow[]>>
+  /** Resolves when these rows, and all that were written before, are durable. @throws {VersionStoreError} */
+  write(rows: readonly StateRow[]): Promise<void>
+  /** Finishes what was written and lets go of the file. */
+  stop(): Promise<void>
+}
+
+/** Name of the file in the data directory. */
+export const VERSION_STORE_FILE = 'versions.sqlite'
+
+/** Rows that one message to or from the thread carries. */
+const ROWS_PER_LOAD = 5000
+
+/**
+ * Rows in SQLite (WAL, synchronous=FULL) in a worker thread, so that an fsync does not stop the event
+ * loop. Rows of many calls share one transaction and one fsync. The file is held exclusively: a second
+ * process is refused, and the system lets go of it even after kill -9.
+ */
+export class SqliteVersionStore implements VersionStore {
+  readonly #path: string
+  readonly #group: GroupCommit<readonly StateRow[]>
+  #caller: WorkerCaller<VersionStoreMethods> | undefined
+  #failure: VersionStoreError | undefined
+
+  constructor(folder: string) {
+    this.#path = join(folder, VERSION_STORE_FILE)
+    this.#group = new GroupCommit((items) => this.#flush(items))
+  }
+
+  async start(): Promise<AsyncIterable<StateRow[]>> {
+    if (this.#caller !== undefined) throw new Error('version store was started before')
+    const url = workerUrl('version-store-worker', import.meta.url)
+    const caller = new WorkerCaller<VersionStoreMethods>(url, { name: 'version-store' })
+    this.#caller = caller
+    try {
+      await caller.call('open', this.#path)
+    } catch (error) {
+      await caller.stop()
+      throw this.#fail(error)
+    }
+    return this.#load(caller)
+  }
+
+  async write(rows: readonly StateRow[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#caller === undefined) throw new NotRunningError('version store')
+    await this.#group.add(rows)
+  }
+
+  async stop(): Promise<void> {
+    await this.#group.idle()
+    this.#failure ??= new VersionStoreError(`${this.#path}: it is closed`)
+    await this.#caller?.call('close', undefined).catch(() => undefined)
+    await this.#caller?.stop()
+  }
+
+  async *#load(caller: WorkerCaller<VersionStoreMethods>): AsyncGenerator<StateRow[]> {
+    const kinds: LoadRequest['kind'][] = ['blob', 'version', 'entry']
+    for (const kind of kinds) {
+      for (let offset = 0; ; offset += ROWS_PER_LOAD) {
+        const rows = await caller
+          .call('load', { kind, offset, limit: ROWS_PER_LOAD })
+          .catch((error: unknown) => {
+            throw this.#fail(error)
+          })
+        yield rows
+        if (rows.length < ROWS_PER_LOAD) break
+      }
+    }
+  }
+
+  async #flush(items: (readonly StateRow[])[]): Promise<void> {
+    const rows = items.flat()
+    if (rows.length === 0) return
+    // Once a write failed the state in memory is ahead of the disk, so nothing may be written any more.
+    if (this.#failure !== undefined) throw this.#failure
+    try {
+      await this.#caller?.call('write', rows)
+    } catch (error) {
+      throw this.#fail(error)
+    }
+  }
+
+  #fail(error: unknown): VersionStoreError {
+    const cause = toError(error)
+    this.#failure ??= new VersionStoreError(`${this.#path}: ${cause.message}`, { cause })
+    return this.#failure
+  }
+}

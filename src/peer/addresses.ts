@@ -1,0 +1,34 @@
+import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { MalformedError } from '../lib/errors.ts'
+import { parsePeerId } from './peer-identity.ts'
+
+/** Parses a multiaddr. @throws {MalformedError} */
+export function parseAddress(text: string): Multiaddr {
+  try {
+    return multiaddr(text)
+  } catch (error) {
+    throw new MalformedError('multiaddr', JSON.stringify(text.slice(0, 200)), { cause: error })
+  }
+}
+
+/** Parses a multiaddr that says whom it leads to. @throws {MalformedError} if it ends in no `/p2p/…`. */
+export function parseFullAddress(text: string): { address: Multiaddr; peerId: string } {
+  const address = parseAddress(text)
+  const last = address.getComponents().at(-1)
+  if (last?.code !== CODE_P2P || last.value === undefined) {
+    throw new MalformedError('multiaddr', `${text.slice(0, 200)} does not end in /p2p/…`)
+  }
+  parsePeerId(last.value)
+  return { address, peerId: last.value }
+}
+
+/** Those of the addresses that can be parsed: what other peers say is not worth an error. */
+export function parseUsableAddresses(texts: readonly string[]): Multiaddr[] {
+  return texts.flatMap((text) => {
+    try {
+      return [parseAddress(text)]
+    } catch {
+      return []
+    }
+  })
+}

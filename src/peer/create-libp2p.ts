@@ -1,0 +1,121 @@
+import { noise } from '@chainsafe/libp2p-noise'
+import { type Identify, identify } from '@libp2p/identify'
+import type { Ed25519PrivateKey, Libp2p, StreamMiddleware } from '@libp2p/interface'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { type Ping, ping } from '@libp2p/ping'
+import { yamux } from '@libp2p/yamux'
+import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
+import { KIB, MIB } from '../lib/bytes.ts'
+import { countedTcp, type WireCounter } from './counted-tcp.ts'
+
+/** Id of the DHT's protocol. */
+export const KAD_PROTOCOL = '/blobswarm/kad/1'
+
+// Library protocols get our prefix, so that no foreign libp2p node takes us for one of its network.
+const PROTOCOL_PREFIX = 'blobswarm'
+const LIBRARY_PROTOCOLS = [
+  KAD_PROTOCOL,
+  `/${PROTOCOL_PREFIX}/id/1.0.0`,
+  `/${PROTOCOL_PREFIX}/ping/1.0.0`
+]
+
+const DAY_MS = 24 * 3_600_000
+
+/** The services of libp2p that an agent uses. */
+export interface NodeServices extends Record<string, unknown> {
+  readonly identify: Identify
+  readonly ping: Ping
+  readonly dht: KadDHT
+  readonly middleware: object
+}
+
+export type NodeLibp2p = Libp2p<NodeServices>
+
+export interface Libp2pSettings {
+  readonly privateKey: Ed25519PrivateKey
+  readonly listen: readonly string[]
+  /** What others are told instead of the real listen addresses; empty: the real ones. */
+  readonly announce: readonly string[]
+  readonly maxConnections: number
+  readonly agentVersion: string
+  /** Stands before every protocol but hello. */
+  readonly gate: StreamMiddleware
+  readonly counter: WireCounter
+}
+
+/** Makes an agent's libp2p node, not started, every library protocol behind the gate. */
+export async function createNodeLibp2p(settings: Libp2pSettings): Promise<NodeLibp2p> {
+  const { privateKey, listen, announce, agentVersion, gate, counter } = settings
+  const libp2p = await createLibp2p<NodeServices>({
+    start: false,
+    privateKey,
+    nodeInfo: { name: 'blobswarm', version: agentVersion, userAgent: `blobswarm/${agentVersion}` },
+    addresses: { listen: [...listen], announce: [...announce] },
+    transports: [countedTcp(counter)],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux(STREAM_LIMITS)],
+    connectionManager: connectionLimits(settings.maxConnections),
+    // Finds hosts that vanished without a word; patient, because a busy agent answers late.
+    connectionMonitor: {
+      protocolPrefix: PROTOCOL_PREFIX,
+      pingInterval: 30_000,
+      pingTimeout: { minTimeout: 20_000 }
+    },
+    // Longer than the DHT keeps provider records: it fails for a whole key when one entry is gone.
+    peerStore: { maxAddressAge: 7 * DAY_MS, maxPeerAge: 30 * DAY_MS },
+    services: services()
+  })
+  for (const protocol of LIBRARY_PROTOCOLS) libp2p.use(protocol, gate)
+  return libp2p
+}
+
+/** A window may never be larger than what a paused stream may hold. */
+const STREAM_LIMITS = {
+  maxInboundStreams: 2048,
+  maxOutboundStreams: 2048,
+  maxEarlyStreams: 64,
+  streamOptions: {
+    initialStreamWindowSize: 256 * KIB,
+    maxStreamWindowSize: MIB,
+    maxReadBufferLength: 4 * MIB
+  }
+}
+
+/**
+ * The defaults (5 inbound connections a second and host, 10 pending) refuse the agents of one host, or
+ * of one address translator, when they start together.
+ */
+function connectionLimits(maxConnections: number) {
+  return {
+    maxConnections,
+    inboundConnectionThreshold: 1000,
+    maxIncomingPendingConnections: 512,
+    maxParallelDials: 64,
+    dialTimeout: 10_000,
+    addressDialTimeout: 4000,
+    inboundUpgradeTimeout: 10_000
+  }
+}
+
+function services(): ServiceFactoryMap<NodeServices> {
+  return {
+    // Asked for by the greeter once a connection was admitted.
+    identify: identify({ protocolPrefix: PROTOCOL_PREFIX, runOnConnectionOpen: false }),
+    ping: ping({ protocolPrefix: PROTOCOL_PREFIX }),
+    // libp2p 3.3 appends the handler of each inbound stream to the very array that was registered, so that
+    // the second stream would be handled twice: https://github.com/libp2p/js-libp2p/pull/3534
+    middleware: ({ registrar }) => {
+      const registered = registrar.getMiddleware.bind(registrar)
+      registrar.getMiddleware = (protocol) => [...registered(protocol)]
+      return {}
+    },
+    dht: kadDHT({
+      protocol: KAD_PROTOCOL,
+      // Servers are the metadata providers; the node switches when it knows its role.
+      clientMode: true,
+      // Addresses of private networks are what a cluster has.
+      peerInfoMapper: passthroughMapper,
+      allowQueryWithZeroPeers: true
+    })
+  }
+}

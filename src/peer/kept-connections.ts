@@ -1,0 +1,111 @@
+import type { AbortOptions } from '../chunks/types.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Logger } from '../lib/logger.ts'
+import type { Random } from '../lib/random.ts'
+import { settledOrAborted } from '../lib/signals.ts'
+import { toError } from '../lib/to-error.ts'
+import { parseFullAddress } from './addresses.ts'
+import { NotMemberError, ProtocolRefusedError } from './errors.ts'
+import type { Member } from './types.ts'
+
+export interface KeptConnectionsComponents {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  /** Connects and says hello, or finds that both are done. */
+  readonly connect: (address: string, options: AbortOptions) => Promise<Member>
+  readonly isConnected: (peerId: string) => boolean
+  /** Calls back when a connection has come or gone. @returns how to stop listening. */
+  readonly onChanged: (listener: () => void) => () => void
+}
+
+export interface KeptConnectionsOptions {
+  /** First wait after a failure, in milliseconds; doubled each time. @default 200 */
+  minBackoffMs?: number
+  /** Longest wait while the network fails, in milliseconds. @default 1500 */
+  maxBackoffMs?: number
+  /** Wait after the other side has refused this agent, in milliseconds. @default 30000 */
+  refusedBackoffMs?: number
+}
+
+/** Keeps connections to some peers open: those that the cluster cannot do without. */
+export class KeptConnections {
+  readonly #components: KeptConnectionsComponents
+  readonly #minBackoffMs: number
+  readonly #maxBackoffMs: number
+  readonly #refusedBackoffMs: number
+  readonly #stopped = new AbortController()
+  readonly #running = new Map<
+    string,
+    { readonly end: AbortController; readonly task: Promise<void> }
+  >()
+
+  constructor(components: KeptConnectionsComponents, options: KeptConnectionsOptions = {}) {
+    const { minBackoffMs = 200, maxBackoffMs = 1500, refusedBackoffMs = 30_000 } = options
+    this.#components = components
+    this.#minBackoffMs = minBackoffMs
+    this.#maxBackoffMs = maxBackoffMs
+    this.#refusedBackoffMs = refusedBackoffMs
+  }
+
+  /** Connects to the full multiaddr now and whenever the connection is lost. Idempotent. */
+  keep(address: string): void {
+    if (this.#stopped.signal.aborted || this.#running.has(address)) return
+    const { peerId } = parseFullAddress(address)
+    const end = new AbortController()
+    const signal = AbortSignal.any([end.signal, this.#stopped.signal])
+    this.#running.set(address, { end, task: this.#run(address, peerId, signal) })
+  }
+
+  /** Does not connect again from now on; an open connection stays. */
+  release(address: string): void {
+    this.#running.get(address)?.end.abort()
+    this.#running.delete(address)
+  }
+
+  /** Resolves when nothing tries to connect any more. */
+  async stop(): Promise<void> {
+    this.#stopped.abort()
+    await Promise.all([...this.#running.values()].map(async ({ task }) => task))
+  }
+
+  async #run(address: string, peerId: string, signal: AbortSignal): Promise<void> {
+    const { connect, clock, log } = this.#components
+    let failures = 0
+    while (!signal.aborted) {
+      try {
+        await connect(address, { signal })
+        failures = 0
+        await this.#untilLost(peerId, signal)
+      } catch (error) {
+        if (signal.aborted) return
+        if (failures === 0) log.info('cannot reach %s: %e', address, error)
+        const waitMs = this.#backoffMs(toError(error), failures)
+        failures += 1
+        await settledOrAborted(clock.sleep(waitMs, { signal }), [signal])
+      }
+    }
+  }
+
+  #backoffMs(error: Error, failures: number): number {
+    if (error instanceof NotMemberError || error instanceof ProtocolRefusedError) {
+      return this.#refusedBackoffMs
+    }
+    const waitMs = Math.min(this.#maxBackoffMs, this.#minBackoffMs * 2 ** Math.min(failures, 16))
+    // Spread, so that agents that lost the same peer do not all come back at once.
+    return waitMs * (0.5 + 0.5 * this.#components.random())
+  }
+
+  async #untilLost(peerId: string, signal: AbortSignal): Promise<void> {
+    const { isConnected, onChanged } = this.#components
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const stopListening = onChanged(() => {
+      if (!isConnected(peerId)) resolve()
+    })
+    try {
+      if (isConnected(peerId)) await settledOrAborted(promise, [signal])
+    } finally {
+      stopListening()
+    }
+  }
+}

@@ -1,0 +1,305 @@
+import type { Connection, Stream } from '@libp2p/interface'
+import type { KadDHT } from '@libp2p/kad-dht'
+import type { AbortOptions } from '../chunks/types.ts'
+import type { Clock } from '../lib/clock.ts'
+import { NotRunningError } from '../lib/errors.ts'
+import type { Logger, LoggerFactory } from '../lib/logger.ts'
+import type { Metrics } from '../lib/metrics.ts'
+import type { Random } from '../lib/random.ts'
+import { toError } from '../lib/to-error.ts'
+import { parseFullAddress, parseUsableAddresses } from './addresses.ts'
+import { type WireBytes, WireCounter } from './counted-tcp.ts'
+import { createNodeLibp2p, type NodeLibp2p } from './create-libp2p.ts'
+import { Dialler, streamLimits } from './dialler.ts'
+import {
+  JoinRefusedError,
+  PeerUnreachableError,
+  ProtocolRefusedError
+} from './errors.ts'
+import { Greeter } from './greeter.ts'
+import { parseJoinToken } from './join-token.ts'
+import { KeptConnections } from './kept-connections.ts'
+import { Membership, type MembershipDocuments } from './membership.ts'
+import { MembershipGate } from './membership-gate.ts'
+import { MessageChannel } from './message-channel.ts'
+import { MAX_ADDRESSES } from './metadata-list.ts'
+import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
+import { HELLO } from './protocols/hello.ts'
+import { awaitVerdict, serveChannel } from './served-channel.ts'
+import type { CertificateIssuer } from './token-issuer.ts'
+import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from './types.ts'
+
+export interface NodeComponents {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: LoggerFactory
+  readonly metrics?: Metrics | undefined
+  /** Present at an agent that may admit others to the cluster. */
+  readonly issuer?: CertificateIssuer | undefined
+}
+
+interface NodeParts extends NodeComponents {
+  readonly identity: PeerIdentity
+  readonly gate: MembershipGate
+  readonly counter: WireCounter
+  readonly libp2p: NodeLibp2p
+}
+
+export interface NodeOptions {
+  /** Multiaddrs to listen on. @default ['/ip4/127.0.0.1/tcp/0'] */
+  listen?: readonly string[]
+  /** Multiaddrs that others are told instead of the real ones. @default [] */
+  announce?: readonly string[]
+  /** What is told of this program's version. @default '0' */
+  agentVersion?: string
+  /** Connections in all, both directions. @default 2000 */
+  maxConnections?: number
+  /** How long opening a stream may take, connecting included, in milliseconds. @default 10000 */
+  openTimeoutMs?: number
+  /** How long hello may take, in milliseconds. @default 5000 */
+  helloTimeoutMs?: number
+}
+
+/** The agent's libp2p node: connects, says hello, and carries protocols between members. */
+export class Libp2pNode implements PeerNode {
+  readonly peerId: string
+  /** This agent's place in its cluster; entered with its certificate before the start, or by `join`. */
+  readonly membership: Membership
+  readonly #parts: NodeParts
+  readonly #log: Logger
+  readonly #dialler: Dialler
+  readonly #greeter: Greeter
+  readonly #kept: KeptConnections
+  readonly #tasks = new Set<Promise<void>>()
+  readonly #channels = new Set<Channel>()
+  #stopping: Promise<void> | undefined
+
+  /** Makes a node with the identity of a 32-byte Ed25519 seed; `start` lets it listen. */
+  static async create(
+    components: NodeComponents,
+    seed: Uint8Array,
+    options: NodeOptions = {}
+  ): Promise<Libp2pNode> {
+    const { clock, metrics } = components
+    const { listen = ['/ip4/127.0.0.1/tcp/0'], announce = [], agentVersion = '0' } = options
+    const { maxConnections = 2000, helloTimeoutMs = 5000 } = options
+    const identity = await identityFromSeed(seed)
+    const gate = new MembershipGate(clock, { waitMs: helloTimeoutMs })
+    const counter = new WireCounter(metrics)
+    const libp2p = await createNodeLibp2p({
+      privateKey: identity.privateKey,
+      listen,
+      announce,
+      maxConnections,
+      agentVersion,
+      gate: gate.middleware,
+      counter
+    })
+    return new Libp2pNode({ ...components, identity, gate, counter, libp2p }, options)
+  }
+
+  private constructor(parts: NodeParts, options: NodeOptions) {
+    const { clock, random, gate, issuer, logger } = parts
+    const { agentVersion = '0', openTimeoutMs = 10_000, helloTimeoutMs = 5000 } = options
+    this.#parts = parts
+    this.#dialler = new Dialler(parts, openTimeoutMs)
+    this.peerId = parts.identity.peerId
+    this.membership = new Membership(this.peerId, clock)
+    const log = logger.forComponent('blobswarm:peer:node')
+    this.#log = log
+    this.#greeter = new Greeter(
+      {
+        membership: this.membership,
+        issuer,
+        addresses: () => this.addresses(),
+        agentVersion,
+        gate,
+        clock,
+        log,
+        onAdmitted: (connection, { addresses }) => this.#own(this.#remember(connection, addresses))
+      },
+      { timeoutMs: helloTimeoutMs }
+    )
+    this.#kept = new KeptConnections({
+      clock,
+      random,
+      log,
+      connect: async (address, abortOptions) => this.connect(address, abortOptions),
+      isConnected: (peerId) => gate.connectionTo(peerId) !== undefined,
+      onChanged: (listener) => gate.onChanged(listener)
+    })
+  }
+
+  /** Listens, and answers whatever is served. */
+  async start(): Promise<void> {
+    const { libp2p, gate } = this.#parts
+    libp2p.addEventListener('connection:open', ({ detail }) =>
+      this.#own(this.#greeter.meet(detail))
+    )
+    libp2p.addEventListener('connection:close', ({ detail }) => gate.closed(detail))
+    this.membership.onMetadataListChanged((list) => this.#own(this.#greeter.spread(list)))
+    await libp2p.handle(
+      HELLO.id,
+      async (stream, connection) => this.#greeter.answer(stream, connection),
+      streamLimits(HELLO)
+    )
+    await libp2p.start()
+    await this.#takeRole()
+  }
+
+  /** Ends every channel and connection; resolves when nothing of the node runs any more. */
+  async stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    await this.#stopping
+  }
+
+  /** Bytes that went over the wire, all connections together. */
+  get wireBytes(): WireBytes {
+    return this.#parts.counter.bytes
+  }
+
+  /** The DHT, for what finds images in it. */
+  get dht(): KadDHT {
+    return this.#parts.libp2p.services.dht
+  }
+
+  addresses(): string[] {
+    return this.#parts.libp2p.getMultiaddrs().map(String)
+  }
+
+  /**
+   * Becomes a member with a join token, asking its issuers in turn.
+   *
+   * @returns what to keep; enter the membership with it after the next start.
+   * @throws {JoinRefusedError | PeerUnreachableError}
+   */
+  async join(tokenText: string, options: AbortOptions = {}): Promise<MembershipDocuments> {
+    const token = parseJoinToken(tokenText)
+    let failure: Error = new JoinRefusedError('the token names no issuer')
+    for (const text of token.addresses) {
+      try {
+        const { address, peerId } = parseFullAddress(text)
+        const connection = await this.#dialler.dial(peerId, address, options)
+        const certificate = await this.#greeter.join(connection, token)
+        const documents = { clusterId: token.clusterId, certificate }
+        this.membership.enter(documents)
+        await this.#takeRole()
+        await this.#greeter.greet(connection)
+        return documents
+      } catch (thrown) {
+        options.signal?.throwIfAborted()
+        failure = toError(thrown)
+        if (failure instanceof JoinRefusedError) break
+      }
+    }
+    throw failure
+  }
+
+  async serve(
+    spec: ProtocolSpec,
+    handle: ServeChannel,
+    allow: (member: Member) => boolean = () => true
+  ): Promise<void> {
+    const { libp2p, gate } = this.#parts
+    libp2p.use(spec.id, gate.middleware)
+    const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
+      const channel = this.#channel(stream, await gate.memberOf(connection), spec)
+      try {
+        await serveChannel(channel, handle, allow)
+      } catch (thrown) {
+        const error = toError(thrown)
+        this.#log.debug('%s of %p ended: %e', spec.id, connection.remotePeer, error)
+        channel.abort(error)
+      }
+    }
+    await libp2p.handle(
+      spec.id,
+      (stream, connection) => this.#own(serveStream(stream, connection)),
+      streamLimits(spec)
+    )
+  }
+
+  async open(peerId: string, spec: ProtocolSpec, options: AbortOptions = {}): Promise<Channel> {
+    if (peerId === this.peerId) throw new PeerUnreachableError(peerId, 'it is this agent itself')
+    const target = parsePeerId(peerId)
+    return this.#dialler.withDeadline(peerId, `to open ${spec.id}`, options, async (signal) => {
+      const { connection, member } = await this.#dialler.reach(peerId, target, { signal })
+      const stream = await this.#dialler.openStream(connection, spec, signal)
+      const channel = this.#channel(stream, member, spec)
+      try {
+        await awaitVerdict(channel, { signal })
+        signal.throwIfAborted()
+        return channel
+      } catch (thrown) {
+        const error = toError(thrown)
+        channel.abort(error)
+        if (connection.status !== 'open' || !(error instanceof PeerUnreachableError)) throw error
+        throw new ProtocolRefusedError(peerId, spec.id, 'it reset the stream', { cause: error })
+      }
+    })
+  }
+
+  async connect(address: string, options: AbortOptions = {}): Promise<Member> {
+    const { address: target, peerId } = parseFullAddress(address)
+    return this.#dialler.withDeadline(peerId, 'to connect', options, async (signal) => {
+      const { member } = await this.#dialler.reach(peerId, target, { signal })
+      return member
+    })
+  }
+
+  /** Connects to full multiaddrs now, and again whenever a connection is lost. */
+  keepConnected(addresses: readonly string[]): void {
+    for (const address of addresses) this.#kept.keep(address)
+  }
+
+  async learnAddresses(peerId: string, addresses: readonly string[]): Promise<void> {
+    const multiaddrs = parseUsableAddresses(addresses.slice(0, MAX_ADDRESSES))
+    await this.#parts.libp2p.peerStore.merge(parsePeerId(peerId), { multiaddrs })
+  }
+
+  members(): Member[] {
+    return this.#parts.gate.members()
+  }
+
+  onMembersChanged(listener: () => void): () => void {
+    return this.#parts.gate.onChanged(listener)
+  }
+
+  async #stop(): Promise<void> {
+    await this.#kept.stop()
+    for (const channel of this.#channels) channel.abort(new NotRunningError('the node'))
+    await this.#parts.libp2p.stop()
+    await Promise.all(this.#tasks)
+  }
+
+  #channel(stream: Stream, remote: Member, spec: ProtocolSpec): MessageChannel {
+    const channel = new MessageChannel({ stream, remote, clock: this.#parts.clock }, spec)
+    this.#channels.add(channel)
+    channel.ended.addEventListener('abort', () => this.#channels.delete(channel), { once: true })
+    if (channel.ended.aborted) this.#channels.delete(channel)
+    return channel
+  }
+
+  /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */
+  async #remember(connection: Connection, addresses: readonly string[]): Promise<void> {
+    const { libp2p } = this.#parts
+    try {
+      const multiaddrs = parseUsableAddresses(addresses)
+      if (multiaddrs.length > 0) await libp2p.peerStore.patch(connection.remotePeer, { multiaddrs })
+      await libp2p.services.identify.identify(connection)
+    } catch (error) {
+      this.#log.debug('could not identify %p: %e', connection.remotePeer, error)
+    }
+  }
+
+  async #takeRole(): Promise<void> {
+    const isServer = this.membership.self?.roles.has('metadata') === true
+    await this.dht.setMode(isServer ? 'server' : 'client')
+  }
+
+  /** Keeps a task that handles its own errors until it is done, so that `stop` can wait for it. */
+  #own(task: Promise<void>): void {
+    const owned = task.finally(() => this.#tasks.delete(owned))
+    this.#tasks.add(owned)
+  }
+}

@@ -1,0 +1,107 @@
+import type { ProviderId, ProviderManager, ProviderState } from '../../chunks/types.ts'
+import { MIB } from '../../lib/bytes.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { LoggerFactory } from '../../lib/logger.ts'
+import { NotPermittedError } from '../errors.ts'
+import type { AnswerOf } from '../rpc.ts'
+import { answerMethod, type RpcHandler, type ServeRpcOptions, serveRpc } from '../rpc-server.ts'
+import type { PeerNode } from '../types.ts'
+import { MAX_LISTED_PROVIDERS, PROVIDERS_PROTOCOL, providersMethods } from './providers.ts'
+import { takePage } from './schemas.ts'
+
+export interface ServeProvidersComponents {
+  readonly providers: ProviderManager
+  readonly clock: Clock
+  readonly logger: LoggerFactory
+}
+
+type Listed = ProviderState & { addresses: string[] }
+
+const MAX_LIST_BYTES = MIB / 2
+
+/** Answers providers/1 on a node from now on. */
+export async function serveProviders(
+  node: PeerNode,
+  components: ServeProvidersComponents,
+  options: ServeRpcOptions = {}
+): Promise<void> {
+  const service = new ProvidersService(node, components.providers)
+  const handlers = service.handlers()
+  const { clock } = components
+  const logger = components.logger.forComponent('blobswarm:peer:providers')
+  await node.serve(
+    PROVIDERS_PROTOCOL,
+    (channel) => serveRpc(channel, { handlers, clock, logger }, options),
+    (member) => member.rights.has('read')
+  )
+}
+
+class ProvidersService {
+  readonly #node: PeerNode
+  readonly #providers: ProviderManager
+  // Grows by one entry for each agent that holds a certificate with the provider role.
+  readonly #addresses = new Map<ProviderId, string[]>()
+
+  constructor(node: PeerNode, providers: ProviderManager) {
+    this.#node = node
+    this.#providers = providers
+  }
+
+  handlers(): RpcHandler[] {
+    const methods = providersMethods
+    return [
+      answerMethod(methods.report, 'read', async ({ report, addresses }, { member, signal }) => {
+        if (report.id !== member.peerId || !member.roles.has('provider')) {
+          throw new NotPermittedError(`a report of ${report.id} from ${member.peerId}`)
+        }
+        this.#addresses.set(report.id, addresses)
+        await this.#node.learnAddresses(report.id, addresses)
+        await this.#providers.report(report, { signal })
+        return {}
+      }),
+      answerMethod(methods.place, 'write', async (request, { signal }) =>
+        this.#describe(await this.#providers.place(request, { signal }))
+      ),
+      answerMethod(methods.reportFailure, 'read', async ({ id }, { signal }) => {
+        await this.#providers.reportFailure(id, { signal })
+        return {}
+      }),
+      answerMethod(methods.list, 'read', ({ after }, { signal }) => this.#list(after, signal))
+    ]
+  }
+
+  #describe(placed: readonly (readonly ProviderId[])[]): AnswerOf<typeof providersMethods.place> {
+    const indexes = new Map<ProviderId, number>()
+    const placements = placed.map((ids) =>
+      ids.map((id) => {
+        const index = indexes.get(id) ?? indexes.size
+        indexes.set(id, index)
+        return index
+      })
+    )
+    const providers = [...indexes.keys()].map((id) => ({ id, addresses: this.#addressesOf(id) }))
+    return { providers, placements }
+  }
+
+  async #list(
+    after: ProviderId | undefined,
+    signal: AbortSignal
+  ): Promise<AnswerOf<typeof providersMethods.list>> {
+    const states = await this.#providers.list({ signal })
+    const following = states
+      .filter(({ id }) => after === undefined || id > after)
+      .toSorted((left, right) => (left.id < right.id ? -1 : 1))
+    const first: Listed[] = []
+    for (const state of following.slice(0, MAX_LISTED_PROVIDERS)) {
+      first.push({ ...state, addresses: this.#addressesOf(state.id) })
+    }
+    const { items, isCut } = takePage(first, MAX_LIST_BYTES, ({ addresses }) =>
+      addresses.reduce((bytes, address) => bytes + address.length + 4, 512)
+    )
+    return { providers: items, isCut: isCut || following.length > first.length }
+  }
+
+  #addressesOf(id: ProviderId): string[] {
+    return id === this.#node.peerId ? this.#node.addresses() : (this.#addresses.get(id) ?? [])
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * `/blobswarm/providers/1`: providers and writers talk to the provider manager. Requests and answers as
+ * rpc.ts draws them; messages are at most 1 MiB. Bodies in CBOR:
+ *
+ * ```text
+ * method         right  request                                     answer
+ * report         read   {report: REPORT, addresses: [text…]}        {}
+ * place          write  {count, chunkBytes, replicas, exclude: [id…]}
+ *                                               {providers: [PEER…], placements: [[index…]…]}
+ * reportFailure  read   {id}                                        {}
+ * list           read   {after?: id}                                {providers: [STATE…], isCut}
+ *
+ * REPORT  {id, zone, freeBytes, storedBytes, chunkCount, load}
+ * PEER    {id, addresses: [text…]}
+ * STATE   REPORT and {condition: 'live'|'suspect'|'dead', isDraining, seenMs, addresses: [text…]}
+ * id      peer id in text form
+ * ```
+ *
+ * A report must come from the provider itself, whose certificate gives it that role; it registers the
+ * provider and is its heartbeat. Entry i of `placements` lists where chunk i goes as indexes into
+ * `providers`; at most 4,096 chunks a request. Addresses are full multiaddrs, at most 16 a provider;
+ * they are what the provider last reported. `list` is in order of ids; the next one begins `after` the
+ * last of a cut one.
+ */
+import { z } from 'zod'
+import { MIB } from '../../lib/bytes.ts'
+import { boundedText, naturalNumber } from '../codec.ts'
+import { defineMethod, RPC_OVERHEAD_BYTES } from '../rpc.ts'
+import type { ProtocolSpec } from '../types.ts'
+import { addressesSchema, emptySchema, peerIdSchema } from './schemas.ts'
+
+const MAX_BODY_BYTES = MIB - RPC_OVERHEAD_BYTES
+
+/** Chunks that one `place` may ask for. */
+export const MAX_PLACE_COUNT = 4096
+
+/** Replicas that one chunk may be asked to have. */
+export const MAX_PLACE_REPLICAS = 16
+
+/** Providers of one answer. */
+export const MAX_LISTED_PROVIDERS = 500
+
+/** Providers that a placement may exclude; a longer list is cut by the client. */
+export const MAX_EXCLUDED = 256
+
+export const PROVIDERS_PROTOCOL: ProtocolSpec = {
+  id: '/blobswarm/providers/1',
+  maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,
+  maxStreams: 4
+}
+
+const reportSchema = z.object({
+  id: peerIdSchema,
+  zone: boundedText(128),
+  freeBytes: naturalNumber,
+  storedBytes: naturalNumber,
+  chunkCount: naturalNumber,
+  load: naturalNumber
+})
+
+const peerSchema = z.object({ id: peerIdSchema, addresses: addressesSchema })
+
+const stateSchema = reportSchema.extend({
+  condition: z.enum(['live', 'suspect', 'dead']),
+  isDraining: z.boolean(),
+  seenMs: naturalNumber,
+  addresses: addressesSchema
+})
+
+const maxBytes = MAX_BODY_BYTES
+
+/** The methods of providers/1, for both ends. */
+export const providersMethods = {
+  report: defineMethod('report', {
+    request: z.object({ report: reportSchema, addresses: addressesSchema }),
+    answer: emptySchema,
+    maxBytes
+  }),
+  place: defineMethod('place', {
+    request: z.object({
+      count: naturalNumber.max(MAX_PLACE_COUNT),
+      chunkBytes: naturalNumber,
+      replicas: naturalNumber.max(MAX_PLACE_REPLICAS),
+      exclude: z.array(peerIdSchema).max(MAX_EXCLUDED)
+    }),
+    answer: z.object({
+      providers: z.array(peerSchema).max(MAX_LISTED_PROVIDERS),
+      placements: z.array(z.array(naturalNumber).max(MAX_PLACE_REPLICAS)).max(MAX_PLACE_COUNT)
+    }),
+    maxBytes
+  }),
+  reportFailure: defineMethod('reportFailure', {
+    request: z.object({ id: peerIdSchema }),
+    answer: emptySchema,
+    maxBytes
+  }),
+  list: defineMethod('list', {
+    request: z.object({ after: peerIdSchema.optional() }),
+    answer: z.object({
+      providers: z.array(stateSchema).max(MAX_LISTED_PROVIDERS),
+      isCut: z.boolean()
+    }),
+    maxBytes
+  })
+}

@@ -1,0 +1,218 @@
+import type { AbortOptions } from '../../chunks/types.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { decodeEnvelope } from '../../metadata/signed.ts'
+import { verifyTicket } from '../../metadata/tickets.ts'
+import type {
+  BlobDescription,
+  BlobId,
+  CreateBlobRequest,
+  Namespace,
+  NamespaceEntry,
+  SignedTicket,
+  SignedVersionRecord,
+  TicketRequest,
+  Verifier,
+  Version,
+  VersionManager,
+  VersionSummary
+} from '../../metadata/types.ts'
+import { verifyRecord } from '../../metadata/version-record.ts'
+import { ProtocolViolationError } from '../errors.ts'
+import { VERSION_PROTOCOL, versionMethods } from '../protocols/version.ts'
+import type { PeerNode } from '../types.ts'
+import type { FindRole } from './find-role.ts'
+import { PersistentCaller, type PersistentCallerOptions } from './persistent-caller.ts'
+
+export interface RemoteVersionManagerComponents {
+  readonly node: Pick<PeerNode, 'open'>
+  readonly clock: Clock
+  /** Checks what the version manager signed. */
+  readonly verifier: Verifier
+  /** Who is the version manager now. */
+  readonly find: FindRole
+}
+
+export interface RemoteVersionManagerOptions extends PersistentCallerOptions {
+  /** How long the version manager holds one request to wait, in milliseconds. @default 20000 */
+  waitMs?: number
+}
+
+/** Entries of a directory when the caller does not say how many. */
+const DEFAULT_LIST_LIMIT = 1000
+
+/** Time for the answer to a wait, beyond the wait itself. */
+const WAIT_MARGIN_MS = 10_000
+
+/**
+ * The version manager and the namespace of the cluster, over the network. Calls are tried again while it
+ * restarts, but those that would do something twice are sent once only: `assign`, `rename`, `remove` and
+ * `makeDirectory` without parents reject with PeerUnreachableError or PeerTimeoutError when their answer
+ * was lost, and may have happened. Refusals are RemoteErrors with the codes of metadata/errors.ts.
+ */
+export class RemoteVersionManager implements VersionManager, Namespace {
+  readonly #caller: PersistentCaller
+  readonly #verifier: Verifier
+  readonly #waitMs: number
+
+  constructor(
+    components: RemoteVersionManagerComponents,
+    options: RemoteVersionManagerOptions = {}
+  ) {
+    const { waitMs = 20_000, ...callerOptions } = options
+    const { node, clock, find, verifier } = components
+    this.#caller = new PersistentCaller(
+      { node, clock, spec: VERSION_PROTOCOL, find, what: 'the version manager' },
+      callerOptions
+    )
+    this.#verifier = verifier
+    this.#waitMs = waitMs
+  }
+
+  /** Ends what is in flight. */
+  async stop(): Promise<void> {
+    await this.#caller.close()
+  }
+
+  async createBlob(
+    { chunkBytes, replicas, sizeHint }: CreateBlobRequest,
+    options?: AbortOptions
+  ): Promise<BlobDescription> {
+    // A blob whose answer was lost has no version and no name: it costs a row.
+    const request = { chunkBytes, replicas, sizeHint }
+    return this.#caller.call(versionMethods.createBlob, request, 'repeatable', options)
+  }
+
+  async describe(blob: BlobId, options?: AbortOptions): Promise<BlobDescription | undefined> {
+    const { describe } = versionMethods
+    return (await this.#caller.call(describe, { blob }, 'repeatable', options)).description
+  }
+
+  async assign(request: TicketRequest, options?: AbortOptions): Promise<SignedTicket> {
+    const ranges = request.ranges.map(({ start, end }): [number, number] => [start, end])
+    const { assign } = versionMethods
+    const answer = await this.#caller.call(assign, { ...request, ranges }, 'once', options)
+    const signed = verifyTicket(this.#verifier, decodeEnvelope(answer.ticket))
+    const { blob, writer } = signed.ticket
+    if (blob !== request.blob || writer !== request.writer) {
+      throw new ProtocolViolationError('the version manager', 'it gave a ticket for something else')
+    }
+    return signed
+  }
+
+  async renew(blob: BlobId, version: Version, options?: AbortOptions): Promise<number> {
+    const { renew } = versionMethods
+    return (await this.#caller.call(renew, { blob, version }, 'repeatable', options)).leaseUntilMs
+  }
+
+  async commit(blob: BlobId, version: Version, options?: AbortOptions): Promise<void> {
+    await this.#caller.call(versionMethods.commit, { blob, version }, 'repeatable', options)
+  }
+
+  async waitPublished(
+    blob: BlobId,
+    version: Version,
+    options?: AbortOptions
+  ): Promise<VersionSummary> {
+    const request = { blob, version, waitMs: this.#waitMs }
+    const callOptions = { ...options, timeoutMs: this.#waitMs + WAIT_MARGIN_MS }
+    for (;;) {
+      const { waitPublished } = versionMethods
+      const { summary } = await this.#caller.call(waitPublished, request, 'repeatable', callOptions)
+      if (summary !== undefined) return summary
+    }
+  }
+
+  async latest(blob: BlobId, options?: AbortOptions): Promise<VersionSummary | undefined> {
+    return (await this.#caller.call(versionMethods.latest, { blob }, 'repeatable', options)).summary
+  }
+
+  async newest(blob: BlobId, options?: AbortOptions): Promise<{ version: Version; bytes: number }> {
+    return this.#caller.call(versionMethods.newest, { blob }, 'repeatable', options)
+  }
+
+  async history(blob: BlobId, options?: AbortOptions): Promise<VersionSummary[]> {
+    const all: VersionSummary[] = []
+    for (;;) {
+      const request = { blob, after: all.at(-1)?.version ?? 0 }
+      const { history } = versionMethods
+      const answer = await this.#caller.call(history, request, 'repeatable', options)
+      all.push(...answer.versions)
+      if (!answer.isCut || answer.versions.length === 0) return all
+    }
+  }
+
+  async record(
+    blob: BlobId,
+    version: Version,
+    options?: AbortOptions
+  ): Promise<SignedVersionRecord> {
+    const request = { blob, version }
+    const { record } = await this.#caller.call(
+      versionMethods.record,
+      request,
+      'repeatable',
+      options
+    )
+    return verifyRecord(this.#verifier, decodeEnvelope(record), request)
+  }
+
+  async retire(blob: BlobId, version: Version, options?: AbortOptions): Promise<void> {
+    await this.#caller.call(versionMethods.retire, { blob, version }, 'repeatable', options)
+  }
+
+  async lookup(path: string, options?: AbortOptions): Promise<NamespaceEntry | undefined> {
+    return (await this.#caller.call(versionMethods.lookup, { path }, 'repeatable', options)).entry
+  }
+
+  async list(
+    path: string,
+    request: { readonly after?: string; readonly limit?: number } = {},
+    options?: AbortOptions
+  ): Promise<NamespaceEntry[]> {
+    const { limit = DEFAULT_LIST_LIMIT } = request
+    const all: NamespaceEntry[] = []
+    let { after } = request
+    while (all.length < limit) {
+      const page = { path, after, limit: limit - all.length }
+      const { list } = versionMethods
+      const { entries, isCut } = await this.#caller.call(list, page, 'repeatable', options)
+      all.push(...entries)
+      const last = entries.at(-1)
+      if (!isCut || last === undefined) break
+      after = last.path.slice(last.path.lastIndexOf('/') + 1)
+    }
+    return all
+  }
+
+  async makeDirectory(
+    path: string,
+    request: { readonly parents?: boolean } = {},
+    options?: AbortOptions
+  ): Promise<void> {
+    const { parents = false } = request
+    const repeatable = parents ? 'repeatable' : 'once'
+    await this.#caller.call(versionMethods.makeDirectory, { path, parents }, repeatable, options)
+  }
+
+  async reserve(
+    path: string,
+    { chunkBytes, replicas, sizeHint }: CreateBlobRequest,
+    options?: AbortOptions
+  ): Promise<BlobDescription> {
+    const request = { path, chunkBytes, replicas, sizeHint }
+    return this.#caller.call(versionMethods.reserve, request, 'repeatable', options)
+  }
+
+  async remove(
+    path: string,
+    request: { readonly kind: 'file' | 'directory' | 'any' },
+    options?: AbortOptions
+  ): Promise<void> {
+    const { kind } = request
+    await this.#caller.call(versionMethods.remove, { path, kind }, 'once', options)
+  }
+
+  async rename(from: string, to: string, options?: AbortOptions): Promise<void> {
+    await this.#caller.call(versionMethods.rename, { from, to }, 'once', options)
+  }
+}

@@ -1,0 +1,119 @@
+import type { Random } from '../../lib/random.ts'
+
+/** How an agent was heard of; the first in this list are dialled first. */
+export const ORIGINS = ['source', 'exchange', 'directory'] as const
+export type Origin = (typeof ORIGINS)[number]
+
+export interface CandidatesOptions {
+  /** Peers remembered; when full, new ones are not taken unless they are sources. @default 256 */
+  readonly maxPeers?: number
+  /** Wait before the second attempt at a peer; doubles with every failure. @default 250 ms */
+  readonly firstRetryMs?: number
+  /** @default 30 seconds */
+  readonly maxRetryMs?: number
+}
+
+interface Candidate {
+  readonly peer: string
+  origin: Origin
+  state: 'idle' | 'dialling' | 'joined'
+  failures: number
+  nextMs: number
+}
+
+/**
+ * Peers that may hold an image and that could be dialled. `idle → dialling → joined | idle`; a peer
+ * that could not be reached waits longer each time.
+ */
+export class Candidates {
+  readonly #random: Random
+  readonly #options: Required<CandidatesOptions>
+  readonly #candidates = new Map<string, Candidate>()
+
+  constructor(random: Random, options: CandidatesOptions = {}) {
+    this.#random = random
+    this.#options = { maxPeers: 256, firstRetryMs: 250, maxRetryMs: 30_000, ...options }
+  }
+
+  /** Takes note of a peer. @returns true if it was not known. */
+  add(peer: string, origin: Origin): boolean {
+    const known = this.#candidates.get(peer)
+    if (known !== undefined) {
+      if (ORIGINS.indexOf(origin) < ORIGINS.indexOf(known.origin)) known.origin = origin
+      return false
+    }
+    if (this.#candidates.size >= this.#options.maxPeers && !this.#makeRoom(origin)) return false
+    this.#candidates.set(peer, { peer, origin, state: 'idle', failures: 0, nextMs: 0 })
+    return true
+  }
+
+  /** Chooses a peer to dial now, any among those of the best origin: `idle → dialling`. */
+  next(nowMs: number, origins: readonly Origin[] = ORIGINS): string | undefined {
+    let best: Candidate | undefined
+    let bestRank = Infinity
+    for (const candidate of this.#candidates.values()) {
+      if (candidate.state !== 'idle' || candidate.nextMs > nowMs) continue
+      if (!origins.includes(candidate.origin)) continue
+      const rank = ORIGINS.indexOf(candidate.origin) + this.#random()
+      if (rank < bestRank) [best, bestRank] = [candidate, rank]
+    }
+    if (best === undefined) return undefined
+    best.state = 'dialling'
+    return best.peer
+  }
+
+  /** The peer is a neighbour now, whoever dialled: `any → joined`. */
+  joined(peer: string, origin: Origin = 'exchange'): void {
+    this.add(peer, origin)
+    const candidate = this.#candidates.get(peer)
+    if (candidate === undefined) return
+    candidate.state = 'joined'
+    candidate.failures = 0
+  }
+
+  /** It was reached and went away again, or has no use for this agent now: `any → idle`. */
+  left(peer: string, retryAtMs: number): void {
+    const candidate = this.#candidates.get(peer)
+    if (candidate === undefined) return
+    candidate.state = 'idle'
+    candidate.nextMs = Math.max(candidate.nextMs, retryAtMs)
+  }
+
+  /** It could not be reached: `dialling → idle`, for longer each time. */
+  failed(peer: string, nowMs: number): void {
+    const candidate = this.#candidates.get(peer)
+    if (candidate === undefined) return
+    const { firstRetryMs, maxRetryMs } = this.#options
+    const backoffMs = Math.min(maxRetryMs, firstRetryMs * 2 ** candidate.failures)
+    candidate.state = 'idle'
+    candidate.failures = Math.min(candidate.failures + 1, 30)
+    // Somewhere in the upper half, so that agents that lost the same peer do not come back together.
+    candidate.nextMs = nowMs + backoffMs * (0.5 + this.#random() / 2)
+  }
+
+  /** Milliseconds until a peer that is not being dialled may be dialled again; undefined if none. */
+  delayMs(nowMs: number): number | undefined {
+    let delayMs: number | undefined
+    for (const { state, nextMs } of this.#candidates.values()) {
+      if (state !== 'idle') continue
+      delayMs = Math.min(delayMs ?? Infinity, Math.max(0, nextMs - nowMs))
+    }
+    return delayMs
+  }
+
+  #makeRoom(origin: Origin): boolean {
+    if (origin !== 'source') return this.#forget(({ failures }) => failures > 0)
+    return (
+      this.#forget(({ failures }) => failures > 0) || this.#forget((c) => c.origin !== 'source')
+    )
+  }
+
+  #forget(isLess: (candidate: Candidate) => boolean): boolean {
+    for (const candidate of this.#candidates.values()) {
+      if (candidate.state === 'idle' && isLess(candidate)) {
+        return this.#candidates.delete(candidate.peer)
+      }
+    }
+    return false
+  }
+}

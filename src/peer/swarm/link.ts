@@ -1,0 +1,230 @@
+import type { Cancel, Clock } from '../../lib/clock.ts'
+import { LimitExceededError } from '../../lib/errors.ts'
+import { toError } from '../../lib/to-error.ts'
+import { Wakeup } from '../../lib/wakeup.ts'
+import { PeerTimeoutError, PeerUnreachableError } from '../errors.ts'
+import {
+  decodeSwarmMessage,
+  encodeSwarmMessage,
+  type GoodbyeReason,
+  MAX_HAVES,
+  type SwarmMessage
+} from '../protocols/swarm.ts'
+import type { Channel } from '../types.ts'
+
+export interface SwarmLinkOptions {
+  /** Least time between two announcements of chunks that travel on their own. @default 50 ms */
+  readonly haveIntervalMs?: number
+  /** Messages that may wait for a remote that does not read. @default 4096 */
+  readonly maxQueued?: number
+  /** How long a remote may take to let a closing channel go. @default 5 seconds */
+  readonly closeTimeoutMs?: number
+}
+
+/** A channel and the one reader of its messages. */
+export interface OpenedChannel {
+  readonly channel: Channel
+  readonly incoming: AsyncIterator<Uint8Array>
+}
+
+interface Bulk {
+  readonly message: SwarmMessage
+  readonly sent: PromiseWithResolvers<void>
+}
+
+/**
+ * Carries swarm messages over one channel. Small messages overtake chunks that have not begun;
+ * announcements of chunks are collected and ride along with whatever is sent next.
+ */
+export class SwarmLink {
+  readonly channel: Channel
+  readonly #incoming: AsyncIterator<Uint8Array>
+  readonly #clock: Clock
+  readonly #haveIntervalMs: number
+  readonly #maxQueued: number
+  readonly #closeTimeoutMs: number
+  readonly #queue: SwarmMessage[] = []
+  readonly #bulks: Bulk[] = []
+  readonly #wakeup = new Wakeup()
+  readonly #haves: number[] = []
+  #haveSentMs = -Infinity
+  #isHaveDue = false
+  #cancelHave: Cancel | undefined
+  #cancelAbort: Cancel | undefined
+  #isClosing = false
+  #receivedMs: number
+  #sendingSinceMs: number | undefined
+
+  constructor(opened: OpenedChannel, clock: Clock, options: SwarmLinkOptions = {}) {
+    const { haveIntervalMs = 50, maxQueued = 4096, closeTimeoutMs = 5000 } = options
+    this.channel = opened.channel
+    this.#incoming = opened.incoming
+    this.#clock = clock
+    this.#haveIntervalMs = haveIntervalMs
+    this.#maxQueued = maxQueued
+    this.#closeTimeoutMs = closeTimeoutMs
+    this.#receivedMs = clock.monotonic()
+    this.channel.ended.addEventListener('abort', this.#onEnded, { once: true })
+  }
+
+  get peerId(): string {
+    return this.channel.remote.peerId
+  }
+
+  get hasEnded(): boolean {
+    return this.channel.ended.aborted
+  }
+
+  /** When the last message came, monotonic. */
+  get receivedMs(): number {
+    return this.#receivedMs
+  }
+
+  /** Since when a message waits for the remote to read; undefined if none does. */
+  get sendingSinceMs(): number | undefined {
+    return this.#sendingSinceMs
+  }
+
+  /** Queues a small message. A remote that lets too many of them pile up loses the channel. */
+  post(message: SwarmMessage): void {
+    if (this.hasEnded || this.#isClosing) return
+    if (this.#queue.length >= this.#maxQueued) {
+      this.channel.abort(new LimitExceededError('messages waiting for a peer', this.#maxQueued))
+      return
+    }
+    this.#queue.push(message)
+    this.#wakeup.wake()
+  }
+
+  /** Announces chunks soon. */
+  announce(chunks: readonly number[]): void {
+    if (this.hasEnded || this.#isClosing) return
+    this.#haves.push(...chunks)
+    const waitMs = this.#haveSentMs + this.#haveIntervalMs - this.#clock.monotonic()
+    if (waitMs <= 0) this.#letHavesGo()
+    else this.#cancelHave ??= this.#clock.schedule(() => this.#letHavesGo(), waitMs)
+  }
+
+  /**
+   * Sends a large message after the small ones.
+   *
+   * @returns when the network has taken it.
+   * @throws {PeerUnreachableError} if the link ends or closes first.
+   */
+  async send(message: SwarmMessage): Promise<void> {
+    if (this.hasEnded || this.#isClosing) throw this.#closedError()
+    const sent = Promise.withResolvers<void>()
+    this.#bulks.push({ message, sent })
+    this.#wakeup.wake()
+    await sent.promise
+  }
+
+  /** Says goodbye after what is queued (chunks that wait are dropped), and closes the channel. */
+  close(reason: GoodbyeReason): void {
+    this.post({ type: 'goodbye', reason })
+    this.#beginClose()
+  }
+
+  /**
+   * Sends and receives until the channel ends or `handle` throws; resolves when both have come to rest.
+   * `handle` is called for one message after the other and is not waited for.
+   *
+   * @throws {PeerUnreachableError | MalformedError | ProtocolViolationError} what ended it, if neither
+   * end closed it.
+   */
+  async run(handle: (message: SwarmMessage) => void): Promise<void> {
+    const both = [this.#sendAndClose(), this.#receiveAll(handle)]
+    try {
+      await Promise.all(both)
+    } catch (thrown) {
+      const error = toError(thrown)
+      const wasClosing = this.#isClosing && error instanceof PeerUnreachableError
+      this.channel.abort(error)
+      await Promise.allSettled(both)
+      if (!wasClosing) throw error
+    } finally {
+      this.#stop()
+    }
+  }
+
+  async #receiveAll(handle: (message: SwarmMessage) => void): Promise<void> {
+    for (;;) {
+      const next = await this.#incoming.next()
+      if (next.done === true) break
+      this.#receivedMs = this.#clock.monotonic()
+      handle(decodeSwarmMessage(next.value))
+      if (this.#isClosing) break
+    }
+    this.#beginClose()
+  }
+
+  async #sendAndClose(): Promise<void> {
+    await this.#sendAll()
+    await this.channel.close()
+  }
+
+  #beginClose(): void {
+    if (this.#isClosing) return
+    this.#isClosing = true
+    this.#cancelAbort = this.#clock.schedule(
+      () => this.channel.abort(new PeerTimeoutError(this.peerId, 'goodbye', this.#closeTimeoutMs)),
+      this.#closeTimeoutMs
+    )
+    this.#wakeup.wake()
+  }
+
+  async #sendAll(): Promise<void> {
+    for (;;) {
+      const isIdle = this.#queue.length === 0 && !this.#isClosing
+      const bulk = isIdle ? this.#bulks[0] : undefined
+      const message = this.#dueHave(bulk !== undefined) ?? this.#queue.shift() ?? bulk?.message
+      if (message === undefined) {
+        if (this.#isClosing || this.hasEnded) return
+        await this.#wakeup.wait()
+        continue
+      }
+      this.#sendingSinceMs = this.#clock.monotonic()
+      await this.channel.send(encodeSwarmMessage(message))
+      this.#sendingSinceMs = undefined
+      if (message === bulk?.message) {
+        this.#bulks.shift()
+        bulk.sent.resolve()
+      }
+    }
+  }
+
+  /** The collected announcements, if they are due or something else is about to be sent anyhow. */
+  #dueHave(isSending: boolean): SwarmMessage | undefined {
+    if (this.#haves.length === 0) return undefined
+    if (!this.#isHaveDue && !isSending && this.#queue.length === 0) return undefined
+    const indexes = this.#haves.splice(0, MAX_HAVES)
+    this.#isHaveDue = this.#haves.length > 0
+    this.#haveSentMs = this.#clock.monotonic()
+    this.#cancelHave?.()
+    this.#cancelHave = undefined
+    return { type: 'have', indexes }
+  }
+
+  #letHavesGo(): void {
+    this.#isHaveDue = true
+    this.#wakeup.wake()
+  }
+
+  #closedError(): PeerUnreachableError {
+    const reason = this.hasEnded ? toError(this.channel.ended.reason).message : 'it is being left'
+    return new PeerUnreachableError(this.peerId, reason)
+  }
+
+  readonly #onEnded = (): void => {
+    this.#stop()
+    this.#wakeup.wake()
+  }
+
+  #stop(): void {
+    this.#cancelHave?.()
+    this.#cancelAbort?.()
+    this.channel.ended.removeEventListener('abort', this.#onEnded)
+    const error = this.#closedError()
+    for (const { sent } of this.#bulks.splice(0)) sent.reject(error)
+  }
+}

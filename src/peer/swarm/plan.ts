@@ -1,0 +1,316 @@
+import { KIB, MIB } from '../../lib/bytes.ts'
+import type { Random } from '../../lib/random.ts'
+import { ANY_COPIES, type RejectReason, type RequestClass } from '../protocols/swarm.ts'
+import { Availability } from './availability.ts'
+import type { ChunkTable } from './chunk-table.ts'
+import type { Neighbour } from './neighbour.ts'
+import { type Pick, Picker } from './picker.ts'
+import { type PendingRequest, type RequestDeadlines, RequestLedger } from './requests.ts'
+
+export interface DownloadPlanOptions extends RequestDeadlines {
+  /** Bytes asked for and not yet stored, of all neighbours. @default 32 MiB */
+  readonly maxInFlightBytes?: number
+  /** With no more chunks missing than this, they are asked for at a second neighbour, too. @default 16 */
+  readonly endgameChunks?: number
+  /** Age of a request before the endgame doubles it. @default 250 ms */
+  readonly endgameDelayMs?: number
+  /** Age of a request before an idle neighbour is asked for the same outside the endgame. @default 3000 */
+  readonly doubleAfterMs?: number
+  /** Nothing has come for this long: sources may be asked for chunks that have spread. @default 500 ms */
+  readonly patienceMs?: number
+  /** Bytes that a source may be asked for each time that patience ends; doubles while it helps. @default 512 KiB */
+  readonly secondCopyBytes?: number
+}
+
+/** What a plan is about. */
+export interface DownloadPlanComponents {
+  readonly table: ChunkTable
+  readonly random: Random
+  /** Tells whether a chunk is stored; the plan keeps no record of its own. */
+  readonly isStored: (chunk: number) => boolean
+}
+
+/** A request as it goes out. */
+export interface PlannedRequest {
+  readonly request: PendingRequest
+  readonly maxCopies: number
+}
+
+interface Choice {
+  readonly chunk?: number
+  readonly requestClass: RequestClass
+  readonly maxCopies: number
+}
+
+// How long a source is believed that a chunk, or all of its chunks, are on their way to somebody else.
+const SPREAD_BELIEVED_MS = 1000
+const PROMISE_BELIEVED_MS = 5000
+const MAX_PATIENCE_MS = 3000
+const MAX_SECOND_COPY_BYTES = 64 * MIB
+const MAX_ASKED_TWICE = 2
+
+/**
+ * Decides what to ask which neighbour for. Pure: it is told what happens and when, and never waits.
+ *
+ * A chunk is `open → pending → storing → stored`, and goes back to `open` when nobody is asked for it
+ * any more. Sources are asked for what has not spread (they choose it themselves where there is one
+ * source only), other neighbours for the rarest of what they hold. A source is asked for a chunk that
+ * others hold only when they give nothing for a while, so that it sends each chunk about once.
+ */
+export class DownloadPlan {
+  readonly ledger: RequestLedger
+  readonly picker: Picker
+  readonly #table: ChunkTable
+  readonly #isStored: (chunk: number) => boolean
+  readonly #availability: Availability
+  readonly #options: Required<Omit<DownloadPlanOptions, keyof RequestDeadlines>>
+  readonly #storing = new Set<number>()
+  /** Chunks that a source said to be on their way to others, each counted as one more copy. */
+  readonly #promisedUntilMs = new Map<number, number>()
+  readonly #spreadUntilMs = new Map<string, number>()
+  #storingBytes = 0
+  #missing = 0
+  #sourceCount = 0
+  #arrivedMs = 0
+  #allowanceBytes = 0
+  #grantBytes: number
+
+  constructor(components: DownloadPlanComponents, options: DownloadPlanOptions = {}) {
+    const { table, random } = components
+    this.#table = table
+    this.#isStored = components.isStored
+    this.#options = {
+      maxInFlightBytes: 32 * MIB,
+      endgameChunks: 16,
+      endgameDelayMs: 250,
+      doubleAfterMs: 3000,
+      patienceMs: 500,
+      secondCopyBytes: 512 * KIB,
+      ...options
+    }
+    this.ledger = new RequestLedger(options)
+    this.#availability = new Availability(table.count, random)
+    this.picker = new Picker({ availability: this.#availability, random })
+    this.#grantBytes = this.#options.secondCopyBytes
+  }
+
+  /** Chunks that are not stored. */
+  get missing(): number {
+    return this.#missing
+  }
+
+  /** Chunks that came and are not stored yet. */
+  get storingCount(): number {
+    return this.#storing.size
+  }
+
+  /** Chunks that nobody is asked for. */
+  get openCount(): number {
+    return this.#availability.openCount
+  }
+
+  /** The image lacks a chunk from now on. */
+  want(chunk: number): void {
+    this.#missing++
+    this.#availability.open(chunk)
+  }
+
+  /** Begins to count the time without arrivals. */
+  begin(nowMs: number): void {
+    this.#arrivedMs = nowMs
+  }
+
+  /** Tells whether the bytes of a chunk would be of use. */
+  isNeeded(chunk: number): boolean {
+    return !this.#isStored(chunk) && !this.#storing.has(chunk)
+  }
+
+  /** A neighbour came. */
+  joined(neighbour: Neighbour): void {
+    if (neighbour.isSource) this.#sourceCount++
+    else for (const chunk of neighbour.held.ones()) this.#availability.increment(chunk)
+  }
+
+  /** A neighbour went, and with it what it was asked for. */
+  left(neighbour: Neighbour): void {
+    if (neighbour.isSource) this.#sourceCount--
+    else for (const chunk of neighbour.held.ones()) this.#availability.decrement(chunk)
+    for (const { chunk } of this.ledger.drop(neighbour.peerId)) this.#reopen(chunk)
+    this.#spreadUntilMs.clear()
+  }
+
+  /** A neighbour has one more chunk. */
+  gained(neighbour: Neighbour, chunk: number): void {
+    if (!neighbour.isSource) this.#availability.increment(chunk)
+  }
+
+  /** A neighbour turned out not to have a chunk. */
+  lost(neighbour: Neighbour, chunk: number): void {
+    if (!neighbour.isSource) this.#availability.decrement(chunk)
+  }
+
+  /** Chooses the next request to a neighbour and notes it; undefined if there is none now. */
+  next(neighbour: Neighbour, nowMs: number): PlannedRequest | undefined {
+    if (!this.#mayAsk(neighbour, nowMs)) return undefined
+    const choice = this.#choose(neighbour, nowMs)
+    if (choice === undefined) return undefined
+    const { chunk, requestClass, maxCopies } = choice
+    const bytes = chunk === undefined ? this.#table.byteLength(0) : this.#table.byteLength(chunk)
+    const request = this.ledger.issue(neighbour.peerId, { chunk, requestClass, bytes }, nowMs)
+    if (chunk !== undefined) this.#availability.close(chunk)
+    if (neighbour.isSource && maxCopies === ANY_COPIES) this.#allowanceBytes -= bytes
+    return { request, maxCopies }
+  }
+
+  /** Notes which chunk a neighbour chose. */
+  bound(request: PendingRequest, chunk: number): PendingRequest {
+    this.#availability.close(chunk)
+    return this.ledger.bind(request, chunk)
+  }
+
+  /** A right chunk came: `pending → storing`. @returns other requests for it, which are needless now. */
+  arrived(neighbour: Neighbour, request: PendingRequest, nowMs: number): PendingRequest[] {
+    const { chunk } = request
+    if (chunk === undefined) return []
+    this.ledger.settle(request)
+    this.#availability.close(chunk)
+    this.#storing.add(chunk)
+    this.#storingBytes += this.#table.byteLength(chunk)
+    this.#arrivedMs = nowMs
+    if (!neighbour.isSource) {
+      this.#grantBytes = this.#options.secondCopyBytes
+      this.#allowanceBytes = 0
+    }
+    const needless = Array.from(this.ledger.pendingFor(chunk))
+    for (const other of needless) this.ledger.abandon(other)
+    return needless
+  }
+
+  /** `storing → stored`. */
+  stored(chunk: number): void {
+    if (this.#storing.delete(chunk)) this.#storingBytes -= this.#table.byteLength(chunk)
+    this.#settle(chunk)
+  }
+
+  /** The chunk of a request that did not go out turned up in the store: `pending → stored`. */
+  unask(request: PendingRequest): void {
+    this.ledger.settle(request)
+    if (request.chunk !== undefined) this.#settle(request.chunk)
+  }
+
+  /** Nothing is wanted any more. Requests must have been given up; their answers may still come. */
+  end(): void {
+    for (const chunk of this.#table.distinct()) {
+      this.#availability.close(chunk)
+      this.picker.settle(chunk)
+    }
+    this.#storing.clear()
+    this.#storingBytes = 0
+    this.#missing = 0
+  }
+
+  /** An answer without a usable chunk came: `pending → open`. */
+  rejected(request: PendingRequest, reason: RejectReason | 'unusable', nowMs: number): void {
+    const { chunk, peer } = request
+    const wasPending = this.ledger.pendingOf(peer).some(({ id }) => id === request.id)
+    this.ledger.settle(request)
+    this.#reopen(chunk)
+    if (reason !== 'spread' || !wasPending) return
+    if (chunk === undefined) this.#spreadUntilMs.set(peer, nowMs + SPREAD_BELIEVED_MS)
+    else if (!this.#promisedUntilMs.has(chunk)) {
+      this.#promisedUntilMs.set(chunk, nowMs + PROMISE_BELIEVED_MS)
+      this.#availability.increment(chunk)
+    }
+  }
+
+  /** Takes everything back that a neighbour has not answered. @returns the requests to cancel. */
+  giveUp(peer: string): PendingRequest[] {
+    const pending = this.ledger.pendingOf(peer)
+    for (const request of pending) {
+      this.ledger.abandon(request)
+      this.#reopen(request.chunk)
+    }
+    return pending
+  }
+
+  /** Lets beliefs expire and patience end. Call it a few times a second. */
+  tick(nowMs: number, chunksPerSecond: number): void {
+    for (const [chunk, untilMs] of this.#promisedUntilMs) {
+      if (untilMs > nowMs) break
+      this.#promisedUntilMs.delete(chunk)
+      this.#availability.decrement(chunk)
+    }
+    const usualMs = chunksPerSecond > 0 ? 4000 / chunksPerSecond : 0
+    const patienceMs = Math.min(Math.max(this.#options.patienceMs, usualMs), MAX_PATIENCE_MS)
+    if (this.openCount === 0 || nowMs - this.#arrivedMs <= patienceMs) return
+    this.#arrivedMs = nowMs
+    this.#allowanceBytes = this.#grantBytes
+    this.#grantBytes = Math.min(this.#grantBytes * 2, MAX_SECOND_COPY_BYTES)
+  }
+
+  #settle(chunk: number): void {
+    this.#missing--
+    this.picker.settle(chunk)
+  }
+
+  #reopen(chunk: number | undefined): void {
+    if (chunk === undefined || !this.isNeeded(chunk)) return
+    if (this.ledger.pendingFor(chunk).length === 0) this.#availability.open(chunk)
+  }
+
+  #mayAsk(neighbour: Neighbour, nowMs: number): boolean {
+    const { ledger } = this
+    const chunkBytes = this.#table.manifest.chunkBytes
+    const credit = neighbour.scorecard.creditBytes(nowMs)
+    const owed = ledger.bytesOf(neighbour.peerId)
+    if (owed > 0 && owed + chunkBytes > credit) return false
+    const inFlight = ledger.bytes + this.#storingBytes
+    return inFlight === 0 || inFlight + chunkBytes <= this.#options.maxInFlightBytes
+  }
+
+  #choose(neighbour: Neighbour, nowMs: number): Choice | undefined {
+    const { holds } = neighbour
+    const urgent = this.picker.pickPrioritised(holds)
+    if (urgent !== undefined) return { ...urgent, maxCopies: ANY_COPIES }
+    if (this.picker.isUrgent) return this.#chooseAgain(neighbour, nowMs)
+    const rest = neighbour.isSource
+      ? this.#chooseAtSource(neighbour, nowMs)
+      : withAnyCopies(this.picker.pickRest(holds, { from: 1 }))
+    return rest ?? this.#chooseAgain(neighbour, nowMs)
+  }
+
+  #chooseAtSource(source: Neighbour, nowMs: number): Choice | undefined {
+    const freshCount = this.#availability.openAt(0) - this.ledger.unboundCount
+    if (freshCount > 0 && (this.#spreadUntilMs.get(source.peerId) ?? 0) <= nowMs) {
+      if (this.#sourceCount === 1) return { requestClass: 'rest', maxCopies: 0 }
+      const fresh = this.picker.pickRest(source.holds, { to: 0 })
+      if (fresh !== undefined) return { ...fresh, maxCopies: 0 }
+    }
+    if (this.#allowanceBytes <= 0) return undefined
+    return withAnyCopies(this.picker.pickRest(source.holds))
+  }
+
+  /** Near the end, or when an answer is long in coming, asks a second neighbour for the same chunk. */
+  #chooseAgain(neighbour: Neighbour, nowMs: number): Choice | undefined {
+    const { endgameChunks, endgameDelayMs, doubleAfterMs } = this.#options
+    const isEndgame = this.#missing <= endgameChunks && !neighbour.isSource
+    const ageMs = isEndgame ? endgameDelayMs : doubleAfterMs
+    const { isUrgent } = this.picker
+    for (const [chunk, requests] of this.ledger.pendingChunks()) {
+      const [first] = requests
+      if (first === undefined) continue
+      const isOverdue = this.ledger.isOverdue(first, nowMs) || nowMs - first.issuedMs > ageMs
+      // The oldest come first, so that the search is short unless a younger one is demanded.
+      if (!isOverdue && !isUrgent) return undefined
+      if (!isOverdue || (isUrgent && first.requestClass !== 'demand')) continue
+      if (requests.length >= MAX_ASKED_TWICE || !neighbour.holds(chunk)) continue
+      if (first.peer === neighbour.peerId) continue
+      return { chunk, requestClass: this.picker.classOf(chunk), maxCopies: ANY_COPIES }
+    }
+    return undefined
+  }
+}
+
+function withAnyCopies(pick: Pick | undefined): Choice | undefined {
+  return pick === undefined ? undefined : { ...pick, maxCopies: ANY_COPIES }
+}

@@ -1,0 +1,196 @@
+import type { RequestClass } from '../protocols/swarm.ts'
+
+/** What is asked of a neighbour. */
+export interface Ask {
+  /** Undefined when the neighbour chooses. */
+  readonly chunk: number | undefined
+  readonly requestClass: RequestClass
+  /** Bytes that the answer will have, or may have at most. */
+  readonly bytes: number
+}
+
+/** A request without an answer. */
+export interface PendingRequest extends Ask {
+  readonly id: number
+  readonly peer: string
+  readonly issuedMs: number
+}
+
+/** How long requests may go unanswered. */
+export interface RequestDeadlines {
+  /** A neighbour that sends nothing for this long loses its requests. @default 10_000 */
+  readonly silenceMs?: number
+  /** A demanded chunk is asked for elsewhere, too, after this long. @default 1000 */
+  readonly demandMs?: number
+}
+
+interface NeighbourRequests {
+  readonly pending: Map<number, PendingRequest>
+  /** Given up, but the neighbour still owes an answer; these use no credit. */
+  readonly abandoned: Map<number, PendingRequest>
+  bytes: number
+  /** When it last sent something of a chunk, or began to owe something. */
+  activeMs: number
+}
+
+const MAX_ID = 0xffff_ffff
+
+/**
+ * Knows what has been asked of whom and not been answered. Every request goes `pending → settled` or
+ * `pending → abandoned → settled`; a chunk is pending at one neighbour unless the caller asks twice.
+ */
+export class RequestLedger {
+  readonly #silenceMs: number
+  readonly #demandMs: number
+  readonly #neighbours = new Map<string, NeighbourRequests>()
+  readonly #byChunk = new Map<number, PendingRequest[]>()
+  #lastId = 0
+  #bytes = 0
+  #unboundCount = 0
+
+  constructor(deadlines: RequestDeadlines = {}) {
+    const { silenceMs = 10_000, demandMs = 1000 } = deadlines
+    this.#silenceMs = silenceMs
+    this.#demandMs = demandMs
+  }
+
+  /** Bytes asked for and not answered, of all neighbours. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Pending requests whose chunk the neighbour has yet to choose. */
+  get unboundCount(): number {
+    return this.#unboundCount
+  }
+
+  /** Number of chunks that are pending somewhere. */
+  get chunkCount(): number {
+    return this.#byChunk.size
+  }
+
+  /** Bytes that a neighbour has been asked for. */
+  bytesOf(peer: string): number {
+    return this.#neighbours.get(peer)?.bytes ?? 0
+  }
+
+  /** Requests that a neighbour still has to answer, given up ones included. */
+  owedBy(peer: string): number {
+    const requests = this.#neighbours.get(peer)
+    return requests === undefined ? 0 : requests.pending.size + requests.abandoned.size
+  }
+
+  /** Notes a request. The id is new among all that are unanswered. */
+  issue(peer: string, ask: Ask, nowMs: number): PendingRequest {
+    this.#lastId = this.#lastId === MAX_ID ? 1 : this.#lastId + 1
+    const request: PendingRequest = { ...ask, id: this.#lastId, peer, issuedMs: nowMs }
+    const requests = this.#requestsOf(peer)
+    if (requests.pending.size === 0) requests.activeMs = nowMs
+    requests.pending.set(request.id, request)
+    this.#count(requests, request, 1)
+    return request
+  }
+
+  /** Notes which chunk the neighbour chose. */
+  bind(request: PendingRequest, chunk: number): PendingRequest {
+    const requests = this.#requestsOf(request.peer)
+    const bound = { ...request, chunk }
+    if (requests.pending.has(request.id)) {
+      this.#count(requests, request, -1)
+      requests.pending.set(request.id, bound)
+      this.#count(requests, bound, 1)
+    } else if (requests.abandoned.has(request.id)) requests.abandoned.set(request.id, bound)
+    return bound
+  }
+
+  /** Finds a request that the neighbour has to answer, given up or not. */
+  find(peer: string, id: number): PendingRequest | undefined {
+    const requests = this.#neighbours.get(peer)
+    return requests?.pending.get(id) ?? requests?.abandoned.get(id)
+  }
+
+  /** Notes that a neighbour sent a part of what it owes. */
+  touch(peer: string, nowMs: number): void {
+    this.#requestsOf(peer).activeMs = nowMs
+  }
+
+  /** Notes the answer. */
+  settle(request: PendingRequest): void {
+    const requests = this.#requestsOf(request.peer)
+    const pending = requests.pending.get(request.id)
+    if (pending === undefined) requests.abandoned.delete(request.id)
+    else {
+      requests.pending.delete(request.id)
+      this.#count(requests, pending, -1)
+    }
+  }
+
+  /** Gives a request up: `pending → abandoned`. Its credit is free; the answer is still owed. */
+  abandon(request: PendingRequest): void {
+    const requests = this.#requestsOf(request.peer)
+    const pending = requests.pending.get(request.id)
+    if (pending === undefined) return
+    requests.pending.delete(request.id)
+    this.#count(requests, pending, -1)
+    requests.abandoned.set(request.id, pending)
+  }
+
+  /** Forgets a neighbour. @returns what was pending there. */
+  drop(peer: string): PendingRequest[] {
+    const requests = this.#neighbours.get(peer)
+    if (requests === undefined) return []
+    const dropped = Array.from(requests.pending.values())
+    for (const request of dropped) this.#count(requests, request, -1)
+    this.#neighbours.delete(peer)
+    return dropped
+  }
+
+  /** Pending requests for a chunk. */
+  pendingFor(chunk: number): readonly PendingRequest[] {
+    return this.#byChunk.get(chunk) ?? []
+  }
+
+  /** Chunks that are pending somewhere, with the requests for each. */
+  pendingChunks(): Iterable<[number, readonly PendingRequest[]]> {
+    return this.#byChunk.entries()
+  }
+
+  /** Neighbours that owe something and have been silent for too long. */
+  silent(nowMs: number): string[] {
+    return Array.from(this.#neighbours.entries())
+      .filter(([, { pending, activeMs }]) => pending.size > 0 && nowMs - activeMs > this.#silenceMs)
+      .map(([peer]) => peer)
+  }
+
+  /** Requests that a neighbour has to answer and that are not given up. */
+  pendingOf(peer: string): PendingRequest[] {
+    return Array.from(this.#neighbours.get(peer)?.pending.values() ?? [])
+  }
+
+  /** Tells whether a request waits for so long that the chunk should be asked for elsewhere, too. */
+  isOverdue(request: PendingRequest, nowMs: number): boolean {
+    return request.requestClass === 'demand' && nowMs - request.issuedMs > this.#demandMs
+  }
+
+  #requestsOf(peer: string): NeighbourRequests {
+    const known = this.#neighbours.get(peer)
+    if (known !== undefined) return known
+    const requests = { pending: new Map(), abandoned: new Map(), bytes: 0, activeMs: 0 }
+    this.#neighbours.set(peer, requests)
+    return requests
+  }
+
+  #count(requests: NeighbourRequests, request: PendingRequest, sign: 1 | -1): void {
+    requests.bytes += sign * request.bytes
+    this.#bytes += sign * request.bytes
+    const { chunk } = request
+    if (chunk === undefined) {
+      this.#unboundCount += sign
+      return
+    }
+    const others = (this.#byChunk.get(chunk) ?? []).filter(({ id }) => id !== request.id)
+    if (sign === 1) others.push(request)
+    if (others.length === 0) this.#byChunk.delete(chunk)
+    else this.#byChunk.set(chunk, others)
+  }
+}

@@ -1,0 +1,68 @@
+import { Bitfield } from '../../chunks/bitfield.ts'
+import type { Random } from '../../lib/random.ts'
+import { Availability } from './availability.ts'
+
+/**
+ * How far this agent's chunks have spread among the neighbours that want them: a neighbour counts for a
+ * chunk from the moment the chunk is set aside for it. A source that always sends what has spread least
+ * sends every chunk about once, and the neighbours pass it on.
+ */
+export class Spread {
+  readonly #availability: Availability
+  readonly #count: number
+  readonly #neighbours = new Map<string, Bitfield>()
+
+  constructor(count: number, random: Random) {
+    this.#count = count
+    this.#availability = new Availability(count, random)
+  }
+
+  /** This agent holds a chunk from now on. */
+  hold(chunk: number): void {
+    this.#availability.open(chunk)
+  }
+
+  /** This agent no longer holds a chunk. */
+  unhold(chunk: number): void {
+    this.#availability.close(chunk)
+  }
+
+  /** A neighbour that wants chunks came. */
+  join(peer: string, held: Bitfield): void {
+    this.leave(peer)
+    const counted = Bitfield.decode(held.encode(), this.#count)
+    for (const chunk of counted.ones()) this.#availability.increment(chunk)
+    this.#neighbours.set(peer, counted)
+  }
+
+  /** A neighbour left or wants nothing any more; what only it had counts as not spread. */
+  leave(peer: string): void {
+    const counted = this.#neighbours.get(peer)
+    if (counted === undefined) return
+    this.#neighbours.delete(peer)
+    for (const chunk of counted.ones()) this.#availability.decrement(chunk)
+  }
+
+  /** A neighbour has a chunk, or is being sent it. */
+  add(peer: string, chunk: number): void {
+    if (this.#neighbours.get(peer)?.set(chunk) === true) this.#availability.increment(chunk)
+  }
+
+  /** A chunk that was set aside for a neighbour does not go there. */
+  remove(peer: string, chunk: number): void {
+    if (this.#neighbours.get(peer)?.clear(chunk) === true) this.#availability.decrement(chunk)
+  }
+
+  /** Number of wanting neighbours other than `peer` that count for the chunk. */
+  copiesBeside(peer: string, chunk: number): number {
+    const own = this.#neighbours.get(peer)?.get(chunk) === true ? 1 : 0
+    return this.#availability.level(chunk) - own
+  }
+
+  /** The chunk spread least among those that `peer` lacks; undefined above `maxCopies`. */
+  pickFor(peer: string, maxCopies: number): number | undefined {
+    const counted = this.#neighbours.get(peer)
+    const lacks = (chunk: number): boolean => counted?.get(chunk) !== true
+    return this.#availability.rarest(lacks, { to: maxCopies })
+  }
+}
