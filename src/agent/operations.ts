@@ -28,7 +28,6 @@ export interface PushResult {
   readonly path: string
   readonly version: number
   readonly bytes: number
-  readonly chunkBytes: number
   /** Bytes of chunks that were new, known already, and all zero. */
   readonly storedBytes: number
   readonly reusedBytes: number

@@ -132,9 +132,9 @@ export class ChunkFiles {
   async #makeFolder(path: string): Promise<void> {
     const known = this.#folders.get(path)
     if (known !== undefined) return await known
-    const making = this.#files.makeFolder(path).then(() =>
-      this.#isDurable ? this.#folderSync.add(this.#layout.chunks) : undefined
-    )
+    const making = this.#files
+      .makeFolder(path)
+      .then(() => (this.#isDurable ? this.#folderSync.add(this.#layout.chunks) : undefined))
     this.#folders.set(path, making)
     try {
       await making

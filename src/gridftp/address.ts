@@ -67,6 +67,6 @@ export function parseExtended(text: string): SocketAddress | 'unsupported' | und
 
 /** One text for each address: IPv6 has many ways to write the same. */
 function canonicalAddress(host: string): string {
-  if (!isIPv6(host)) return host
-  return plainAddress(new URL(`http://[${host.replace(/%.*$/, '')}]/`).hostname.slice(1, -1))
+  const plain = plainAddress(host)
+  return isIPv6(plain) ? new URL(`http://[${plain}]/`).hostname.slice(1, -1) : plain
 }

@@ -1,7 +1,6 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { toHex } from '../lib/bytes.ts'
-import { secureBytes } from '../lib/random.ts'
+import { open } from 'node:fs/promises'
 import { SourceTruncatedError } from './client-errors.ts'
+import { FileSink } from './client-file-sink.ts'
 
 /** Bytes to upload, read at any place and in any order. */
 export interface UploadSource {
@@ -21,7 +20,7 @@ export interface OpenSource extends UploadSource {
 
 /** A sink that shows what it took only after `finish`. */
 export interface OpenSink {
-  readonly take: DownloadSink
+  take(offset: number, bytes: Uint8Array): Promise<void>
   /** Makes the file visible under its name. */
   finish(): Promise<void>
   /** Drops what was taken. Harmless after `finish`. */
@@ -64,27 +63,11 @@ export async function openSource(source: string | UploadSource): Promise<OpenSou
  * target, which replaces it on `finish`.
  */
 export async function openSink(sink: string | DownloadSink): Promise<OpenSink> {
-  if (typeof sink !== 'string') {
-    return { take: sink, finish: async () => {}, discard: async () => {} }
-  }
-  const temporary = `${sink}.part-${toHex(secureBytes(4))}`
-  const handle = await open(temporary, 'wx')
-  let isOpen = true
-  const close = async (): Promise<void> => {
-    if (!isOpen) return
-    isOpen = false
-    await handle.close()
-  }
+  if (typeof sink === 'string') return FileSink.open(sink)
   return {
-    take: async (offset, bytes) => writeFully(handle, offset, bytes),
-    finish: async () => {
-      await close()
-      await rename(temporary, sink)
-    },
-    discard: async () => {
-      await close()
-      await rm(temporary, { force: true })
-    }
+    take: async (offset, bytes) => sink(offset, bytes),
+    finish: async () => {},
+    discard: async () => {}
   }
 }
 
@@ -103,13 +86,5 @@ async function readFully(
     whole.set(part, filled)
     filled += part.byteLength
     if (filled === length) return whole
-  }
-}
-
-async function writeFully(handle: FileHandle, offset: number, bytes: Uint8Array): Promise<void> {
-  let written = 0
-  while (written < bytes.byteLength) {
-    const { bytesWritten } = await handle.write(bytes, written, undefined, offset + written)
-    written += bytesWritten
   }
 }

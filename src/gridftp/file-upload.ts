@@ -121,6 +121,7 @@ export class FileUpload implements WriteHandle {
   async #publish({ isStillWanted, signal }: PublishOptions): Promise<Published> {
     await this.#file.sync()
     const { size } = await this.#file.stat()
+    if (isStillWanted?.() === false) throw new UploadAbandonedError(this.#path)
     const folder = parentPath(this.#path)
     await mkdir(join(this.#jail.folder, folder), { recursive: true })
     const target = await this.#jail.entry(this.#path)

@@ -52,6 +52,14 @@ export function workerUrl(name: string, moduleUrl: string): URL {
 }
 
 /**
+ * Gives bytes in an array of their own: a view of a larger array would take all of that along when it
+ * is sent to a worker.
+ */
+export function sendable(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
+}
+
+/**
  * Calls methods that run in a thread of their own, one after the other in the order of the calls, so
  * that what blocks (SQLite, fsync) does not block here.
  */

@@ -121,10 +121,10 @@ export class Snapshot {
   }
 
   /**
-   * Yields the bytes of a range in order, verified, chunk by chunk; the next chunks are fetched
-   * meanwhile. Ends at the end of the version. The arrays belong to the taker. A taker that stops early
-   * leaves nothing running.
+   * Reads a range in order, chunk by chunk, while the next chunks are fetched. Ends at the end of the
+   * version. A taker that stops early leaves nothing running.
    *
+   * @yields verified bytes, in arrays that belong to the taker.
    * @throws {ChunkUnavailableError} if a chunk is nowhere.
    * @throws {RangeError} for a range that cannot be.
    */

@@ -130,3 +130,17 @@ export class VersionStoreError extends BlobswarmError {
     super(`version store: ${what}`, 'ERR_VERSION_STORE', options)
   }
 }
+
+/** Thrown when a name already holds another record of the same sequence: a bug or an attack. */
+export class RecordConflictError extends BlobswarmError {
+  constructor(name: string, sequence: number) {
+    super(`record ${name} holds another ${sequence}`, 'ERR_RECORD_CONFLICT')
+  }
+}
+
+/** Thrown when a metadata provider cannot read or write its own disk; this machine is at fault. */
+export class MetadataStoreError extends BlobswarmError {
+  constructor(what: string, options?: ErrorOptions) {
+    super(`metadata store: ${what}`, 'ERR_METADATA_STORE', options)
+  }
+}

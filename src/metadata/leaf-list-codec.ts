@@ -59,8 +59,9 @@ interface LeafListRoot {
 }
 
 /**
- * Yields the pages of a list, the root last; one page at a time is in memory.
+ * Encodes a list page by page; one page at a time is in memory.
  *
+ * @yields the pages, the root last.
  * @throws {MetadataLimitError} if there would be more than MAX_LEAF_PAGES.
  */
 export function* encodeLeafList(list: LeafList): Generator<Page, void> {

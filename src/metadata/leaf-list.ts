@@ -37,7 +37,11 @@ export class LeafList implements Iterable<LeafEntry> {
     return this.#columns.memoryBytes
   }
 
-  /** Yields the leaves in order of index. Ids are views that must not be changed. */
+  /**
+   * Walks the leaves in order of index.
+   *
+   * @yields leaves whose ids are views that must not be changed.
+   */
   *[Symbol.iterator](): Generator<LeafEntry, void> {
     for (let row = 0; row < this.fragmentCount; ) {
       const index = this.#columns.index(row)
@@ -94,7 +98,11 @@ export class LeafList implements Iterable<LeafEntry> {
     return builder.build()
   }
 
-  /** Yields runs of neighbouring chunk indexes, in order. */
+  /**
+   * Walks the chunk indexes.
+   *
+   * @yields runs of neighbours, in order.
+   */
   *#runs(): Generator<ChunkRange, void> {
     let start = 0
     let end = 0

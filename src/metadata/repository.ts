@@ -45,16 +45,16 @@ export interface RepositoryComponents {
 export interface RepositoryOptions {
   /** Folder for temporary files of uploads; it must exist. */
   readonly stagingFolder: string
-  /** Memory of all uploads together, at least 64 MiB. @default 96 MiB */
-  readonly uploadBudgetBytes?: number
+  /** Memory of all uploads together, at least 32 MiB. @default 96 MiB */
+  readonly uploadBudgetBytes?: number | undefined
   /** Copies of each chunk of new blobs. @default 1 */
-  readonly replicas?: number
+  readonly replicas?: number | undefined
   /** Copies that a chunk which is there already must have to be left alone. @default replicas of the blob */
-  readonly writeQuorum?: number
+  readonly writeQuorum?: number | undefined
   /** Chunk size of new blobs; `auto` goes by the announced size. @default 'auto' */
-  readonly chunkBytes?: number | 'auto'
+  readonly chunkBytes?: number | 'auto' | undefined
   /** Bytes that a reader fetches ahead. @default 8 MiB */
-  readonly readAheadBytes?: number
+  readonly readAheadBytes?: number | undefined
 }
 
 export interface OpenWriteOptions extends AbortOptions {
@@ -96,8 +96,8 @@ export class Repository {
 
   constructor(components: RepositoryComponents, options: RepositoryOptions) {
     const { uploadBudgetBytes = 96 * MIB, readAheadBytes = 8 * MIB } = options
-    if (!(uploadBudgetBytes >= 64 * MIB)) {
-      throw new RangeError(`uploadBudgetBytes ${uploadBudgetBytes}, at least 64 MiB`)
+    if (!(uploadBudgetBytes >= 32 * MIB)) {
+      throw new RangeError(`uploadBudgetBytes ${uploadBudgetBytes}, at least 32 MiB`)
     }
     this.#components = components
     this.#options = options
@@ -125,7 +125,12 @@ export class Repository {
     return { ...entry, version, bytes, modifiedMs, chunkBytes, replicas, isFixed: true }
   }
 
-  /** Yields the entries of a directory in order of their names. */
+  /**
+   * Lists a directory.
+   *
+   * @yields its entries in order of their names.
+   * @throws {PathNotFoundError | NotDirectoryError}
+   */
   async *list(path: string, options: AbortOptions = {}): AsyncGenerator<NamespaceEntry, void> {
     checkPath(path)
     const { namespace } = this.#components

@@ -75,7 +75,11 @@ export async function sealChunks(
   return sealed.build()
 }
 
-/** Hands leaves that are whole chunks to `takeWhole` and yields those that have to be merged. */
+/**
+ * Sorts leaves: those that are whole chunks go to `takeWhole`.
+ *
+ * @yields those that have to be merged.
+ */
 async function* mergesOf(
   sealing: Sealing,
   logger: Logger,

@@ -7,10 +7,11 @@ import {
   manifestPageId,
   manifestShape
 } from '../chunks/manifest.ts'
-import { type FetchPages } from '../chunks/manifest-load.ts'
+import type { FetchPages } from '../chunks/manifest-load.ts'
 import { updateManifest } from '../chunks/manifest-update.ts'
 import type { AbortOptions, ChunkId, ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import { equalBytes, toHex } from '../lib/bytes.ts'
+import { errorCode } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import { chunksOf } from './geometry.ts'
 import type { LeafList } from './leaf-list.ts'
@@ -18,7 +19,7 @@ import { loadLeafList } from './leaf-list-codec.ts'
 import { ManifestView } from './manifest-view.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { sealChunks } from './seal-chunks.ts'
-import { sealLocations } from './seal-locations.ts'
+import { type SealedManifest, sealLocations } from './seal-locations.ts'
 import type {
   PageStore,
   RecordStore,
@@ -32,6 +33,9 @@ import { signRecord, verifyRecord, versionRecordName } from './version-record.ts
 
 /** Manifest pages that are stored together, 1 MiB of them. */
 const PAGES_PER_BATCH = 32
+
+/** Times that location records are made again because repair has written newer ones meanwhile. */
+const MAX_LOCATION_TRIES = 4
 
 export interface ManifestSealerComponents {
   readonly metadata: PageStore & RecordStore
@@ -73,9 +77,7 @@ export class ManifestSealer implements Sealer {
     const sealed = await sealChunks({ ...this.#components, logger }, sealing, options)
     const built = await buildFor(request, sealed, parent?.root, this.#fetchPages)
     await this.#putPages(built, options)
-    const manifest = await this.#view(built.root, options)
-    const { metadata: records, signer } = this.#components
-    await sealLocations({ records, signer, logger }, { manifest, sealed, parent }, options)
+    await this.#putLocations(built.root, { sealed, parent }, options)
     return await this.#putRecord(request, built.root, options)
   }
 
@@ -113,6 +115,28 @@ export class ManifestSealer implements Sealer {
   async #putPages({ pages }: BuiltManifest, options: AbortOptions): Promise<void> {
     for (let from = 0; from < pages.length; from += PAGES_PER_BATCH) {
       await this.#components.metadata.putPages(pages.slice(from, from + PAGES_PER_BATCH), options)
+    }
+  }
+
+  /** Locations are hints, so a version is not kept waiting for them if others write them all the time. */
+  async #putLocations(
+    root: ChunkId,
+    changes: Omit<SealedManifest, 'manifest'>,
+    options: AbortOptions
+  ): Promise<void> {
+    const { metadata: records, signer } = this.#components
+    const components = { records, signer, logger: this.#logger }
+    for (let tries = 1; ; tries++) {
+      const manifest = await this.#view(root, options)
+      try {
+        await sealLocations(components, { manifest, ...changes }, options)
+        return
+      } catch (error) {
+        if (errorCode(error) !== 'ERR_RECORD_CONFLICT') throw error
+        if (tries < MAX_LOCATION_TRIES) continue
+        this.#logger.error('locations of %s are not written: %e', toHex(root), error)
+        return
+      }
     }
   }
 

@@ -42,7 +42,13 @@ import { asBuffer, ByteReader, ByteWriter, concatBytes } from '../lib/bytes.ts'
 import { InvalidNodeError, UntrustedSignatureError } from './errors.ts'
 import { areTicketRanges, chunksOf, MAX_LEVEL } from './geometry.ts'
 import { checkNodes } from './node-check.ts'
-import { encodeNode, encodeNodeKey, MAX_BATCH_NODES, readBlobId, writeBlobId } from './node-codec.ts'
+import {
+  encodeNode,
+  encodeNodeKey,
+  MAX_BATCH_NODES,
+  readBlobId,
+  writeBlobId
+} from './node-codec.ts'
 import type {
   AssignedVersion,
   ChunkRange,

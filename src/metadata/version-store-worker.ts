@@ -16,7 +16,14 @@ import { inTransaction, openDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
 import type { ChunkRange, NodeRef, RootRef } from './types.ts'
-import type { BlobRow, CloneSource, EntryRow, RowCondition, StateRow, VersionRow } from './version-rows.ts'
+import type {
+  BlobRow,
+  CloneSource,
+  EntryRow,
+  RowCondition,
+  StateRow,
+  VersionRow
+} from './version-rows.ts'
 
 type Columns = Record<string, SQLOutputValue>
 
@@ -150,7 +157,10 @@ function toBlob(row: Columns): BlobRow {
 }
 
 function toSource(row: Columns): CloneSource {
-  const version: NodeRef = { blob: text(row, 'source_blob'), version: number(row, 'source_version') }
+  const version: NodeRef = {
+    blob: text(row, 'source_blob'),
+    version: number(row, 'source_version')
+  }
   const root: RootRef | undefined =
     row['root_blob'] === null
       ? undefined

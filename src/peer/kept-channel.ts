@@ -1,14 +1,16 @@
 import type { AbortOptions } from '../chunks/types.ts'
+import { abortable } from '../lib/abortable.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { MalformedError, NotRunningError } from '../lib/errors.ts'
-import { settledOrAborted } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import { PeerTimeoutError, PeerUnreachableError, ProtocolViolationError } from './errors.ts'
 import type { Channel, PeerNode, ProtocolSpec } from './types.ts'
 
 /** What lives on one open channel: takes its messages and learns of its end. */
 export interface ChannelSession {
+  /** Whether no request waits for an answer. */
+  readonly isIdle: boolean
   /** Takes the next message. What it throws ends the channel. */
   receive(message: Uint8Array): void
   /** Called once when the channel has ended, for whatever reason. */
@@ -66,9 +68,7 @@ export class KeptChannel<S extends ChannelSession> {
     this.#opening ??= this.#openChannel().finally(() => {
       this.#opening = undefined
     })
-    const session = await settledOrAborted(this.#opening, [signal])
-    signal?.throwIfAborted()
-    return session as S
+    return abortable(this.#opening, signal)
   }
 
   /** Closes the channel; what is in flight on it fails. Resolves when nothing of it is left. */
@@ -77,8 +77,12 @@ export class KeptChannel<S extends ChannelSession> {
     await this.#opening?.catch(() => {})
     const open = this.#open
     this.#open = undefined
-    open?.session.fail(this.#notRunning())
-    await open?.channel.close().catch(() => {}) // it has ended, which is what is wanted
+    if (open?.session.isIdle) {
+      await open.channel.close().catch(() => {}) // it has ended, which is what is wanted
+    } else {
+      open?.session.fail(this.#notRunning())
+      open?.channel.abort(this.#notRunning())
+    }
     await Promise.all(this.#reading)
   }
 

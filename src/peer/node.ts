@@ -11,11 +11,7 @@ import { parseFullAddress, parseUsableAddresses } from './addresses.ts'
 import { type WireBytes, WireCounter } from './counted-tcp.ts'
 import { createNodeLibp2p, type NodeLibp2p } from './create-libp2p.ts'
 import { Dialler, streamLimits } from './dialler.ts'
-import {
-  JoinRefusedError,
-  PeerUnreachableError,
-  ProtocolRefusedError
-} from './errors.ts'
+import { JoinRefusedError, PeerUnreachableError, ProtocolRefusedError } from './errors.ts'
 import { Greeter } from './greeter.ts'
 import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'

@@ -1,6 +1,5 @@
 import { blake3 } from '../lib/blake3.ts'
-import { asBuffer, ByteWriter } from '../lib/bytes.ts'
-import { writeBlobId } from '../metadata/node-codec.ts'
+import { asBuffer } from '../lib/bytes.ts'
 import type { NodeKey } from '../metadata/types.ts'
 
 /** Metadata providers that keep one key. */
@@ -55,23 +54,17 @@ export class OwnerMap {
 }
 
 /**
- * Hash that a tree node is placed by. Nodes are placed in bundles, subtrees of six levels that begin at
- * spans 1, 64, 4,096 …, so that a walk meets few owners on its way down and a batch has few to go to.
+ * Names what a tree node is placed by: its bundle, a subtree of six levels that begins at span 1, 64,
+ * 4,096 …, so that a walk meets few owners on its way down and a batch has few to go to.
  */
-export function nodeOwnerKey({ blob, version, offset, span }: NodeKey): Uint8Array {
+export function nodeBundle({ blob, version, offset, span }: NodeKey): string {
   const tier = Math.floor(Math.log2(span) / BUNDLE_LEVELS)
   const bundleSpan = 2 ** ((tier + 1) * BUNDLE_LEVELS)
-  const writer = new ByteWriter(48).u8(1)
-  writeBlobId(writer, blob)
-  writer
-    .u64(version)
-    .u8(tier)
-    .u32(Math.floor(offset / bundleSpan))
-  return blake3(writer.finish())
+  return `nodes/${blob}/${version}/${tier}/${Math.floor(offset / bundleSpan)}`
 }
 
-/** Hash that a named record is placed by. */
-export function recordOwnerKey(name: string): Uint8Array {
+/** Hash that a named thing, a record or a bundle of nodes, is placed by. */
+export function ownerKey(name: string): Uint8Array {
   return blake3(Buffer.from(name))
 }
 

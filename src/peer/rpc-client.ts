@@ -138,6 +138,10 @@ class RpcSession implements ChannelSession {
     this.#heardMs = clock.monotonic()
   }
 
+  get isIdle(): boolean {
+    return this.#pending.size === 0
+  }
+
   async request(method: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     signal.throwIfAborted()
     const startedMs = this.#clock.monotonic()

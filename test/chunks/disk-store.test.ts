@@ -42,6 +42,24 @@ const open = async (options: Partial<DiskStoreOptions> = {}): Promise<DiskStore>
 }
 const pathOf = (id: ChunkId): string =>
   join(directory, 'chunks', toHex(id).slice(0, 2), toHex(id).slice(2))
+const spoil = async (id: ChunkId): Promise<void> => {
+  const bytes = await readFile(pathOf(id))
+  bytes[10] = (bytes[10] ?? 0) ^ 1
+  await writeFile(pathOf(id), bytes)
+}
+const openWithSpoilt = async (
+  seeds: readonly number[],
+  options: Partial<DiskStoreOptions> = {}
+): Promise<DiskStore> => {
+  const first = await open()
+  for (const seed of seeds) {
+    const { id, bytes } = sampleChunk(seed)
+    await first.put(id, bytes)
+    await spoil(id)
+  }
+  await first.stop()
+  return await open(options)
+}
 const errorsLogged = (): number => logger.lines.filter(({ level }) => level === 'error').length
 
 let storeNumber = 0
@@ -146,25 +164,6 @@ describe('a restart', () => {
 })
 
 describe('a chunk that went bad on the disk', () => {
-  const spoil = async (id: ChunkId): Promise<void> => {
-    const bytes = await readFile(pathOf(id))
-    bytes[10] = (bytes[10] ?? 0) ^ 1
-    await writeFile(pathOf(id), bytes)
-  }
-  const openWithSpoilt = async (
-    seeds: readonly number[],
-    options: Partial<DiskStoreOptions> = {}
-  ): Promise<DiskStore> => {
-    const first = await open()
-    for (const seed of seeds) {
-      const { id, bytes } = sampleChunk(seed)
-      await first.put(id, bytes)
-      await spoil(id)
-    }
-    await first.stop()
-    return await open(options)
-  }
-
   test('is noticed on the first read, reported, moved away and no longer held', async () => {
     const { id, bytes } = sampleChunk(1)
     const store = await openWithSpoilt([1])

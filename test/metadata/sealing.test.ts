@@ -6,6 +6,7 @@ import { noLogger } from '../../src/lib/logger.ts'
 import { BlobReader } from '../../src/metadata/blob-reader.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
+import { decodeLocation, signLocation } from '../../src/metadata/location.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
 import type { MetadataStore, SealRequest, SignedVersionRecord } from '../../src/metadata/types.ts'
 import { ChunkPool } from '../support/chunk-pool.ts'
@@ -226,6 +227,28 @@ describe('sealing', () => {
     const { manifest } = await other.blobs.open(sealed)
     expect(await manifest.replicas(0)).toEqual(['provider-a', 'provider-b'])
     expect((await manifest.location(0))?.sequence).toBe(2)
+  })
+
+  test('makes location records again when somebody else has written one meanwhile', async () => {
+    const store = memoryMetadata()
+    let isFirst = true
+    const putRecords: MetadataStore['putRecords'] = async (records, options) => {
+      const [record] = records
+      if (isFirst && record?.purpose === 'location') {
+        isFirst = false
+        const { page, sequence } = decodeLocation(record.envelope.payload)
+        const other = { page, sequence, replicas: [['provider-b'], ['provider-b']] }
+        await store.putRecords([signLocation(testSigner(), other)])
+      }
+      await store.putRecords(records, options)
+    }
+    const bench = new Bench({ metadata: Object.assign(Object.create(store), { putRecords }) })
+    const writes = [{ offset: 0, bytes: sampleBytes(2 * CHUNK) }]
+
+    const sealed = await bench.sealer.seal(await bench.request(writes, 2 * CHUNK))
+
+    const { manifest } = await bench.blobs.open(sealed)
+    expect(await manifest.replicas(1)).toEqual(['provider-a', 'provider-b'])
   })
 
   test('leaves out an entry that does not fit the version', async () => {

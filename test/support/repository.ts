@@ -1,23 +1,228 @@
-import { toHex } from '../../src/lib/bytes.ts'
-import type { MetadataStore, NamedRecord } from '../../src/metadata/types.ts'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DiskStore } from '../../src/chunks/disk-store.ts'
+import { LocalProvider } from '../../src/chunks/local-provider.ts'
+import { MemoryStore } from '../../src/chunks/memory-store.ts'
+import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
+import { ReplicatedReader } from '../../src/chunks/replicated-reader.ts'
+import { ReplicatedWriter } from '../../src/chunks/replicated-writer.ts'
+import type {
+  AbortOptions,
+  ChunkId,
+  ChunkReader,
+  ChunkStore,
+  ChunkWriter,
+  ProviderId
+} from '../../src/chunks/types.ts'
+import { GIB } from '../../src/lib/bytes.ts'
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
+import { type LoggerFactory, noLogger } from '../../src/lib/logger.ts'
+import type { Metrics } from '../../src/lib/metrics.ts'
+import { seededRandom } from '../../src/lib/random.ts'
+import { DiskMetadataStore } from '../../src/metadata/disk-node-store.ts'
+import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts'
+import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
+import { Repository } from '../../src/metadata/repository.ts'
+import { ManifestSealer } from '../../src/metadata/sealing.ts'
+import type { MetadataStore, Verifier } from '../../src/metadata/types.ts'
+import { type TestSigner, testSigner, trusting } from './signing.ts'
 
+export interface TestRepositoryOptions {
+  /** Where chunks and tree nodes are kept; versions are always in a file. @default 'memory' */
+  readonly stores?: 'memory' | 'disk'
+  /** Folder to use, such as that of a repository that was stopped. @default a new one */
+  readonly folder?: string
+  /** @default 1 */
+  readonly providerCount?: number
+  /** Copies of each chunk. @default 1 */
+  readonly replicas?: number
+  /** @default 'auto' */
+  readonly chunkBytes?: number | 'auto'
+  readonly readAheadBytes?: number
+  readonly uploadBudgetBytes?: number
+  /** @default the machine's clock */
+  readonly clock?: Clock
+  /** @default drops everything */
+  readonly logger?: LoggerFactory
+  readonly metrics?: Metrics
+}
+
+type Put<K extends keyof MetadataStore> = MetadataStore[K]
+
+/** What a test puts in the place of a store's method; it may call the real one, or fail. */
+export interface MetadataFaults {
+  putNodes?: Put<'putNodes'> | undefined
+  putPages?: Put<'putPages'> | undefined
+  putRecords?: Put<'putRecords'> | undefined
+}
+
+/**
+ * Stands between a repository and its providers: counts what passes and lets tests fail or delay it.
+ */
+export class ObservedChunks implements ChunkWriter, ChunkReader {
+  readonly #writer: ChunkWriter
+  readonly #reader: ChunkReader
+  /** Calls of `write`, and the bytes in them. */
+  writes = 0
+  writtenBytes = 0
+  /** Calls of `locate`, each for any number of chunks. */
+  lookUps = 0
+  /** Calls of `read`, and those that have not ended. */
+  reads = 0
+  openReads = 0
+  /** Called before each write and read. */
+  onWrite: (id: ChunkId, options: AbortOptions) => Promise<void> = async () => {}
+  onRead: (id: ChunkId, options: AbortOptions) => Promise<void> = async () => {}
+
+  constructor(writer: ChunkWriter, reader: ChunkReader) {
+    this.#writer = writer
+    this.#reader = reader
+  }
+
+  async write(
+    id: ChunkId,
+    bytes: Uint8Array,
+    options: AbortOptions = {}
+  ): Promise<readonly ProviderId[]> {
+    this.writes++
+    this.writtenBytes += bytes.byteLength
+    await this.onWrite(id, options)
+    return await this.#writer.write(id, bytes, options)
+  }
+
+  async locate(
+    ids: readonly ChunkId[],
+    options: AbortOptions = {}
+  ): Promise<(readonly ProviderId[])[]> {
+    this.lookUps++
+    return await this.#writer.locate(ids, options)
+  }
+
+  async read(
+    id: ChunkId,
+    hint: readonly ProviderId[],
+    options: AbortOptions = {}
+  ): Promise<Uint8Array> {
+    this.reads++
+    this.openReads++
+    try {
+      await this.onRead(id, options)
+      return await this.#reader.read(id, hint, options)
+    } finally {
+      this.openReads--
+    }
+  }
+}
+
+/** A whole repository in this process: real parts, nothing over a network. */
+export interface TestRepository {
+  readonly repository: Repository
+  readonly versions: LocalVersionManager
+  readonly metadata: MetadataStore
+  /** What writes and reads chunks, counted. */
+  readonly pool: ObservedChunks
+  /** Stores by the provider that they belong to. */
+  readonly stores: ReadonlyMap<ProviderId, ChunkStore>
+  readonly signer: TestSigner
+  readonly verifier: Verifier
+  readonly faults: MetadataFaults
+  readonly folder: string
+  readonly stagingFolder: string
+  /** Stops everything and removes the folder, unless it is to be used again. */
+  stop(options?: { readonly keepFolder?: boolean }): Promise<void>
+}
+
+/** Makes a metadata store in memory that trusts the first test signer. */
 export function memoryMetadata(): MetadataStore {
-  const pages = new Map<string, Uint8Array>()
-  const records = new Map<string, NamedRecord>()
+  return new MemoryMetadataStore({ verifier: trusting(testSigner()) })
+}
+
+/** Starts a repository in a temporary folder. Stop it in `afterEach`. */
+export async function startTestRepository(
+  options: TestRepositoryOptions = {}
+): Promise<TestRepository> {
+  const { stores: kind = 'memory', clock = systemClock, logger = noLogger, metrics } = options
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'blobswarm-repository-')))
+  const stagingFolder = join(folder, 'staging')
+  await mkdir(stagingFolder, { recursive: true })
+  const signer = testSigner()
+  const verifier = trusting(signer)
+  const onDisk = kind === 'disk' ? new DiskMetadataStore(folder, { verifier }) : undefined
+  await onDisk?.start()
+  const faults: MetadataFaults = {}
+  const metadata = withFaults(onDisk ?? new MemoryMetadataStore({ verifier }), faults)
+  const { stores, pool } = await startProviders(options, folder)
+  const shared = { metadata, reader: pool, writer: pool, signer, verifier, clock, logger, metrics }
+  const versions = new LocalVersionManager(
+    {
+      ...shared,
+      sealer: new ManifestSealer(shared),
+      random: seededRandom(1),
+      onFailure: (error) => logger.forComponent('test').error('version manager: %e', error)
+    },
+    { folder }
+  )
+  await versions.start()
+  const { replicas, chunkBytes, readAheadBytes, uploadBudgetBytes } = options
+  const repository = new Repository(
+    { ...shared, versions, namespace: versions },
+    { stagingFolder, replicas, chunkBytes, readAheadBytes, uploadBudgetBytes }
+  )
+  let isStopped = false
+  const stop: TestRepository['stop'] = async ({ keepFolder = false } = {}) => {
+    if (!isStopped) {
+      isStopped = true
+      await versions.stop()
+      await onDisk?.stop()
+      for (const store of stores.values()) await store.stop()
+    }
+    if (!keepFolder) await rm(folder, { recursive: true, force: true })
+  }
+  const parts = { repository, versions, metadata, pool, stores, signer, verifier, faults }
+  return { ...parts, folder, stagingFolder, stop }
+}
+
+async function startProviders(
+  options: TestRepositoryOptions,
+  folder: string
+): Promise<{ stores: ReadonlyMap<ProviderId, ChunkStore>; pool: ObservedChunks }> {
+  const { providerCount = 1, replicas = 1, clock = systemClock, logger = noLogger } = options
+  const random = seededRandom(2)
+  const providers = new LocalProviderManager({ clock, random })
+  const stores = new Map<ProviderId, ChunkStore>()
+  const opened = new Map<ProviderId, LocalProvider>()
+  for (let number = 1; number <= providerCount; number++) {
+    const id = `provider-${number}`
+    const store = openStore(options, join(folder, id))
+    await store.start()
+    stores.set(id, store)
+    const provider = new LocalProvider(id, { store, freeBytes: async () => 100 * GIB })
+    opened.set(id, provider)
+    await providers.report(await provider.report(`zone-${number}`))
+  }
+  const components = { directory: { open: (id: ProviderId) => opened.get(id) }, providers, logger }
+  const writer = new ReplicatedWriter(components, { replicas })
+  const reader = new ReplicatedReader({ ...components, random })
+  return { stores, pool: new ObservedChunks(writer, reader) }
+}
+
+function openStore({ stores, logger = noLogger }: TestRepositoryOptions, directory: string) {
+  return stores === 'disk'
+    ? new DiskStore({ logger }, { directory, durability: 'memory' })
+    : new MemoryStore()
+}
+
+function withFaults(store: MetadataStore, faults: MetadataFaults): MetadataStore {
   return {
-    getPages: async (ids) => ids.map((id) => pages.get(toHex(id))),
-    putPages: async (some) => {
-      for (const p of some) pages.set(toHex(p.id), p.bytes)
-    },
-    getRecords: async (names) => names.map((n) => records.get(n)),
-    putRecords: async (some) => {
-      for (const r of some) {
-        const old = records.get(r.name)
-        if (old && old.sequence >= r.sequence) continue
-        records.set(r.name, r)
-      }
-    },
-    getNodes: async () => [],
-    putNodes: async () => {}
+    getNodes: (keys, options) => store.getNodes(keys, options),
+    getPages: (ids, options) => store.getPages(ids, options),
+    getRecords: (names, options) => store.getRecords(names, options),
+    putNodes: async (nodes, proof, options) =>
+      await (faults.putNodes ?? store.putNodes.bind(store))(nodes, proof, options),
+    putPages: async (pages, options) =>
+      await (faults.putPages ?? store.putPages.bind(store))(pages, options),
+    putRecords: async (records, options) =>
+      await (faults.putRecords ?? store.putRecords.bind(store))(records, options)
   }
 }

@@ -25,9 +25,10 @@
 import { z } from 'zod'
 import { MIB } from '../../lib/bytes.ts'
 import { boundedText, naturalNumber } from '../codec.ts'
+import { addressesSchema } from '../metadata-list.ts'
 import { defineMethod, RPC_OVERHEAD_BYTES } from '../rpc.ts'
 import type { ProtocolSpec } from '../types.ts'
-import { addressesSchema, emptySchema, peerIdSchema } from './schemas.ts'
+import { emptySchema, peerIdSchema } from './schemas.ts'
 
 const MAX_BODY_BYTES = MIB - RPC_OVERHEAD_BYTES
 

@@ -1,17 +1,11 @@
 import { z } from 'zod'
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
 import { boundedText, exactBytes } from '../codec.ts'
-
-/** Longest peer id in text form. */
-export const MAX_PEER_ID_LENGTH = 128
-
-/** Addresses that are passed on for one peer. */
-export const MAX_ADDRESSES = 16
+import { MAX_PEER_ID_LENGTH } from '../peer-identity.ts'
 
 export const chunkIdSchema = exactBytes(CHUNK_ID_BYTES)
 export const blobIdSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be a blob id')
 export const peerIdSchema = boundedText(MAX_PEER_ID_LENGTH).min(1)
-export const addressesSchema = z.array(boundedText(512)).max(MAX_ADDRESSES)
 
 /** An answer or request without content. */
 export const emptySchema = z.object({})

@@ -8,13 +8,14 @@ import type {
 } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ProtocolViolationError } from '../errors.ts'
+import { MAX_ADDRESSES } from '../metadata-list.ts'
 import {
   MAX_EXCLUDED,
   MAX_PLACE_COUNT,
   PROVIDERS_PROTOCOL,
   providersMethods
 } from '../protocols/providers.ts'
-import { MAX_ADDRESSES } from '../protocols/schemas.ts'
+
 import type { AnswerOf } from '../rpc.ts'
 import type { PeerNode } from '../types.ts'
 import type { FindRole } from './find-role.ts'

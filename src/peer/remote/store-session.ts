@@ -43,6 +43,10 @@ export class StoreSession implements ChannelSession {
     this.#heardMs = clock.monotonic()
   }
 
+  get isIdle(): boolean {
+    return this.#pending.size === 0
+  }
+
   async put(id: ChunkId, bytes: Uint8Array, deadline: Deadline): Promise<void> {
     const length = bytes.byteLength
     await this.#ask<void>(

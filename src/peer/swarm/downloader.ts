@@ -72,7 +72,6 @@ export class Downloader {
   readonly #tickMs: number
   readonly #stallMs: number
   readonly #plan: DownloadPlan
-  readonly #assemblies = new Map<number, Assembly>()
   readonly #writes = new Set<Promise<void>>()
   readonly #waiters = new Map<number, Set<() => void>>()
   readonly #byteRate = new RateMeter()
@@ -161,6 +160,11 @@ export class Downloader {
     }
   }
 
+  /** A chunk that was stored is gone; a running download fetches it again. */
+  want(chunk: number): void {
+    if (this.isRunning) this.#plan.want(chunk)
+  }
+
   /** Asks for missing chunks before others. @returns false if too many are asked for already. */
   prioritise(chunks: readonly number[], requestClass: RequestClass): boolean {
     const missing = chunks.filter((chunk) => !this.#components.host.isHeld(chunk))
@@ -189,7 +193,6 @@ export class Downloader {
   }
 
   left(neighbour: Neighbour): void {
-    for (const { id } of this.#plan.ledger.pendingOf(neighbour.peerId)) this.#assemblies.delete(id)
     this.#plan.left(neighbour)
     this.#pumpAll()
   }
@@ -212,14 +215,14 @@ export class Downloader {
     const request = this.#bind(neighbour, message)
     ledger.touch(neighbour.peerId, nowMs)
     const assembly =
-      this.#assemblies.get(request.id) ??
+      neighbour.assemblies.get(request.id) ??
       new Assembly(neighbour.peerId, host.table.byteLength(message.index))
     const bytes = assembly.add(message)
     if (bytes === undefined) {
-      this.#assemblies.set(request.id, assembly)
+      neighbour.assemblies.set(request.id, assembly)
       return
     }
-    this.#assemblies.delete(request.id)
+    neighbour.assemblies.delete(request.id)
     this.#take(neighbour, request, bytes)
     this.#pump(neighbour)
   }
@@ -228,7 +231,7 @@ export class Downloader {
   rejected(neighbour: Neighbour, id: number, reason: RejectReason): void {
     const nowMs = this.#components.clock.monotonic()
     const request = this.#find(neighbour, id)
-    this.#assemblies.delete(id)
+    neighbour.assemblies.delete(id)
     this.#plan.ledger.touch(neighbour.peerId, nowMs)
     this.#plan.rejected(request, reason, nowMs)
     if (reason === 'notHeld' && request.chunk !== undefined && neighbour.lacks(request.chunk)) {

@@ -1,4 +1,5 @@
 import { BlobswarmError } from '../../lib/errors.ts'
+import type { GoodbyeReason } from '../protocols/swarm.ts'
 
 /** What a download waits for when nothing arrives. */
 export type WaitReason =
@@ -54,9 +55,9 @@ export class PagesUnavailableError extends BlobswarmError {
 
 /** Thrown inside a session when the other agent ends it with a reason. */
 export class GoodbyeError extends BlobswarmError {
-  readonly reason: string
+  readonly reason: GoodbyeReason
 
-  constructor(peer: string, reason: string) {
+  constructor(peer: string, reason: GoodbyeReason) {
     super(`peer ${peer} said goodbye: ${reason}`, 'ERR_SWARM_GOODBYE')
     this.reason = reason
   }

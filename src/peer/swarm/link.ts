@@ -53,6 +53,7 @@ export class SwarmLink {
   #cancelAbort: Cancel | undefined
   #isClosing = false
   #receivedMs: number
+  #sentMs: number
   #sendingSinceMs: number | undefined
 
   constructor(opened: OpenedChannel, clock: Clock, options: SwarmLinkOptions = {}) {
@@ -64,6 +65,7 @@ export class SwarmLink {
     this.#maxQueued = maxQueued
     this.#closeTimeoutMs = closeTimeoutMs
     this.#receivedMs = clock.monotonic()
+    this.#sentMs = this.#receivedMs
     this.channel.ended.addEventListener('abort', this.#onEnded, { once: true })
   }
 
@@ -78,6 +80,11 @@ export class SwarmLink {
   /** When the last message came, monotonic. */
   get receivedMs(): number {
     return this.#receivedMs
+  }
+
+  /** When the last message went out, monotonic. */
+  get sentMs(): number {
+    return this.#sentMs
   }
 
   /** Since when a message waits for the remote to read; undefined if none does. */
@@ -183,7 +190,8 @@ export class SwarmLink {
         await this.#wakeup.wait()
         continue
       }
-      this.#sendingSinceMs = this.#clock.monotonic()
+      this.#sentMs = this.#clock.monotonic()
+      this.#sendingSinceMs = this.#sentMs
       await this.channel.send(encodeSwarmMessage(message))
       this.#sendingSinceMs = undefined
       if (message === bulk?.message) {

@@ -1,6 +1,7 @@
 import { Bitfield } from '../../chunks/bitfield.ts'
 import type { HandshakeMessage } from '../protocols/swarm.ts'
 import type { Member } from '../types.ts'
+import type { Assembly } from './assembly.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import type { LeaveReason } from './events.ts'
 import type { SwarmLink } from './link.ts'
@@ -20,6 +21,10 @@ export class Neighbour {
   readonly opener: string
   readonly addresses: readonly string[]
   readonly scorecard: Scorecard
+  /** Chunks of which some parts came, by request. */
+  readonly assemblies = new Map<number, Assembly>()
+  /** Since when neither end wants anything of the other, monotonic; undefined while one does. */
+  idleSinceMs: number | undefined
   /**
    * It wanted nothing when it came: a provider, or an agent that has finished. What only sources hold
    * has not spread yet.

@@ -1,0 +1,227 @@
+import { createHash } from 'node:crypto'
+import type {
+  AbortOptions,
+  ChunkReader,
+  ChunkStore,
+  ProviderDirectory,
+  ProviderManager
+} from '../chunks/types.ts'
+import { toHex } from '../lib/bytes.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { LoggerFactory } from '../lib/logger.ts'
+import { PathNotFoundError } from '../metadata/errors.ts'
+import type { Repository } from '../metadata/repository.ts'
+import type { NamespaceEntry, PageStore, VersionSummary } from '../metadata/types.ts'
+import type { MetadataList } from '../peer/metadata-list.ts'
+import type { Libp2pNode } from '../peer/node.ts'
+import type { SwarmService } from '../peer/swarm/swarm-service.ts'
+import type { TokenIssuer } from '../peer/token-issuer.ts'
+import type { Role } from '../peer/types.ts'
+import { BadRequestError } from './errors.ts'
+import { createToken } from './membership.ts'
+import type {
+  AgentOperations,
+  LongOptions,
+  PullRequest,
+  PullResult,
+  PushRequest,
+  PushResult,
+  StatResult,
+  TokenRequest,
+  VerifyResult
+} from './operations.ts'
+import { Puller } from './puller.ts'
+import { ImageVerifier } from './verifier.ts'
+
+export interface AgentControlComponents {
+  readonly repository: Repository
+  readonly swarm: SwarmService
+  readonly store: ChunkStore
+  readonly reader: ChunkReader
+  readonly directory: ProviderDirectory
+  readonly providers: ProviderManager
+  readonly metadata: PageStore
+  readonly node: Libp2pNode
+  readonly clock: Clock
+  readonly logger: LoggerFactory
+}
+
+export interface AgentControlOptions {
+  readonly version: string
+  readonly roles: readonly Role[]
+  readonly zone: string
+  readonly issuer: TokenIssuer | undefined
+  readonly metadataList: () => MetadataList | undefined
+}
+
+/** What client commands can ask of this agent. */
+export class AgentControl implements AgentOperations {
+  readonly #components: AgentControlComponents
+  readonly #options: AgentControlOptions
+  readonly #puller: Puller
+  readonly #verifier: ImageVerifier
+  readonly #startedMs: number
+
+  constructor(components: AgentControlComponents, options: AgentControlOptions) {
+    this.#components = components
+    this.#options = options
+    this.#puller = new Puller(components)
+    this.#verifier = new ImageVerifier(components)
+    this.#startedMs = components.clock.monotonic()
+  }
+
+  async push(
+    request: PushRequest,
+    body: AsyncIterable<Uint8Array>,
+    options: AbortOptions = {}
+  ): Promise<PushResult> {
+    const { repository, clock } = this.#components
+    const { path, bytes: expectedBytes, note } = request
+    const startedMs = clock.monotonic()
+    const upload = { mode: 'replace', expectedBytes, note, ...options } as const
+    const writer = await repository.openWrite(path, upload)
+    try {
+      let offset = 0
+      for await (const part of body) {
+        await writer.write(offset, part, options)
+        offset += part.byteLength
+      }
+      if (expectedBytes !== undefined && offset !== expectedBytes) {
+        throw new BadRequestError(`${path}: ${offset} bytes came, ${expectedBytes} were announced`)
+      }
+      const { version, bytes } = await writer.publish({
+        ...options,
+        isStillWanted: () => options.signal?.aborted !== true
+      })
+      const { receivedBytes, ...progress } = writer.progress
+      const seconds = (clock.monotonic() - startedMs) / 1000
+      return {
+        path,
+        version,
+        bytes: Math.max(bytes, receivedBytes),
+        ...progress,
+        seconds
+      }
+    } finally {
+      await writer.abort()
+    }
+  }
+
+  async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
+    return this.#puller.pull(request, options)
+  }
+
+  async cat(
+    ref: string,
+    range: { readonly offset?: number | undefined; readonly length?: number | undefined },
+    options: AbortOptions = {}
+  ): Promise<{ readonly bytes: number; readonly body: AsyncIterable<Uint8Array> }> {
+    const snapshot = await this.#components.repository.openRead(ref, options)
+    const offset = Math.min(range.offset ?? 0, snapshot.bytes)
+    const length = Math.min(range.length ?? snapshot.bytes, snapshot.bytes - offset)
+    return { bytes: length, body: snapshot.read({ offset, length }, options) }
+  }
+
+  async list(path: string, options: AbortOptions = {}): Promise<NamespaceEntry[]> {
+    const entry = await this.#components.repository.stat(path, options)
+    if (entry?.kind === 'file') return [entry]
+    return Array.fromAsync(this.#components.repository.list(path, options))
+  }
+
+  async stat(
+    ref: string,
+    request: { readonly sha256?: boolean },
+    options: AbortOptions = {}
+  ): Promise<StatResult> {
+    const { repository } = this.#components
+    const entry = await repository.stat(ref, options)
+    if (entry === undefined) throw new PathNotFoundError(ref)
+    const { path, kind, modifiedMs } = entry
+    if (kind === 'directory') return { path, kind, bytes: 0, modifiedMs }
+    const { bytes, blob, version, chunkBytes } = entry
+    const { record } = await repository.record({ path, version }, options)
+    const manifestRoot = toHex(record.manifestRoot)
+    const known = { path, kind, bytes, modifiedMs, blob, version, chunkBytes, manifestRoot }
+    if (request.sha256 !== true) return { ...known, note: record.note }
+    const hash = createHash('sha256')
+    const snapshot = await repository.openRead({ path, version }, options)
+    for await (const part of snapshot.read({ offset: 0, length: bytes }, options)) hash.update(part)
+    return { ...known, note: record.note, sha256: hash.digest('hex') }
+  }
+
+  async log(path: string, options: AbortOptions = {}): Promise<VersionSummary[]> {
+    return this.#components.repository.history(path, options)
+  }
+
+  async remove(ref: string, options: AbortOptions = {}): Promise<void> {
+    await this.#components.repository.remove(ref, 'any', options)
+  }
+
+  async makeDirectory(path: string, options: AbortOptions = {}): Promise<void> {
+    await this.#components.repository.makeDirectory(path, { parents: true, ...options })
+  }
+
+  async rename(from: string, to: string, options: AbortOptions = {}): Promise<void> {
+    await this.#components.repository.rename(from, to, options)
+  }
+
+  async verify(
+    ref: string,
+    request: { readonly repair?: boolean },
+    options: LongOptions = {}
+  ): Promise<VerifyResult> {
+    return this.#verifier.verify(ref, request.repair === true, options)
+  }
+
+  async status(): Promise<object> {
+    const { node, store, clock } = this.#components
+    const { version, roles, zone, metadataList } = this.#options
+    const { chunkCount, storedBytes } = store
+    return {
+      version,
+      peerId: node.peerId,
+      roles,
+      zone,
+      addresses: node.addresses(),
+      clusterId: toHex(node.membership.credentials().clusterId),
+      certificateUntil: new Date(node.membership.self?.expiresMs ?? 0).toISOString(),
+      metadataProviders: metadataList()?.providers.length ?? 0,
+      peers: node.members().length,
+      chunks: chunkCount,
+      storedBytes,
+      sentBytes: node.wireBytes.sent,
+      receivedBytes: node.wireBytes.received,
+      uptimeSeconds: Math.round((clock.monotonic() - this.#startedMs) / 1000),
+      pid: process.pid
+    }
+  }
+
+  async peers(): Promise<object[]> {
+    return this.#components.node.members().map(({ peerId, roles, rights, expiresMs }) => ({
+      peerId,
+      roles: [...roles],
+      rights: [...rights],
+      certificateUntil: new Date(expiresMs).toISOString()
+    }))
+  }
+
+  async providers(options: AbortOptions = {}): Promise<object[]> {
+    const states = await this.#components.providers.list(options)
+    return states.map(({ seenMs, ...state }) => ({
+      ...state,
+      seen: new Date(seenMs).toISOString()
+    }))
+  }
+
+  async swarm(ref: string, options: AbortOptions = {}): Promise<object> {
+    const { record } = await this.#components.repository.record(ref, options)
+    const image = toHex(record.manifestRoot)
+    const described = this.#components.swarm.describe(record.manifestRoot)
+    return { ref, image, ...(described ?? { neighbours: [] }) }
+  }
+
+  async createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }> {
+    const { node, clock } = this.#components
+    return createToken(this.#options.issuer, request, node.addresses(), clock)
+  }
+}

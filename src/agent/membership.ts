@@ -1,0 +1,236 @@
+import { readFileIfThere, writeFileDurably } from '../lib/atomic-file.ts'
+import { equalBytes, fromHex, toHex } from '../lib/bytes.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Logger } from '../lib/logger.ts'
+import { toError } from '../lib/to-error.ts'
+import { Authority } from '../peer/authority.ts'
+import { parseJoinToken } from '../peer/join-token.ts'
+import type { MembershipDocuments } from '../peer/membership.ts'
+import { type MetadataProvider, verifyMetadataList } from '../peer/metadata-list.ts'
+import type { Libp2pNode } from '../peer/node.ts'
+import { TokenIssuer } from '../peer/token-issuer.ts'
+import { FileTokenTable } from '../peer/token-table.ts'
+import { RIGHTS, type Right, ROLES, type Role } from '../peer/types.ts'
+import type { DataDirectory } from './data-directory.ts'
+import { BadRequestError, ConfigError } from './errors.ts'
+import type { TokenRequest } from './operations.ts'
+
+const DEFAULT_TOKEN_MS = 3_600_000
+const MAX_TOKEN_MS = 30 * 24 * 3_600_000
+const METADATA_LIST = 'metadata-list'
+
+/** What the first agent of a cluster has and no other: the authority's key and what hangs on it. */
+export interface ClusterAuthority {
+  readonly authority: Authority
+  readonly issuer: TokenIssuer
+}
+
+/**
+ * Opens the authority of this data directory; a version manager's first start without a token makes one,
+ * and with it a cluster.
+ *
+ * @returns undefined where the cluster's authority is elsewhere.
+ */
+export async function openAuthority(
+  data: DataDirectory,
+  request: { readonly roles: readonly Role[]; readonly joinToken?: string | undefined },
+  clock: Clock
+): Promise<ClusterAuthority | undefined> {
+  const hasJoined = (await data.certificate()) !== undefined
+  const isFirst =
+    !hasJoined && request.joinToken === undefined && request.roles.includes('versionManager')
+  const seed = await data.seed('authority.key', isFirst)
+  if (seed === undefined) return undefined
+  const authority = new Authority(seed, clock)
+  const tokens = await FileTokenTable.open(data.file('tokens.json'))
+  return { authority, issuer: new TokenIssuer({ authority, tokens, clock }) }
+}
+
+export interface EnterClusterRequest {
+  readonly data: DataDirectory
+  readonly node: Libp2pNode
+  readonly roles: readonly Role[]
+  readonly authority: ClusterAuthority | undefined
+  readonly joinToken: string | undefined
+  readonly signal: AbortSignal
+}
+
+/**
+ * Makes the started node a member of its cluster: with its own authority, with the certificate of an
+ * earlier start, or with a join token.
+ *
+ * @throws {ConfigError} if there is none of the three, or the certificate lacks a configured role.
+ */
+export async function enterCluster(request: EnterClusterRequest): Promise<MembershipDocuments> {
+  const { data, node, roles, authority } = request
+  if (authority !== undefined) {
+    const { clusterId } = authority.authority
+    const certificate = authority.authority.issue(node.peerId, { roles, rights: [...RIGHTS] })
+    const documents = { clusterId, certificate }
+    node.membership.enter(documents)
+    await data.writeCertificate(certificate)
+    await data.writeCluster({ clusterId: toHex(clusterId), bootstrap: [] })
+    await node.start()
+    return documents
+  }
+  const documents = (await enterAgain(request)) ?? (await enterWithToken(request))
+  const missing = roles.filter((role) => node.membership.self?.roles.has(role) !== true)
+  if (missing.length > 0) {
+    throw new ConfigError(
+      `agent.roles has ${missing.join(', ')}, but this agent was admitted as ` +
+        `${[...(node.membership.self?.roles ?? [])].join(', ')} (a new token with --roles is needed)`
+    )
+  }
+  return documents
+}
+
+async function enterAgain(request: EnterClusterRequest): Promise<MembershipDocuments | undefined> {
+  const { data, node } = request
+  const certificate = await data.certificate()
+  const cluster = await data.cluster()
+  if (certificate === undefined || cluster === undefined) return undefined
+  const documents = { clusterId: fromHex(cluster.clusterId), certificate }
+  node.membership.enter(documents)
+  const list = await readFileIfThere(data.file(METADATA_LIST))
+  if (list !== undefined) node.membership.offerMetadataList(list)
+  await node.start()
+  node.keepConnected(cluster.bootstrap)
+  return documents
+}
+
+async function enterWithToken(request: EnterClusterRequest): Promise<MembershipDocuments> {
+  const { data, node, joinToken, signal } = request
+  if (joinToken === undefined) {
+    throw new ConfigError(
+      'this agent belongs to no cluster: it needs --join TOKEN (blobswarm token create), ' +
+        'or the role versionManager to begin a cluster of its own'
+    )
+  }
+  const { addresses } = parseJoinToken(joinToken)
+  await node.start()
+  const documents = await node.join(joinToken, { signal })
+  await data.writeCluster({ clusterId: toHex(documents.clusterId), bootstrap: addresses })
+  await data.writeCertificate(documents.certificate)
+  node.keepConnected(addresses)
+  return documents
+}
+
+/**
+ * Keeps the metadata list: at the authority it adds itself and every metadata provider that says hello;
+ * everywhere else it remembers the newest list that was seen.
+ */
+export class MetadataListKeeper {
+  readonly #data: DataDirectory
+  readonly #node: Libp2pNode
+  readonly #authority: Authority | undefined
+  readonly #log: Logger
+  readonly #stops: (() => void)[] = []
+  #work: Promise<void> = Promise.resolve()
+
+  constructor(
+    parts: {
+      readonly data: DataDirectory
+      readonly node: Libp2pNode
+      readonly authority: Authority | undefined
+    },
+    log: Logger
+  ) {
+    this.#data = parts.data
+    this.#node = parts.node
+    this.#authority = parts.authority
+    this.#log = log
+  }
+
+  async start(): Promise<void> {
+    const { membership } = this.#node
+    if (this.#authority === undefined) {
+      this.#stops.push(membership.onMetadataListChanged(() => this.#run(async () => this.#save())))
+      await this.#save()
+      return
+    }
+    const list = await readFileIfThere(this.#data.file(METADATA_LIST))
+    if (list !== undefined) membership.offerMetadataList(list)
+    await this.#update()
+    this.#stops.push(this.#node.onMembersChanged(() => this.#run(async () => this.#update())))
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops) stop()
+    await this.#work
+  }
+
+  #run(task: () => Promise<void>): void {
+    this.#work = this.#work.then(task).catch((error: unknown) => {
+      this.#log.error('metadata list not kept: %e', toError(error))
+    })
+  }
+
+  async #update(): Promise<void> {
+    const { membership, peerId } = this.#node
+    const known = membership.metadataList
+    const providers = new Map<string, MetadataProvider>(
+      known?.providers.map((provider) => [provider.peerId, provider])
+    )
+    if (membership.self?.roles.has('metadata') === true) {
+      providers.set(peerId, { peerId, addresses: this.#node.addresses() })
+    }
+    for (const member of this.#node.members()) {
+      if (!member.roles.has('metadata') || providers.has(member.peerId)) continue
+      providers.set(member.peerId, { peerId: member.peerId, addresses: [] })
+    }
+    if (known !== undefined && isSame([...providers.values()], known.providers)) return
+    const number = (known?.number ?? 0) + 1
+    const encoded = this.#authority?.signMetadataList(number, [...providers.values()])
+    if (encoded === undefined) return
+    await writeFileDurably(this.#data.file(METADATA_LIST), encoded)
+    membership.offerMetadataList(encoded)
+    this.#log.info('metadata list %d has %d providers', number, providers.size)
+  }
+
+  async #save(): Promise<void> {
+    const { metadataList } = this.#node.membership.credentials()
+    if (metadataList === undefined) return
+    const path = this.#data.file(METADATA_LIST)
+    const saved = await readFileIfThere(path)
+    if (saved !== undefined && equalBytes(saved, metadataList)) return
+    const { clusterId } = this.#node.membership.credentials()
+    verifyMetadataList(clusterId, metadataList)
+    await writeFileDurably(path, metadataList)
+  }
+}
+
+/** Makes a join token. @throws {BadRequestError} for roles, rights or times that cannot be. */
+export async function createToken(
+  issuer: TokenIssuer | undefined,
+  request: TokenRequest,
+  addresses: readonly string[],
+  clock: Clock
+): Promise<{ token: string; expiresMs: number }> {
+  if (issuer === undefined) {
+    throw new BadRequestError('only the agent that began the cluster can create tokens')
+  }
+  const { roles = ['deploy'], rights = ['read'], expiresMs = DEFAULT_TOKEN_MS } = request
+  const grant = {
+    roles: roles.map((role) => oneOf<Role>('role', role, ROLES)),
+    rights: rights.map((right) => oneOf<Right>('right', right, RIGHTS))
+  }
+  if (!(expiresMs >= 1000 && expiresMs <= MAX_TOKEN_MS)) {
+    throw new BadRequestError(`a token can hold from 1 s to 30 days, not ${expiresMs} ms`)
+  }
+  const token = await issuer.create({ grant, validMs: expiresMs, addresses })
+  return { token, expiresMs: clock.now() + expiresMs }
+}
+
+function oneOf<T extends string>(what: string, value: string, known: readonly T[]): T {
+  const found = known.find((one) => one === value)
+  if (found === undefined) {
+    throw new BadRequestError(`"${value}" is no ${what} (there are ${known.join(', ')})`)
+  }
+  return found
+}
+
+function isSame(left: readonly MetadataProvider[], right: readonly MetadataProvider[]): boolean {
+  const text = (providers: readonly MetadataProvider[]): string =>
+    JSON.stringify(providers.toSorted((a, b) => (a.peerId < b.peerId ? -1 : 1)))
+  return text(left) === text(right)
+}

@@ -1,0 +1,195 @@
+/**
+ * The thread that keeps a metadata provider's nodes, pages and records in SQLite.
+ *
+ * ```text
+ * tickets  id · digest (BLAKE3 of the envelope) · envelope (signed.ts)
+ * proofs   id · ticket · envelope                        putter's signature over the digests of a batch
+ * nodes    key (node-codec.ts) · bytes (node-codec.ts) · proof
+ * pages    id · bytes
+ * records  name · sequence · purpose · payload · envelope
+ * ```
+ */
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { equalBytes } from '../lib/bytes.ts'
+import { inTransaction, openDatabase } from '../lib/sqlite.ts'
+import { serveWorkerCalls } from '../lib/worker-call.ts'
+
+/** Nodes of one put: encoded keys and nodes, one after the other. */
+export interface NodeWrite {
+  readonly kind: 'nodes'
+  readonly keys: readonly Uint8Array[]
+  readonly nodes: readonly Uint8Array[]
+  /** Envelopes of the proof. */
+  readonly ticketDigest: Uint8Array
+  readonly ticket: Uint8Array
+  readonly proof: Uint8Array
+}
+
+export interface PageWrite {
+  readonly kind: 'pages'
+  readonly ids: readonly Uint8Array[]
+  readonly pages: readonly Uint8Array[]
+}
+
+/** A record as a row; `payload` is the part of the envelope that may not change. */
+export interface RecordRow {
+  readonly name: string
+  readonly sequence: number
+  readonly purpose: string
+  readonly payload: Uint8Array
+  readonly envelope: Uint8Array
+}
+
+export interface RecordWrite {
+  readonly kind: 'records'
+  readonly records: readonly RecordRow[]
+}
+
+export type MetadataWrite = NodeWrite | PageWrite | RecordWrite
+
+/** What became of a write: number of the node or record that is in conflict, or undefined. */
+export type WriteOutcome = number | undefined
+
+const FORM = {
+  applicationId: 0x62_73_77_6d,
+  schemaVersion: 1,
+  migrations: [
+    `CREATE TABLE tickets (
+       id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL
+     ) STRICT;
+     CREATE TABLE proofs (
+       id INTEGER PRIMARY KEY, ticket INTEGER NOT NULL REFERENCES tickets (id), envelope BLOB NOT NULL
+     ) STRICT;
+     CREATE TABLE nodes (
+       key BLOB PRIMARY KEY, bytes BLOB NOT NULL, proof INTEGER NOT NULL REFERENCES proofs (id)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE pages (id BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
+     CREATE TABLE records (
+       name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, purpose TEXT NOT NULL,
+       payload BLOB NOT NULL, envelope BLOB NOT NULL
+     ) STRICT, WITHOUT ROWID;`
+  ]
+}
+
+let database: DatabaseSync | undefined
+const statements = new Map<string, StatementSync>()
+
+const methods = {
+  open: (path: string): void => {
+    database = openDatabase(path, FORM)
+  },
+
+  /** Writes in order, in one transaction; a write in conflict is left out as a whole. */
+  write: (writes: readonly MetadataWrite[]): WriteOutcome[] =>
+    inTransaction(opened(), () => writes.map(writeOne)),
+
+  nodes: (keys: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
+    keys.map((key) => bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)),
+
+  pages: (ids: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
+    ids.map((id) => bytesAt('SELECT bytes FROM pages WHERE id = ?', id)),
+
+  records: (names: readonly string[]): (RecordRow | undefined)[] => names.map(recordAt),
+
+  close: (_argument: undefined): void => {
+    database?.close()
+    database = undefined
+  }
+}
+
+/** What `WorkerCaller` can ask of this thread. */
+export type DiskNodeStoreMethods = typeof methods
+
+/** Runs one write so that a conflict undoes all of it and nothing of the others. */
+function writeOne(write: MetadataWrite): WriteOutcome {
+  opened().exec('SAVEPOINT one')
+  const outcome = apply(write)
+  if (outcome !== undefined) opened().exec('ROLLBACK TO one')
+  opened().exec('RELEASE one')
+  return outcome
+}
+
+function apply(write: MetadataWrite): WriteOutcome {
+  switch (write.kind) {
+    case 'nodes':
+      return writeNodes(write)
+    case 'pages':
+      for (const [at, id] of write.ids.entries()) {
+        statement('INSERT OR IGNORE INTO pages VALUES (?, ?)').run(id, write.pages[at] ?? null)
+      }
+      return undefined
+    case 'records':
+      return writeRecords(write.records)
+  }
+}
+
+function writeNodes(write: NodeWrite): WriteOutcome {
+  let proof: number | bigint | undefined
+  for (const [at, key] of write.keys.entries()) {
+    const node = write.nodes[at] ?? new Uint8Array()
+    const there = bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)
+    if (there === undefined) {
+      proof ??= insertProof(write)
+      statement('INSERT INTO nodes VALUES (?, ?, ?)').run(key, node, proof)
+    } else if (!equalBytes(there, node)) {
+      return at
+    }
+  }
+  return undefined
+}
+
+function insertProof({ ticketDigest, ticket, proof }: NodeWrite): number | bigint {
+  const sql = 'INSERT OR IGNORE INTO tickets (digest, envelope) VALUES (?, ?)'
+  statement(sql).run(ticketDigest, ticket)
+  return statement(
+    'INSERT INTO proofs (ticket, envelope) SELECT id, ? FROM tickets WHERE digest = ?'
+  ).run(proof, ticketDigest).lastInsertRowid
+}
+
+function writeRecords(records: readonly RecordRow[]): WriteOutcome {
+  for (const [at, record] of records.entries()) {
+    const { name, sequence, purpose, payload, envelope } = record
+    const there = recordAt(name)
+    if (there === undefined || there.sequence < sequence) {
+      const sql = 'INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)'
+      statement(sql).run(name, sequence, purpose, payload, envelope)
+    } else if (there.sequence === sequence) {
+      const isSame = there.purpose === purpose && equalBytes(there.payload, payload)
+      if (!isSame) return at
+    }
+  }
+  return undefined
+}
+
+function recordAt(name: string): RecordRow | undefined {
+  const row = statement('SELECT * FROM records WHERE name = ?').get(name)
+  if (row === undefined) return undefined
+  const { payload, envelope } = row
+  if (!(payload instanceof Uint8Array && envelope instanceof Uint8Array)) {
+    throw new Error('it is corrupt (a record without bytes)')
+  }
+  const sequence = Number(row['sequence'])
+  return { name, sequence, purpose: String(row['purpose']), payload, envelope }
+}
+
+function bytesAt(sql: string, key: Uint8Array): Uint8Array | undefined {
+  const found = statement(sql).get(key)?.['bytes']
+  if (found === undefined) return undefined
+  if (!(found instanceof Uint8Array)) throw new Error('it is corrupt (a node without bytes)')
+  return found
+}
+
+function opened(): DatabaseSync {
+  if (database === undefined) throw new Error('it is not open')
+  return database
+}
+
+function statement(sql: string): StatementSync {
+  const known = statements.get(sql)
+  if (known !== undefined) return known
+  const prepared = opened().prepare(sql)
+  statements.set(sql, prepared)
+  return prepared
+}
+
+serveWorkerCalls(methods)

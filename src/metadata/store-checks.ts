@@ -1,0 +1,92 @@
+import { verifyChunk } from '../chunks/chunk-id.ts'
+import { equalBytes } from '../lib/bytes.ts'
+import { MetadataLimitError, RecordConflictError, UntrustedSignatureError } from './errors.ts'
+import { decodeLocation, locationRecordName } from './location.ts'
+import { MAX_BATCH_NODES } from './node-codec.ts'
+import { verifyNodes } from './tickets.ts'
+import type { KeyedNode, NamedRecord, NodeProof, Page, Verifier } from './types.ts'
+import { decodeVersionRecord, versionRecordName } from './version-record.ts'
+
+/** Bytes of a page; a manifest page of 1,024 ids has 32 KiB, a leaf-list root up to 512. */
+export const MAX_PAGE_BYTES = 1024 * 1024
+
+/** Pages or records that one call may carry. */
+export const MAX_BATCH_PAGES = 1024
+
+/**
+ * Checks what a metadata provider is asked to keep: the limits of a batch, and that the proof holds.
+ *
+ * @throws {MetadataLimitError | UntrustedSignatureError | MalformedError | InvalidNodeError}
+ */
+export function checkNodePut(
+  verifier: Verifier,
+  nodes: readonly KeyedNode[],
+  proof: NodeProof
+): void {
+  checkCount('nodes of a batch', nodes.length, MAX_BATCH_NODES)
+  verifyNodes(verifier, proof, nodes)
+}
+
+/** @throws {MetadataLimitError | ChunkMismatchError} */
+export function checkPagePut(pages: readonly Page[]): void {
+  checkCount('pages of a batch', pages.length, MAX_BATCH_PAGES)
+  for (const { id, bytes } of pages) {
+    checkCount('bytes of a page', bytes.byteLength, MAX_PAGE_BYTES)
+    verifyChunk(id, bytes)
+  }
+}
+
+/**
+ * Checks that a manager signed the records and that what they say of themselves is what was signed.
+ *
+ * @throws {MetadataLimitError | UntrustedSignatureError | MalformedError}
+ */
+export function checkRecordPut(verifier: Verifier, records: readonly NamedRecord[]): void {
+  checkCount('records of a batch', records.length, MAX_BATCH_PAGES)
+  for (const { name, sequence, purpose, envelope } of records) {
+    verifier.verify(purpose, envelope)
+    const signed = signedName(purpose, envelope.payload)
+    if (signed.name !== name || signed.sequence !== sequence) {
+      throw new UntrustedSignatureError(`${signed.name} in place of ${name}, or of its sequence`)
+    }
+  }
+}
+
+/** Name and sequence that follow from what was signed. A version's record never changes. */
+function signedName(
+  purpose: NamedRecord['purpose'],
+  payload: Uint8Array
+): Pick<NamedRecord, 'name' | 'sequence'> {
+  switch (purpose) {
+    case 'location': {
+      const { page, sequence } = decodeLocation(payload)
+      return { name: locationRecordName(page), sequence }
+    }
+    case 'version-record': {
+      const { blob, version } = decodeVersionRecord(payload)
+      return { name: versionRecordName(blob, version), sequence: 1 }
+    }
+    case 'ticket':
+    case 'nodes':
+      throw new UntrustedSignatureError(`a signature for ${purpose} is no record`)
+  }
+}
+
+/**
+ * Tells whether a record takes the place of what is there. The certificate beside a signature may
+ * change; what was signed may not.
+ *
+ * @throws {RecordConflictError} if another record has the same sequence.
+ */
+export function replaces(record: NamedRecord, there: NamedRecord | undefined): boolean {
+  if (there === undefined || there.sequence < record.sequence) return true
+  if (there.sequence > record.sequence) return false
+  const isSame =
+    there.purpose === record.purpose && equalBytes(there.envelope.payload, record.envelope.payload)
+  if (!isSame) throw new RecordConflictError(record.name, record.sequence)
+  return false
+}
+
+function checkCount(what: string, actual: number, limit: number): void {
+  if (actual > limit) throw new MetadataLimitError(what, actual, limit)
+}

@@ -1,0 +1,115 @@
+/**
+ * `/blobswarm/tree/1`: tree nodes, content-addressed pages and named records of the metadata providers.
+ * Requests and answers as rpc.ts draws them; messages are under 4 MiB. Bodies in CBOR:
+ *
+ * ```text
+ * method      right  request                                           answer
+ * getNodes    read   {keys: [node key (45)…]}                          {nodes: [node | null…]}
+ * putNodes    write  {ticket: envelope, proof: envelope, nodes: batch} {}
+ * getPages    read   {ids: [page id (32)…]}                            {pages: [bytes | null…]}
+ * putPages    write  {pages: [{id, bytes}…]}                           {}
+ * getRecords  read   {names: [text…]}                                  {records: [RECORD | null…]}
+ * putRecords  write  {records: [RECORD…]}                              {}
+ *
+ * RECORD     {name, sequence, purpose: 'version-record'|'location', envelope}
+ * node key, node, batch   byte strings as metadata/node-codec.ts draws them
+ * envelope   byte string: a signed envelope (metadata/signed.ts)
+ * ```
+ *
+ * A get asks for at most 1,024 things. Its answer stands for the first of them: at least one, and as
+ * many as fit into 1 MiB; the client asks again for the rest. `null` says that it is not there. A put
+ * carries at most 8,192 nodes, 1,024 pages or 1,024 records, and is answered when they are durable. The
+ * proof lists the digests of a larger batch that these nodes were cut from (metadata/tickets.ts).
+ */
+import { z } from 'zod'
+import { KIB, MIB } from '../../lib/bytes.ts'
+import { NODE_KEY_BYTES } from '../../metadata/node-codec.ts'
+import { decodeEnvelope, encodeEnvelope } from '../../metadata/signed.ts'
+import type { NamedRecord } from '../../metadata/types.ts'
+import { boundedBytes, boundedText, exactBytes, naturalNumber } from '../codec.ts'
+import { defineMethod, RPC_OVERHEAD_BYTES } from '../rpc.ts'
+import type { ProtocolSpec } from '../types.ts'
+import { chunkIdSchema, emptySchema } from './schemas.ts'
+
+const MAX_BODY_BYTES = 4 * MIB - 64 * KIB
+
+/** Things that one get may ask for, and pages or records that one put may carry. */
+export const MAX_TREE_ITEMS = 1024
+
+/** Bytes of nodes, pages or records in one message, about; a single one may be larger. */
+export const MAX_TREE_PAYLOAD_BYTES = MIB
+
+/** Bytes of nodes beside their proof, about. */
+export const MAX_NODE_PAYLOAD_BYTES = 512 * KIB
+
+export const TREE_PROTOCOL: ProtocolSpec = {
+  id: '/blobswarm/tree/1',
+  maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,
+  maxStreams: 4
+}
+
+const bytesSchema = boundedBytes(MAX_BODY_BYTES)
+
+const recordSchema = z.object({
+  name: boundedText(256).min(1),
+  sequence: naturalNumber,
+  purpose: z.enum(['version-record', 'location']),
+  envelope: bytesSchema
+})
+
+/** A record as it travels. */
+export type WireRecord = z.infer<typeof recordSchema>
+
+/** @throws {RangeError} for a record of another purpose than this store takes. */
+export function packRecord({ name, sequence, purpose, envelope }: NamedRecord): WireRecord {
+  if (purpose !== 'version-record' && purpose !== 'location') {
+    throw new RangeError(`no record is signed for the purpose ${purpose}`)
+  }
+  return { name, sequence, purpose, envelope: encodeEnvelope(envelope) }
+}
+
+/** @throws {MalformedError} */
+export function unpackRecord({ envelope, ...record }: WireRecord): NamedRecord {
+  return { ...record, envelope: decodeEnvelope(envelope) }
+}
+
+const maxBytes = MAX_BODY_BYTES
+
+/** The methods of tree/1, for both ends. */
+export const treeMethods = {
+  getNodes: defineMethod('getNodes', {
+    request: z.object({ keys: z.array(exactBytes(NODE_KEY_BYTES)).min(1).max(MAX_TREE_ITEMS) }),
+    answer: z.object({ nodes: z.array(bytesSchema.nullable()).min(1).max(MAX_TREE_ITEMS) }),
+    maxBytes
+  }),
+  putNodes: defineMethod('putNodes', {
+    request: z.object({ ticket: bytesSchema, proof: bytesSchema, nodes: bytesSchema }),
+    answer: emptySchema,
+    maxBytes
+  }),
+  getPages: defineMethod('getPages', {
+    request: z.object({ ids: z.array(chunkIdSchema).min(1).max(MAX_TREE_ITEMS) }),
+    answer: z.object({ pages: z.array(bytesSchema.nullable()).min(1).max(MAX_TREE_ITEMS) }),
+    maxBytes
+  }),
+  putPages: defineMethod('putPages', {
+    request: z.object({
+      pages: z
+        .array(z.object({ id: chunkIdSchema, bytes: bytesSchema }))
+        .min(1)
+        .max(MAX_TREE_ITEMS)
+    }),
+    answer: emptySchema,
+    maxBytes
+  }),
+  getRecords: defineMethod('getRecords', {
+    request: z.object({ names: z.array(boundedText(256).min(1)).min(1).max(MAX_TREE_ITEMS) }),
+    answer: z.object({ records: z.array(recordSchema.nullable()).min(1).max(MAX_TREE_ITEMS) }),
+    maxBytes
+  }),
+  putRecords: defineMethod('putRecords', {
+    request: z.object({ records: z.array(recordSchema).min(1).max(MAX_TREE_ITEMS) }),
+    answer: emptySchema,
+    maxBytes
+  })
+}

@@ -1,0 +1,323 @@
+import { chunkKey, verifyChunk } from '../../chunks/chunk-id.ts'
+import { ChunkMismatchError } from '../../chunks/errors.ts'
+import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
+import { abortable } from '../../lib/abortable.ts'
+import { MIB } from '../../lib/bytes.ts'
+import { type LoggerFactory, noLogger } from '../../lib/logger.ts'
+import { LruCache } from '../../lib/lru-cache.ts'
+import type { Metrics } from '../../lib/metrics.ts'
+import { checkRecordPut } from '../../metadata/store-checks.ts'
+import type {
+  KeyedNode,
+  MetadataStore,
+  NamedRecord,
+  NodeKey,
+  NodeProof,
+  Page,
+  TreeNode,
+  Verifier
+} from '../../metadata/types.ts'
+import { PeerChunkMismatchError } from '../errors.ts'
+import { nodeBundle } from '../owners.ts'
+import { BackgroundPuts } from './background-puts.ts'
+import { type OwnerFinding, readFromOwners } from './owner-reads.ts'
+import { readRecords } from './owner-records.ts'
+import { OwnerStores, type OwnerStoresComponents, type OwnerStoresOptions } from './owner-stores.ts'
+import { isRefusal, type OwnerShare, writeToOwners } from './owner-writes.ts'
+
+export interface DistributedMetadataStoreComponents extends OwnerStoresComponents {
+  /** Checks the records that are received. */
+  readonly verifier: Verifier
+  readonly logger?: LoggerFactory
+  readonly metrics?: Metrics | undefined
+}
+
+export interface DistributedMetadataStoreOptions extends OwnerStoresOptions {
+  /** Bytes of nodes and pages that are remembered. @default 32 MiB */
+  cacheBytes?: number
+  /** Bytes of puts that go on after their majority, and of repairs. @default 16 MiB */
+  backgroundBytes?: number
+  /** Whether owners that lack what others have are given it; needs the right to write. @default true */
+  repairs?: boolean
+}
+
+/** One kind of thing that owners keep: how to place, get and put it. */
+interface Kind<T> {
+  readonly what: string
+  owners(item: T, owners: OwnerStores, lookUp: (name: string) => string[]): string[]
+  put(store: MetadataStore, items: readonly T[], options: AbortOptions): Promise<void>
+  bytesOf(item: T): number
+}
+
+const PAGES: Kind<Page> = {
+  what: 'pages',
+  owners: ({ id }, owners) => owners.ownersOf(id),
+  put: (store, pages, options) => store.putPages(pages, options),
+  bytesOf: ({ bytes }) => bytes.byteLength
+}
+
+const RECORDS: Kind<NamedRecord> = {
+  what: 'records',
+  owners: ({ name }, _, lookUp) => lookUp(name),
+  put: (store, records, options) => store.putRecords(records, options),
+  bytesOf: ({ envelope }) => envelope.payload.byteLength + envelope.certificate.byteLength
+}
+
+/** Items of one call to a store. */
+const MAX_ITEMS = 1024
+
+/** What a node takes in the cache, about. */
+const NODE_BYTES = 200
+const FRAGMENT_BYTES = 250
+
+/**
+ * The metadata of the cluster: every key is kept by the three metadata providers that are closest to it
+ * on the metadata list (owners.ts). A put resolves when a majority of the owners of each key has it; the
+ * rest get it in the background. A get asks one owner after the other; owners that lack a page or record
+ * are given it. Nodes and pages never change and are remembered (what is not there is not); the arrays of
+ * pages that are given out must not be changed.
+ */
+export class DistributedMetadataStore implements MetadataStore {
+  readonly #owners: OwnerStores
+  readonly #background: BackgroundPuts
+  readonly #verifier: Verifier
+  readonly #nodes: LruCache<TreeNode>
+  readonly #pages: LruCache<Uint8Array>
+  readonly #repairs: boolean
+
+  constructor(
+    components: DistributedMetadataStoreComponents,
+    options: DistributedMetadataStoreOptions = {}
+  ) {
+    const { cacheBytes = 32 * MIB, backgroundBytes = 16 * MIB, repairs = true } = options
+    const { logger = noLogger, clock, metrics, verifier } = components
+    this.#owners = new OwnerStores(components, options)
+    this.#background = new BackgroundPuts(
+      { clock, metrics, logger: logger.forComponent('blobswarm:peer:metadata-store') },
+      { maxBytes: backgroundBytes }
+    )
+    this.#verifier = verifier
+    this.#nodes = new LruCache(cacheBytes / 2)
+    this.#pages = new LruCache(cacheBytes / 2)
+    this.#repairs = repairs
+  }
+
+  /** Resolves when nothing goes on in the background. */
+  async idle(): Promise<void> {
+    await this.#background.idle()
+  }
+
+  /** Gives up what goes on in the background and closes all channels. */
+  async stop(): Promise<void> {
+    await this.#background.stop()
+    await this.#owners.close()
+  }
+
+  async getNodes(
+    keys: readonly NodeKey[],
+    options: AbortOptions = {}
+  ): Promise<(TreeNode | undefined)[]> {
+    const lookUp = this.#owners.lookUp()
+    return await this.#getThrough(keys, {
+      known: (key) => this.#nodes.get(nodeName(key)),
+      remember: (key, node) => this.#rememberNode({ key, node }),
+      fetch: (missing) =>
+        readFromOwners<NodeKey, TreeNode>({
+          keys: missing,
+          ownersOf: (key) => lookUp(nodeBundle(key)),
+          ask: (owner, some) => this.#owners.ask(owner, (store) => store.getNodes(some, options)),
+          ...options
+        })
+    })
+  }
+
+  async putNodes(
+    nodes: readonly KeyedNode[],
+    proof: NodeProof,
+    options: AbortOptions = {}
+  ): Promise<void> {
+    await this.#write(nodes, options, {
+      what: 'tree nodes',
+      owners: ({ key }, _, lookUp) => lookUp(nodeBundle(key)),
+      put: (store, some, within) => store.putNodes(some, proof, within),
+      bytesOf: ({ node }) => nodeBytes(node)
+    })
+    for (const node of nodes) this.#rememberNode(node)
+  }
+
+  async getPages(
+    ids: readonly ChunkId[],
+    options: AbortOptions = {}
+  ): Promise<(Uint8Array | undefined)[]> {
+    return await this.#getThrough(ids, {
+      known: (id) => this.#pages.get(chunkKey(id)),
+      remember: (id, bytes) => this.#pages.set(chunkKey(id), bytes, bytes.byteLength),
+      fetch: async (missing) => {
+        const findings = await readFromOwners<ChunkId, Uint8Array>({
+          keys: missing,
+          ownersOf: (id) => this.#owners.ownersOf(id),
+          ask: (owner, some) => this.#askPages(owner, some, options),
+          ...options
+        })
+        for (const [at, { value: bytes, lacking }] of findings.entries()) {
+          if (bytes === undefined) continue
+          this.#repair(lacking, { id: missing[at] as ChunkId, bytes }, PAGES)
+        }
+        return findings
+      }
+    })
+  }
+
+  /** @throws {ChunkMismatchError} if bytes do not hash to their id. */
+  async putPages(pages: readonly Page[], options: AbortOptions = {}): Promise<void> {
+    for (const { id, bytes } of pages) verifyChunk(id, bytes)
+    await this.#write(pages, options, PAGES)
+    for (const { id, bytes } of pages) this.#pages.set(chunkKey(id), bytes, bytes.byteLength)
+  }
+
+  async getRecords(
+    names: readonly string[],
+    options: AbortOptions = {}
+  ): Promise<(NamedRecord | undefined)[]> {
+    const findings = await readRecords({
+      names,
+      ownersOf: this.#owners.lookUp(),
+      ask: (owner, some) => this.#owners.ask(owner, (store) => store.getRecords(some, options)),
+      isTrue: (name, record) => this.#isTrue(name, record),
+      ...options
+    })
+    return findings.map(({ newest, behind }) => {
+      if (newest !== undefined) this.#repair(behind, newest, RECORDS)
+      return newest
+    })
+  }
+
+  async putRecords(records: readonly NamedRecord[], options: AbortOptions = {}): Promise<void> {
+    await this.#write(records, options, RECORDS)
+  }
+
+  /** Looks into the cache first, then fetches what is not there. */
+  async #getThrough<K, V>(
+    keys: readonly K[],
+    through: {
+      known(key: K): V | undefined
+      remember(key: K, value: V): void
+      fetch(missing: readonly K[]): Promise<readonly OwnerFinding<V>[]>
+    }
+  ): Promise<(V | undefined)[]> {
+    const values = keys.map((key) => through.known(key))
+    const missing = [...keys.entries()].filter(([at]) => values[at] === undefined)
+    if (missing.length === 0) return values
+    const findings = await through.fetch(missing.map(([, key]) => key))
+    for (const [found, [at, key]] of missing.entries()) {
+      const value = findings[found]?.value
+      if (value === undefined) continue
+      values[at] = value
+      through.remember(key, value)
+    }
+    return values
+  }
+
+  async #askPages(
+    owner: string,
+    ids: readonly ChunkId[],
+    options: AbortOptions
+  ): Promise<(Uint8Array | undefined)[]> {
+    return await this.#owners.ask(owner, async (store) => {
+      const pages = await store.getPages(ids, options)
+      for (const [at, id] of ids.entries()) verifyPage(owner, id, pages[at])
+      return pages
+    })
+  }
+
+  #isTrue(name: string, record: NamedRecord): boolean {
+    if (record.name !== name) return false
+    try {
+      checkRecordPut(this.#verifier, [record])
+      return true
+    } catch {
+      return false // whoever gave it is no better than one who has none: the others are asked
+    }
+  }
+
+  async #write<T>(items: readonly T[], { signal }: AbortOptions, kind: Kind<T>): Promise<void> {
+    signal?.throwIfAborted()
+    const lookUp = this.#owners.lookUp()
+    const controller = new AbortController()
+    const within = { signal: AbortSignal.any([controller.signal, this.#background.signal]) }
+    try {
+      const writing = writeToOwners<T>({
+        items,
+        what: kind.what,
+        ownersOf: (item) => kind.owners(item, this.#owners, lookUp),
+        put: (owner, some) => this.#putAt(owner, some, kind, within)
+      })
+      for (const share of await abortable(writing, signal)) {
+        this.#goOn(share, kind, () => controller.abort(new Error('given up')))
+      }
+    } catch (error) {
+      controller.abort(error)
+      throw error
+    }
+  }
+
+  async #putAt<T>(
+    owner: string,
+    items: readonly T[],
+    kind: Kind<T>,
+    options: AbortOptions
+  ): Promise<void> {
+    for (let from = 0; from < items.length; from += MAX_ITEMS) {
+      const some = items.slice(from, from + MAX_ITEMS)
+      await this.#owners.ask(owner, (store) => kind.put(store, some, options))
+    }
+  }
+
+  /** Lets an owner's share go on now that a majority has its items. */
+  #goOn<T>({ owner, items, outcome }: OwnerShare<T>, kind: Kind<T>, abandon: () => void): void {
+    this.#background.add({
+      owner,
+      what: kind.what,
+      bytes: items.reduce((sum, item) => sum + kind.bytesOf(item), 0),
+      underWay: outcome,
+      abandon,
+      attempt: (signal) => this.#putAt(owner, items, kind, { signal }),
+      isFinal: isRefusal
+    })
+  }
+
+  #repair<T>(owners: readonly string[], item: T, kind: Kind<T>): void {
+    if (!this.#repairs) return
+    for (const owner of owners) {
+      this.#background.add({
+        owner,
+        what: kind.what,
+        bytes: kind.bytesOf(item),
+        attempt: (signal) => this.#putAt(owner, [item], kind, { signal }),
+        isFinal: isRefusal
+      })
+    }
+  }
+
+  #rememberNode({ key, node }: KeyedNode): void {
+    this.#nodes.set(nodeName(key), node, nodeBytes(node))
+  }
+}
+
+function nodeName({ blob, version, offset, span }: NodeKey): string {
+  return `${blob}/${version}/${offset}/${span}`
+}
+
+function nodeBytes(node: TreeNode): number {
+  return node.kind === 'leaf' ? NODE_BYTES + node.fragments.length * FRAGMENT_BYTES : NODE_BYTES
+}
+
+function verifyPage(owner: string, id: ChunkId, bytes: Uint8Array | undefined): void {
+  if (bytes === undefined) return
+  try {
+    verifyChunk(id, bytes)
+  } catch (error) {
+    if (error instanceof ChunkMismatchError) throw new PeerChunkMismatchError(owner, error)
+    throw error
+  }
+}

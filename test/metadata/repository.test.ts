@@ -1,0 +1,461 @@
+import { readdir } from 'node:fs/promises'
+import { afterEach, describe, expect, test } from '@jest/globals'
+import * as fc from 'fast-check'
+import type { WriteMode } from '../../src/metadata/blob-writer.ts'
+import type { Repository } from '../../src/metadata/repository.ts'
+import { ManualClock } from '../support/manual-clock.ts'
+import { startTestRepository, type TestRepository } from '../support/repository.ts'
+import { sampleBytes } from '../support/sample-bytes.ts'
+
+const CHUNK = 65_536
+
+const started: TestRepository[] = []
+
+async function start(options: Parameters<typeof startTestRepository>[0] = {}) {
+  const bench = await startTestRepository({ chunkBytes: CHUNK, ...options })
+  started.push(bench)
+  return bench
+}
+
+afterEach(async () => {
+  for (const bench of started.splice(0)) await bench.stop()
+})
+
+interface Extent {
+  readonly offset: number
+  readonly bytes: Uint8Array
+}
+
+interface Upload {
+  readonly mode: WriteMode
+  readonly extents: readonly Extent[]
+}
+
+async function upload(repository: Repository, path: string, { mode, extents }: Upload) {
+  const writer = await repository.openWrite(path, { mode })
+  await Promise.all(extents.map(({ offset, bytes }) => writer.write(offset, bytes)))
+  return await writer.publish()
+}
+
+async function put(repository: Repository, path: string, bytes: Uint8Array) {
+  return await upload(repository, path, { mode: 'replace', extents: [{ offset: 0, bytes }] })
+}
+
+async function cat(repository: Repository, ref: string, offset = 0, length = Infinity) {
+  const snapshot = await repository.openRead(ref)
+  return new Uint8Array(Buffer.concat(await Array.fromAsync(snapshot.read({ offset, length }))))
+}
+
+/** What the version after `before` has to read as. */
+function applied(before: Uint8Array, { mode, extents }: Upload): Uint8Array {
+  const origin = mode === 'append' ? before.byteLength : 0
+  const kept = mode === 'replace' ? new Uint8Array() : before
+  const ends = extents.map(({ offset, bytes }) => origin + offset + bytes.byteLength)
+  const content = new Uint8Array(Math.max(kept.byteLength, ...ends))
+  content.set(kept)
+  for (const { offset, bytes } of extents) content.set(bytes, origin + offset)
+  return content
+}
+
+const anyExtent = fc
+  .record({
+    offset: fc.oneof(
+      fc.nat(4 * CHUNK),
+      fc.nat(4).map((index) => index * CHUNK)
+    ),
+    length: fc.oneof(fc.nat(2 * CHUNK), fc.constant(CHUNK), fc.integer({ min: 1, max: 100 })),
+    seed: fc.nat(4)
+  })
+  .map(({ offset, length, seed }) => ({
+    offset,
+    bytes: seed === 0 ? new Uint8Array(length) : sampleBytes(length, seed)
+  }))
+const anyUpload: fc.Arbitrary<Upload> = fc.record({
+  mode: fc.constantFrom('replace', 'patch', 'append'),
+  extents: fc.array(anyExtent, { maxLength: 5 })
+})
+
+describe('uploads', () => {
+  test('read back byte for byte, every version for ever', async () => {
+    const { repository } = await start()
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyUpload, { minLength: 1, maxLength: 4 }), async (uploads) => {
+        const path = `/image-${run++}`
+        const contents: Uint8Array[] = []
+        for (const some of uploads) {
+          contents.push(applied(contents.at(-1) ?? new Uint8Array(), some))
+          const { version, bytes } = await upload(repository, path, some)
+          expect([version, bytes]).toEqual([contents.length, contents.at(-1)?.byteLength])
+        }
+
+        for (const [at, content] of contents.entries()) {
+          const got = await cat(repository, `${path}@${at + 1}`)
+          expect(Buffer.compare(got, content)).toBe(0)
+        }
+      }),
+      { numRuns: 40 }
+    )
+  })
+
+  test('to one path at the same time become two versions in order', async () => {
+    const { repository } = await start()
+    const [one, other] = [sampleBytes(3 * CHUNK, 1), sampleBytes(2 * CHUNK, 2)]
+
+    const published = await Promise.all([
+      put(repository, '/image', one),
+      put(repository, '/image', other)
+    ])
+
+    const versions = published.map(({ version }) => version)
+    expect(versions.toSorted()).toEqual([1, 2])
+    for (const [at, bytes] of [one, other].entries()) {
+      const got = await cat(repository, `/image@${versions[at]}`)
+      expect(Buffer.compare(got, bytes)).toBe(0)
+    }
+  })
+
+  test('that append at the same time all find their place', async () => {
+    const { repository } = await start()
+    await put(repository, '/log', sampleBytes(1000))
+    const parts = Array.from({ length: 6 }, (_, i) => sampleBytes(CHUNK + i * 777, i + 2))
+
+    const published = await Promise.all(
+      parts.map((bytes) =>
+        upload(repository, '/log', { mode: 'append', extents: [{ offset: 0, bytes }] })
+      )
+    )
+
+    const inOrder = published
+      .map(({ version }, at) => ({ version, bytes: parts[at] ?? new Uint8Array() }))
+      .toSorted((left, right) => left.version - right.version)
+    const expected = Buffer.concat([sampleBytes(1000), ...inOrder.map(({ bytes }) => bytes)])
+    expect(Buffer.compare(await cat(repository, '/log'), expected)).toBe(0)
+  })
+
+  test('of nothing make a version of 0 bytes', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(10))
+
+    const { version, bytes } = await put(repository, '/image', new Uint8Array())
+
+    expect([version, bytes]).toEqual([2, 0])
+    expect(await cat(repository, '/image')).toEqual(new Uint8Array())
+  })
+
+  test('past the end leave a gap of zeros', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(10))
+    const extents = [{ offset: 5 * CHUNK, bytes: sampleBytes(10, 2) }]
+
+    await upload(repository, '/image', { mode: 'patch', extents })
+
+    const expected = new Uint8Array(5 * CHUNK + 10)
+    expected.set(sampleBytes(10))
+    expected.set(sampleBytes(10, 2), 5 * CHUNK)
+    expect(Buffer.compare(await cat(repository, '/image'), expected)).toBe(0)
+  })
+
+  test('store nothing that the version before has at the same place, and ask nobody', async () => {
+    const { repository, pool } = await start()
+    const bytes = sampleBytes(64 * CHUNK)
+    await put(repository, '/image', bytes)
+    const [writes, lookUps] = [pool.writes, pool.lookUps]
+
+    await put(repository, '/image', bytes)
+
+    expect([pool.writes, pool.lookUps]).toEqual([writes, lookUps])
+  })
+
+  test('store nothing that is there under another name, and ask for many chunks at once', async () => {
+    const { repository, pool } = await start()
+    const bytes = sampleBytes(64 * CHUNK)
+    await put(repository, '/image', bytes)
+    const [writes, lookUps] = [pool.writes, pool.lookUps]
+
+    await put(repository, '/other', bytes)
+
+    expect(pool.writes).toBe(writes)
+    expect(pool.lookUps - lookUps).toBeLessThan(32)
+  })
+
+  test('store about 1% when 1% has changed', async () => {
+    const { repository, pool } = await start()
+    const bytes = sampleBytes(400 * CHUNK)
+    await put(repository, '/image', bytes)
+    const before = pool.writtenBytes
+    const changed = new Uint8Array(bytes)
+    for (let run = 0; run < 4; run++) changed.set(sampleBytes(CHUNK, run + 2), run * 90 * CHUNK)
+
+    await put(repository, '/image', changed)
+
+    expect(pool.writtenBytes - before).toBe(4 * CHUNK)
+    expect(Buffer.compare(await cat(repository, '/image'), changed)).toBe(0)
+  })
+
+  test('store nothing for zeros', async () => {
+    const { repository, pool } = await start()
+
+    await put(repository, '/image', new Uint8Array(20 * CHUNK))
+
+    expect(pool.writes).toBe(0)
+    expect(await cat(repository, '/image', 7 * CHUNK, 3)).toEqual(new Uint8Array(3))
+  })
+
+  test('tell how far they are', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(2 * CHUNK))
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+    await writer.write(0, sampleBytes(2 * CHUNK))
+    await writer.write(2 * CHUNK, new Uint8Array(CHUNK))
+    await writer.write(3 * CHUNK, sampleBytes(CHUNK, 9))
+
+    await writer.publish()
+
+    expect(writer.progress).toEqual({
+      receivedBytes: 4 * CHUNK,
+      storedBytes: CHUNK,
+      reusedBytes: 2 * CHUNK,
+      zeroBytes: CHUNK
+    })
+  })
+
+  test('are given up when they are not wanted any more', async () => {
+    const { repository } = await start()
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+    await writer.write(0, sampleBytes(100))
+
+    const publishing = writer.publish({ isStillWanted: () => false })
+
+    await expect(publishing).rejects.toMatchObject({ code: 'ERR_UPLOAD_ABORTED' })
+    expect(await repository.stat('/image')).toBeUndefined()
+  })
+
+  test('are refused when another version was faster and they may not come after it', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(10))
+    const writer = await repository.openWrite('/image', { mode: 'patch', ifNewest: 1 })
+    await writer.write(0, sampleBytes(5, 2))
+    await put(repository, '/image', sampleBytes(10, 3))
+
+    await expect(writer.publish()).rejects.toMatchObject({ code: 'ERR_TICKET_CONFLICT' })
+    expect(await repository.history('/image')).toHaveLength(2)
+  })
+
+  test('fail for good when a chunk cannot be stored, and publish nothing', async () => {
+    const { repository, pool } = await start()
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+    pool.onWrite = async () => {
+      throw new Error('disk is full')
+    }
+    await writer.write(0, sampleBytes(CHUNK)).catch(() => {})
+
+    await expect(writer.publish()).rejects.toThrow('disk is full')
+    pool.onWrite = async () => {}
+
+    await expect(writer.write(CHUNK, sampleBytes(CHUNK))).rejects.toThrow('disk is full')
+    await expect(writer.publish()).rejects.toThrow('disk is full')
+    expect(await repository.stat('/image')).toBeUndefined()
+  })
+
+  test('leave no file behind, whether published or aborted', async () => {
+    const { repository, stagingFolder } = await start()
+    for (const end of ['publish', 'abort'] as const) {
+      const writer = await repository.openWrite('/image', { mode: 'replace' })
+      await writer.write(0, sampleBytes(3 * CHUNK).subarray(100))
+      await writer[end]()
+      await writer.abort()
+    }
+
+    expect(await readdir(stagingFolder)).toEqual([])
+  })
+
+  test('cannot go on after they were aborted', async () => {
+    const { repository } = await start()
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+    await writer.abort()
+
+    await expect(writer.write(0, sampleBytes(1))).rejects.toMatchObject({
+      code: 'ERR_UPLOAD_ABORTED'
+    })
+    await expect(writer.publish()).rejects.toMatchObject({ code: 'ERR_UPLOAD_ABORTED' })
+  })
+
+  test('are finished by the version manager when they fail after their ticket', async () => {
+    const clock = new ManualClock()
+    const { repository, faults } = await start({ clock })
+    const bytes = sampleBytes(3 * CHUNK)
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+    await writer.write(0, bytes)
+    faults.putNodes = async () => {
+      delete faults.putNodes
+      setImmediate(() => clock.advance(120_000))
+      throw new Error('metadata provider is gone')
+    }
+
+    const { version } = await writer.publish()
+
+    expect(version).toBe(1)
+    expect(Buffer.compare(await cat(repository, '/image'), bytes)).toBe(0)
+  })
+})
+
+describe('reading', () => {
+  test('gives any range, cut off at the end', async () => {
+    const { repository } = await start()
+    const bytes = sampleBytes(5 * CHUNK + 99)
+    await put(repository, '/image', bytes)
+
+    await fc.assert(
+      fc.asyncProperty(fc.nat(6 * CHUNK), fc.nat(3 * CHUNK), async (offset, length) => {
+        const got = await cat(repository, '/image', offset, length)
+
+        expect(Buffer.compare(got, bytes.subarray(offset, offset + length))).toBe(0)
+      })
+    )
+  })
+
+  test('fetches a bounded number of chunks ahead of its taker', async () => {
+    const { repository, pool } = await start({ readAheadBytes: 4 * CHUNK })
+    await put(repository, '/image', sampleBytes(50 * CHUNK))
+    const snapshot = await repository.openRead('/image')
+    pool.reads = 0
+
+    const reading = snapshot.read({ offset: 0, length: Infinity })
+    await reading.next()
+    await reading.return()
+
+    expect(pool.reads).toBe(4)
+  })
+
+  test('stops with the reason of its signal and leaves nothing running', async () => {
+    const { repository, pool } = await start()
+    await put(repository, '/image', sampleBytes(50 * CHUNK))
+    const snapshot = await repository.openRead('/image')
+    const controller = new AbortController()
+    pool.onRead = async (_, { signal }) => {
+      controller.abort(new Error('gone away'))
+      signal?.throwIfAborted()
+    }
+
+    const reading = Array.fromAsync(
+      snapshot.read({ offset: 0, length: Infinity }, { signal: controller.signal })
+    )
+
+    await expect(reading).rejects.toThrow('gone away')
+    expect(pool.openReads).toBe(0)
+  })
+
+  test('shows the version that was opened, whatever is published meanwhile', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(CHUNK))
+    const snapshot = await repository.openRead('/image')
+    await put(repository, '/image', sampleBytes(CHUNK, 2))
+
+    const parts = await Array.fromAsync(snapshot.read({ offset: 0, length: Infinity }))
+
+    expect(Buffer.compare(Buffer.concat(parts), sampleBytes(CHUNK))).toBe(0)
+  })
+
+  test('of what is not there says so', async () => {
+    const { repository } = await start()
+    await put(repository, '/folder/image', sampleBytes(1))
+
+    await expect(repository.openRead('/nothing')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND'
+    })
+    await expect(repository.openRead('/folder')).rejects.toMatchObject({
+      code: 'ERR_IS_DIRECTORY'
+    })
+    await expect(repository.openRead('/folder/image@2')).rejects.toMatchObject({
+      code: 'ERR_UNKNOWN_VERSION'
+    })
+  })
+})
+
+describe('the namespace', () => {
+  test('shows a file only after its first version is published', async () => {
+    const { repository } = await start()
+    const writer = await repository.openWrite('/folder/image', { mode: 'replace' })
+    await writer.write(0, sampleBytes(10))
+    expect(await repository.stat('/folder/image')).toBeUndefined()
+
+    await writer.publish()
+
+    expect(await repository.stat('/folder/image')).toMatchObject({
+      kind: 'file',
+      version: 1,
+      bytes: 10,
+      isFixed: false
+    })
+  })
+
+  test('knows each version of a file', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(10))
+    await put(repository, '/image', sampleBytes(20))
+
+    expect(await repository.stat('/image@1')).toMatchObject({ bytes: 10, isFixed: true })
+    expect(await repository.stat('/image@2')).toMatchObject({ bytes: 20, isFixed: true })
+    expect(await repository.stat('/image@3')).toBeUndefined()
+    expect((await repository.history('/image')).map(({ bytes }) => bytes)).toEqual([10, 20])
+  })
+
+  test('makes a file of zeros, once', async () => {
+    const { repository } = await start()
+
+    const { version, bytes } = await repository.create('/disk', 10 * CHUNK + 1)
+
+    expect([version, bytes]).toEqual([1, 10 * CHUNK + 1])
+    expect((await cat(repository, '/disk')).every((byte) => byte === 0)).toBe(true)
+    await expect(repository.create('/disk', 1)).rejects.toMatchObject({ code: 'ERR_PATH_EXISTS' })
+  })
+
+  test('does not store to a name that means a version', async () => {
+    const { repository } = await start()
+
+    const opening = repository.openWrite('/image@3', { mode: 'replace' })
+
+    await expect(opening).rejects.toMatchObject({ code: 'ERR_INVALID_PATH' })
+  })
+
+  test('lists, moves and removes', async () => {
+    const { repository } = await start()
+    await repository.makeDirectory('/folder')
+    await put(repository, '/folder/b', sampleBytes(1))
+    await put(repository, '/folder/a', sampleBytes(1))
+
+    await repository.rename('/folder/b', '/folder/c')
+    await repository.remove('/folder/a')
+
+    const names = await Array.fromAsync(repository.list('/folder'), ({ path }) => path)
+    expect(names).toEqual(['/folder/c'])
+    await expect(repository.remove('/folder', 'any')).rejects.toMatchObject({
+      code: 'ERR_DIRECTORY_NOT_EMPTY'
+    })
+  })
+
+  test('removes one version and keeps the others', async () => {
+    const { repository } = await start()
+    await put(repository, '/image', sampleBytes(10))
+    await put(repository, '/image', sampleBytes(20))
+
+    await repository.remove('/image@1')
+
+    await expect(repository.openRead('/image@1')).rejects.toMatchObject({
+      code: 'ERR_UNKNOWN_VERSION'
+    })
+    expect(await cat(repository, '/image')).toEqual(new Uint8Array(sampleBytes(20)))
+  })
+})
+
+test('a repository on disk is the same after it was stopped and started', async () => {
+  const bytes = sampleBytes(10 * CHUNK + 5)
+  const first = await start({ stores: 'disk' })
+  await put(first.repository, '/image', bytes)
+  await first.stop({ keepFolder: true })
+
+  const second = await start({ stores: 'disk', folder: first.folder })
+
+  expect(Buffer.compare(await cat(second.repository, '/image'), bytes)).toBe(0)
+})
