@@ -207,10 +207,9 @@ export class AgentControl implements AgentOperations {
 
   async providers(options: AbortOptions = {}): Promise<object[]> {
     const states = await this.#components.providers.list(options)
-    return states.map(({ seenMs, ...state }) => ({
-      ...state,
-      seen: new Date(seenMs).toISOString()
-    }))
+    return states.map(({ seenMs, ...state }) => {
+      return Object.assign(state, { seen: new Date(seenMs).toISOString() })
+    })
   }
 
   async swarm(ref: string, options: AbortOptions = {}): Promise<object> {

@@ -372,7 +372,6 @@ function composeSwarm(foundation: Foundation, { store, metadata, provider }: Sto
     random: systemRandom,
     logger
   })
-  const rateOf = (bytes: number): number | undefined => (bytes === 0 ? undefined : bytes)
   const fetchPages = pageFetcher(metadata)
   const service = new SwarmService(
     {
@@ -498,4 +497,8 @@ function serviceOf(name: string, part: { start?(): unknown; stop?(): unknown }):
     start: async () => void (await part.start?.()),
     stop: async () => void (await part.stop?.())
   }
+}
+
+function rateOf(bytesPerSecond: number): number | undefined {
+  return bytesPerSecond === 0 ? undefined : bytesPerSecond
 }

@@ -230,7 +230,9 @@ function oneOf<T extends string>(what: string, value: string, known: readonly T[
 }
 
 function isSame(left: readonly MetadataProvider[], right: readonly MetadataProvider[]): boolean {
-  const text = (providers: readonly MetadataProvider[]): string =>
-    JSON.stringify(providers.toSorted((a, b) => (a.peerId < b.peerId ? -1 : 1)))
-  return text(left) === text(right)
+  return textOf(left) === textOf(right)
+}
+
+function textOf(providers: readonly MetadataProvider[]): string {
+  return JSON.stringify(providers.toSorted((a, b) => (a.peerId < b.peerId ? -1 : 1)))
 }

@@ -10,7 +10,7 @@ import type {
 
 export interface LocalProviderComponents {
   readonly store: ChunkStore
-  /** Bytes that the disk below the store still has. */
+  /** Tells how many bytes of chunks there is still room for. */
   readonly freeBytes: () => Promise<number>
 }
 
@@ -27,33 +27,37 @@ export class LocalProvider implements ChunkProvider {
     this.#freeBytes = components.freeBytes
   }
 
-  async has(ids: readonly ChunkId[]): Promise<boolean[]> {
+  async has(ids: readonly ChunkId[], options: AbortOptions = {}): Promise<boolean[]> {
+    options.signal?.throwIfAborted()
     return ids.map((id) => this.#store.has(id))
   }
 
-  /** @throws {ChunkMismatchError} if the bytes are not the chunk. */
+  /** @throws {ChunkMismatchError} if the bytes are not the chunk; nothing is stored then. */
   async put(id: ChunkId, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
-    verifyChunk(id, bytes)
-    await this.#counted(this.#store.put(id, bytes, options))
+    await this.#counted(async () => {
+      if (this.#store.has(id)) return
+      verifyChunk(id, bytes)
+      await this.#store.put(id, bytes, options)
+    })
   }
 
   async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
-    return this.#counted(this.#store.get(id, options))
+    return await this.#counted(() => this.#store.get(id, options))
   }
 
   /** What the provider manager is told. */
   async report(zone: string): Promise<ProviderReport> {
-    const { chunkCount, storedBytes } = this.#store
     const freeBytes = await this.#freeBytes()
+    const { chunkCount, storedBytes } = this.#store
     return { id: this.id, zone, freeBytes, storedBytes, chunkCount, load: this.#load }
   }
 
-  async #counted<T>(work: Promise<T>): Promise<T> {
-    this.#load += 1
+  async #counted<T>(work: () => Promise<T>): Promise<T> {
+    this.#load++
     try {
-      return await work
+      return await work()
     } finally {
-      this.#load -= 1
+      this.#load--
     }
   }
 }

@@ -1,36 +1,50 @@
 import type { Random } from '../lib/random.ts'
 import type { PlacementRequest, ProviderId, ProviderState } from './types.ts'
 
-/** What placement knows of a provider: its state, and the bytes that were promised to it since its last report. */
-export interface Candidate extends Pick<ProviderState, 'id' | 'zone' | 'freeBytes' | 'load'> {
+/** What placement knows of a provider. */
+export interface Candidate
+  extends Pick<ProviderState, 'id' | 'zone' | 'freeBytes' | 'load' | 'condition' | 'isDraining'> {
+  /** Bytes of chunks that were placed on it since its last report. */
   readonly promisedBytes: number
-  /** Chunks placed on it so far, for strategies that take turns. */
+  /** Chunks placed on it so far. */
   readonly placedCount: number
 }
 
-/** Chooses one of several candidates for the next copy of a chunk; there is at least one. */
+/** Chooses one of several candidates for a copy of a chunk; there is at least one. */
 export type PlacementStrategy = (candidates: readonly Candidate[], random: Random) => Candidate
+
+/** Chooses for the next copy, seeing where the other copies of the chunk are. */
+export type ReplicaStrategy = (
+  candidates: readonly Candidate[],
+  chosen: readonly Candidate[],
+  random: Random
+) => Candidate
 
 /** Names of the strategies that the configuration knows. */
 export type PlacementName = 'roundRobin' | 'freeSpace' | 'leastLoadedOfTwo'
 
 /** Whoever has been given the fewest chunks (BlobSeer's own rule). */
-const roundRobin: PlacementStrategy = (candidates) =>
+export const roundRobin: PlacementStrategy = (candidates) =>
   least(candidates, ({ placedCount }) => placedCount)
 
 /** By chance, in proportion to free space. */
-const freeSpace: PlacementStrategy = (candidates, random) => {
-  const weights = candidates.map(roomOf)
-  let rest = random() * weights.reduce((sum, weight) => sum + weight, 0)
-  const found = candidates.find((_, at) => (rest -= weights[at] ?? 0) < 0)
-  return found ?? first(candidates)
+export const freeSpace: PlacementStrategy = (candidates, random) => {
+  const total = candidates.reduce((sum, candidate) => sum + roomOf(candidate), 0)
+  let rest = random() * total
+  const found = candidates.find((candidate) => {
+    rest -= roomOf(candidate)
+    return rest < 0
+  })
+  return found ?? pick(candidates, 0)
 }
 
 /** The better of two that chance picks: less work, then more room. Spreads well though reports are old. */
-const leastLoadedOfTwo: PlacementStrategy = (candidates, random) => {
-  const a = first(candidates, Math.floor(random() * candidates.length))
-  const b = first(candidates, Math.floor(random() * candidates.length))
-  return workOf(a) === workOf(b) ? least([a, b], (one) => -roomOf(one)) : least([a, b], workOf)
+export const leastLoadedOfTwo: PlacementStrategy = (candidates, random) => {
+  const first = Math.floor(random() * candidates.length)
+  const step = 1 + Math.floor(random() * (candidates.length - 1))
+  const pair = [pick(candidates, first), pick(candidates, (first + step) % candidates.length)]
+  const [a, b] = pair.map(workOf)
+  return a === b ? least(pair, (candidate) => -roomOf(candidate)) : least(pair, workOf)
 }
 
 /** The strategies by name. */
@@ -40,42 +54,62 @@ export const PLACEMENT_STRATEGIES: Readonly<Record<PlacementName, PlacementStrat
   leastLoadedOfTwo
 }
 
+/** Keeps the copies of a chunk in different zones as long as there is a zone without one. */
+export function inDifferentZones(strategy: PlacementStrategy): ReplicaStrategy {
+  return (candidates, chosen, random) => {
+    const zones = new Set(chosen.map(({ zone }) => zone))
+    const elsewhere = candidates.filter(({ zone }) => !zones.has(zone))
+    return strategy(elsewhere.length > 0 ? elsewhere : candidates, random)
+  }
+}
+
 /**
- * Chooses providers for `count` chunks: never two copies of one chunk on one provider, copies in
- * different zones as long as there are zones without one, nobody who lacks the room.
+ * Chooses providers for chunks: live ones that are not being drained, are not excluded and have room,
+ * never two copies of a chunk on one. What was promised to a provider counts as used unless nobody
+ * would have room then, because promises are often not kept.
  *
  * @returns for each chunk its providers, fewer than asked for (down to none) when there are not enough.
  */
 export function placeChunks(
   request: PlacementRequest,
   providers: readonly Candidate[],
-  strategy: PlacementStrategy,
+  strategy: ReplicaStrategy,
   random: Random
 ): ProviderId[][] {
   const { count, chunkBytes, replicas, exclude = [] } = request
   const excluded = new Set(exclude)
-  const candidates = providers.filter(({ id }) => !excluded.has(id))
+  const usable = new Map(
+    providers
+      .filter(({ id, condition, isDraining }) => {
+        return condition === 'live' && !isDraining && !excluded.has(id)
+      })
+      .map((candidate) => [candidate.id, candidate])
+  )
   return Array.from({ length: count }, () => {
-    const chosen: Candidate[] = []
-    while (chosen.length < replicas) {
-      const possible = candidates.filter(
-        (candidate) => !chosen.includes(candidate) && roomOf(candidate) >= chunkBytes
-      )
-      if (possible.length === 0) break
-      const zones = new Set(chosen.map(({ zone }) => zone))
-      const elsewhere = possible.filter(({ zone }) => !zones.has(zone))
-      const next = strategy(elsewhere.length > 0 ? elsewhere : possible, random)
-      const at = candidates.findIndex(({ id }) => id === next.id)
-      const promised = {
+    const chosen = new Map<ProviderId, Candidate>()
+    while (chosen.size < replicas) {
+      const others = Array.from(usable.values()).filter(({ id }) => !chosen.has(id))
+      const withRoom = candidatesWithRoom(others, chunkBytes)
+      if (withRoom.length === 0) break
+      const next = strategy(withRoom, Array.from(chosen.values()), random)
+      chosen.set(next.id, next)
+      usable.set(next.id, {
         ...next,
         promisedBytes: next.promisedBytes + chunkBytes,
         placedCount: next.placedCount + 1
-      }
-      candidates[at] = promised
-      chosen.push(promised)
+      })
     }
-    return chosen.map(({ id }) => id)
+    return Array.from(chosen.keys())
   })
+}
+
+function candidatesWithRoom(
+  candidates: readonly Candidate[],
+  chunkBytes: number
+): readonly Candidate[] {
+  const sure = candidates.filter((candidate) => roomOf(candidate) >= chunkBytes)
+  if (sure.length > 0) return sure
+  return candidates.filter(({ freeBytes }) => freeBytes >= chunkBytes)
 }
 
 function roomOf({ freeBytes, promisedBytes }: Candidate): number {
@@ -86,7 +120,7 @@ function workOf({ load, placedCount }: Candidate): number {
   return load + placedCount
 }
 
-function first(candidates: readonly Candidate[], at = 0): Candidate {
+function pick(candidates: readonly Candidate[], at: number): Candidate {
   const found = candidates[at]
   if (found === undefined) throw new RangeError('a placement strategy needs a candidate')
   return found
@@ -96,5 +130,8 @@ function least(
   candidates: readonly Candidate[],
   rank: (candidate: Candidate) => number
 ): Candidate {
-  return candidates.reduce((best, one) => (rank(one) < rank(best) ? one : best))
+  return candidates.reduce(
+    (best, candidate) => (rank(candidate) < rank(best) ? candidate : best),
+    pick(candidates, 0)
+  )
 }

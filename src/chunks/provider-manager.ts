@@ -1,7 +1,15 @@
 import type { Clock } from '../lib/clock.ts'
+import { LimitExceededError } from '../lib/errors.ts'
 import type { Random } from '../lib/random.ts'
 import { NoProviderError } from './errors.ts'
-import { PLACEMENT_STRATEGIES, type PlacementName, placeChunks } from './placement.ts'
+import {
+  type Candidate,
+  inDifferentZones,
+  PLACEMENT_STRATEGIES,
+  type PlacementName,
+  placeChunks,
+  type ReplicaStrategy
+} from './placement.ts'
 import type {
   PlacementRequest,
   ProviderCondition,
@@ -18,18 +26,22 @@ export interface LocalProviderManagerComponents {
 
 export interface LocalProviderManagerOptions {
   /** A provider unheard of for longer gets no new chunks, in milliseconds. @default 30_000 */
-  suspectAfterMs?: number | undefined
+  readonly suspectAfterMs?: number | undefined
   /** … and counts as lost after this, in milliseconds. @default 300_000 */
-  deadAfterMs?: number | undefined
+  readonly deadAfterMs?: number | undefined
+  /** … and is forgotten after this, in milliseconds. @default 604_800_000 (7 days) */
+  readonly forgetAfterMs?: number | undefined
   /** How new chunks are spread. @default 'leastLoadedOfTwo' */
-  placement?: PlacementName | undefined
+  readonly placement?: PlacementName | undefined
+  /** Providers known at the same time. @default 10_000 */
+  readonly maxProviders?: number | undefined
 }
 
 interface Known {
-  report: ProviderReport
-  seenMs: number
-  /** Monotonic time of the last report, so that a clock that is set does not kill providers. */
-  seenAt: number
+  readonly report: ProviderReport
+  readonly seenMs: number
+  /** Monotonic time of the last report, so that a clock that is set kills no provider. */
+  readonly seenAt: number
   promisedBytes: number
   placedCount: number
   hasFailed: boolean
@@ -41,42 +53,57 @@ export const MAX_PLACEMENT_COUNT = 4096
 /**
  * The provider manager of a cluster, in one process. All it knows comes from reports: after a restart it
  * knows everything again as soon as each provider has reported once.
+ *
+ * ```text
+ *          report                 silent or failed             silent for longer
+ * unknown ───────► live ────────────────────────────► suspect ──────────────────► dead
+ *                   ▲                report              │           report        │
+ *                   └────────────────────────────────────┴────────────────────────┘
+ * ```
  */
 export class LocalProviderManager implements ProviderManager {
   readonly #clock: Clock
   readonly #random: Random
   readonly #suspectAfterMs: number
   readonly #deadAfterMs: number
-  readonly #placement: PlacementName
+  readonly #forgetAfterMs: number
+  readonly #maxProviders: number
+  readonly #strategy: ReplicaStrategy
   readonly #providers = new Map<ProviderId, Known>()
+  readonly #draining = new Set<ProviderId>()
 
   constructor(
     components: LocalProviderManagerComponents,
     options: LocalProviderManagerOptions = {}
   ) {
-    const {
-      suspectAfterMs = 30_000,
-      deadAfterMs = 300_000,
-      placement = 'leastLoadedOfTwo'
-    } = options
-    if (!(suspectAfterMs > 0) || !(deadAfterMs >= suspectAfterMs)) {
-      throw new RangeError(`suspect after ${suspectAfterMs} ms, dead after ${deadAfterMs} ms`)
+    const { suspectAfterMs = 30_000, deadAfterMs = 300_000, maxProviders = 10_000 } = options
+    const { forgetAfterMs = Math.max(604_800_000, deadAfterMs) } = options
+    const { placement = 'leastLoadedOfTwo' } = options
+    const isOrdered = suspectAfterMs > 0 && deadAfterMs >= suspectAfterMs
+    if (!isOrdered || !(forgetAfterMs >= deadAfterMs)) {
+      throw new RangeError(
+        `suspect after ${suspectAfterMs} ms, dead after ${deadAfterMs}, forgotten after ${forgetAfterMs}`
+      )
     }
     this.#clock = components.clock
     this.#random = components.random
     this.#suspectAfterMs = suspectAfterMs
     this.#deadAfterMs = deadAfterMs
-    this.#placement = placement
+    this.#forgetAfterMs = forgetAfterMs
+    this.#maxProviders = maxProviders
+    this.#strategy = inDifferentZones(PLACEMENT_STRATEGIES[placement])
   }
 
+  /** @throws {LimitExceededError} if the provider is new and there are too many already. */
   async report(report: ProviderReport): Promise<void> {
-    const placedCount = this.#providers.get(report.id)?.placedCount ?? this.#leastPlaced()
+    const known = this.#providers.get(report.id)
+    if (known === undefined) this.#makeRoom()
     this.#providers.set(report.id, {
       report,
       seenMs: this.#clock.now(),
       seenAt: this.#clock.monotonic(),
-      promisedBytes: 0, // what was promised has arrived, or shows in the free space it reports
-      placedCount,
+      promisedBytes: 0, // what was promised has arrived by now, or never will
+      placedCount: known?.placedCount ?? this.#leastPlaced(),
       hasFailed: false
     })
   }
@@ -86,22 +113,12 @@ export class LocalProviderManager implements ProviderManager {
     if (!(count >= 1 && count <= MAX_PLACEMENT_COUNT) || !(replicas >= 1)) {
       throw new RangeError(`placement of ${count} chunks with ${replicas} replicas`)
     }
-    const usable = [...this.#providers.values()].filter(
-      (known) => this.#conditionOf(known) === 'live'
-    )
-    const candidates = usable.map(({ report, promisedBytes, placedCount }) => ({
-      ...report,
-      promisedBytes,
-      placedCount
-    }))
-    const strategy = PLACEMENT_STRATEGIES[this.#placement]
-    const placed = placeChunks(request, candidates, strategy, this.#random)
-    if (placed.some((providers) => providers.length === 0)) {
-      const { size } = this.#providers
+    const candidates = Array.from(this.#providers.values(), (known) => this.#candidateOf(known))
+    const placed = placeChunks(request, candidates, this.#strategy, this.#random)
+    if (placed.every((providers) => providers.length === 0)) {
+      const live = candidates.filter(({ condition }) => condition === 'live').length
       throw new NoProviderError(
-        usable.length === 0
-          ? `${size} known, none live`
-          : `none of ${usable.length} live ones has room for ${count} chunks of ${chunkBytes} bytes`
+        `${candidates.length} known, ${live} live, none of them free for ${chunkBytes} bytes`
       )
     }
     for (const id of placed.flat()) this.#promise(id, chunkBytes)
@@ -114,12 +131,24 @@ export class LocalProviderManager implements ProviderManager {
   }
 
   async list(): Promise<ProviderState[]> {
-    return [...this.#providers.values()].map((known) => this.#stateOf(known))
+    return Array.from(this.#providers.values(), (known) => this.#stateOf(known))
+  }
+
+  /** Stops or resumes placing new chunks on a provider; holds until this process ends. */
+  setDraining(id: ProviderId, isDraining: boolean): void {
+    if (isDraining) this.#draining.add(id)
+    else this.#draining.delete(id)
   }
 
   #stateOf(known: Known): ProviderState {
     const { report, seenMs } = known
-    return { ...report, condition: this.#conditionOf(known), isDraining: false, seenMs }
+    const isDraining = this.#draining.has(report.id)
+    return { ...report, condition: this.#conditionOf(known), isDraining, seenMs }
+  }
+
+  #candidateOf(known: Known): Candidate {
+    const { promisedBytes, placedCount } = known
+    return { ...this.#stateOf(known), promisedBytes, placedCount }
   }
 
   #promise(id: ProviderId, bytes: number): void {
@@ -137,7 +166,18 @@ export class LocalProviderManager implements ProviderManager {
 
   /** A newcomer starts where the others are, or it would get everything until it has caught up. */
   #leastPlaced(): number {
-    const counts = [...this.#providers.values()].map(({ placedCount }) => placedCount)
-    return counts.length === 0 ? 0 : Math.min(...counts)
+    let least = Infinity
+    for (const { placedCount } of this.#providers.values()) least = Math.min(least, placedCount)
+    return least === Infinity ? 0 : least
+  }
+
+  #makeRoom(): void {
+    const now = this.#clock.monotonic()
+    for (const [id, { seenAt }] of this.#providers) {
+      if (now - seenAt > this.#forgetAfterMs) this.#providers.delete(id)
+    }
+    if (this.#providers.size >= this.#maxProviders) {
+      throw new LimitExceededError('known providers', this.#maxProviders)
+    }
   }
 }

@@ -101,6 +101,11 @@ export class DataChannel {
     this.#idle = []
   }
 
+  /** @throws {DataChannelError} if neither a passive port nor a target is set. */
+  verifyEndpoint(): void {
+    if (this.#endpoint.kind === 'none') throw noEndpoint()
+  }
+
   /**
    * Opens the one connection of a stream mode transfer, or waits for it. The endpoint is used up.
    *

@@ -31,5 +31,10 @@ export function helpReply(commands: Iterable<CommandDefinition>): Reply {
 /** Answers HELP about one command. */
 export function helpOnReply(command: CommandDefinition | undefined): Reply {
   if (command === undefined) return reply(504, 'Unknown command.')
-  return reply(214, `Syntax: ${[command.verb, command.syntax].join(' ').trimEnd()}`)
+  return reply(214, syntaxOf(command))
+}
+
+/** How a command is written. */
+export function syntaxOf({ verb, syntax }: CommandDefinition): string {
+  return `Syntax: ${verb} ${syntax}`.trimEnd()
 }

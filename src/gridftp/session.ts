@@ -4,6 +4,7 @@ import { findCommand } from './commands/table.ts'
 import { ControlChannel } from './control-channel.ts'
 import { DataChannel } from './data-channel.ts'
 import { TransferAbortedError } from './errors.ts'
+import { syntaxOf } from './features.ts'
 import { isInternalError, type Reply, reply, replyForError } from './replies.ts'
 import { newSessionState } from './session-state.ts'
 import type { Transfer } from './transfer.ts'
@@ -207,8 +208,7 @@ export class Session implements CommandContext {
     }
     const isMissing = command.argument === 'required' && argument === ''
     const isTooMuch = command.argument === 'none' && argument.trim() !== ''
-    if (isMissing || isTooMuch) return reply(501, `Syntax: ${command.verb} ${command.syntax}`)
-    return undefined
+    return isMissing || isTooMuch ? reply(501, syntaxOf(command)) : undefined
   }
 
   #clientEnded(): void {

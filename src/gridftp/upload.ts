@@ -72,6 +72,7 @@ async function receiveInStreamMode(
   expectedBytes: number | undefined
 ): Promise<void> {
   const { context, transfer, queue, request } = incoming
+  context.channel.verifyEndpoint()
   await context.send(reply(150, 'Ready to receive.'))
   const socket = await context.channel.openOne(transfer.signal)
   transfer.isConnected = true

@@ -101,9 +101,10 @@ export class NamespaceState {
   }
 
   /**
-   * Gives the blob that a path names for writing, or undefined if there is none yet.
+   * Gives the blob that a path names for writing, or undefined if there is none yet and one may be
+   * reserved.
    *
-   * @throws {NotDirectoryError | IsDirectoryError | InvalidPathError}
+   * @throws {NotDirectoryError | IsDirectoryError | InvalidPathError | MetadataLimitError}
    */
   reserved(path: string): BlobId | undefined {
     checkNewPath(path)
@@ -113,17 +114,13 @@ export class NamespaceState {
       throw new IsDirectoryError(path)
     }
     this.#tree.checkFoldersAbove(path)
+    this.#tree.checkRoom(namesOf(path).length)
     return undefined
   }
 
-  /**
-   * Reserves a path for a new blob, unseen, with the folders above it. Follows `reserved`.
-   *
-   * @throws {MetadataLimitError} as well as what `reserved` throws.
-   */
+  /** Reserves a path for a new blob, unseen, with the folders above it. @throws what `reserved` throws */
   reserve(path: string, blob: BlobId, nowMs: number): NamespaceRows {
     if (this.reserved(path) !== undefined) throw new PathExistsError(path)
-    this.#tree.checkRoom(namesOf(path).length)
     const there = this.#tree.find(path)
     const dropped = there === undefined ? [] : this.#tree.drop(there)
     const { entry: parent, rows } = this.#tree.folderAt(parentPath(path), nowMs)

@@ -259,11 +259,7 @@ export interface NodeStore {
    * @throws {NodeConflictError} if a key holds other bytes; nothing of the batch is stored then.
    * @throws {InvalidNodeError} if a node does not follow from the ticket's ranges.
    */
-  putNodes(
-    nodes: readonly KeyedNode[],
-    proof: NodeProof,
-    options?: AbortOptions
-  ): Promise<void>
+  putNodes(nodes: readonly KeyedNode[], proof: NodeProof, options?: AbortOptions): Promise<void>
 }
 
 export interface Page {
@@ -289,10 +285,7 @@ export interface NamedRecord {
 }
 
 export interface RecordStore {
-  getRecords(
-    names: readonly string[],
-    options?: AbortOptions
-  ): Promise<(NamedRecord | undefined)[]>
+  getRecords(names: readonly string[], options?: AbortOptions): Promise<(NamedRecord | undefined)[]>
   /** Stores records durably; one with a lower sequence than what is there is dropped silently. */
   putRecords(records: readonly NamedRecord[], options?: AbortOptions): Promise<void>
 }
@@ -371,11 +364,7 @@ export interface Namespace {
    *
    * @throws {NotDirectoryError | IsDirectoryError}
    */
-  reserve(
-    path: string,
-    create: CreateBlobRequest,
-    options?: AbortOptions
-  ): Promise<BlobDescription>
+  reserve(path: string, create: CreateBlobRequest, options?: AbortOptions): Promise<BlobDescription>
   /** Removes a file or an empty directory. @throws {PathNotFoundError | DirectoryNotEmptyError | IsDirectoryError | NotDirectoryError} */
   remove(
     path: string,

@@ -9,6 +9,8 @@ import type { LoadRequest, VersionStoreMethods } from './version-store-worker.ts
 
 /** Keeps the version manager's rows through a crash. */
 export interface VersionStore {
+  /** Where it is, for error messages. */
+  readonly name: string
   /** Opens it and yields every row, folders before what is in them. @throws {VersionStoreError} */
   start(): Promise<AsyncIterable<StateRow[]>>
   /** Resolves when these rows, and all that were written before, are durable. @throws {VersionStoreError} */
@@ -37,6 +39,10 @@ export class SqliteVersionStore implements VersionStore {
   constructor(folder: string) {
     this.#path = join(folder, VERSION_STORE_FILE)
     this.#group = new GroupCommit((items) => this.#flush(items))
+  }
+
+  get name(): string {
+    return this.#path
   }
 
   async start(): Promise<AsyncIterable<StateRow[]>> {

@@ -31,6 +31,9 @@ export interface KeptChannelOptions {
   openTimeoutMs?: number
 }
 
+/** How long an idle channel may take to close in good order. */
+const CLOSE_TIMEOUT_MS = 1000
+
 interface Open<S> {
   readonly session: S
   readonly channel: Channel
@@ -77,13 +80,18 @@ export class KeptChannel<S extends ChannelSession> {
     await this.#opening?.catch(() => {})
     const open = this.#open
     this.#open = undefined
-    if (open?.session.isIdle) {
-      await open.channel.close().catch(() => {}) // it has ended, which is what is wanted
-    } else {
-      open?.session.fail(this.#notRunning())
-      open?.channel.abort(this.#notRunning())
-    }
+    if (open !== undefined) await this.#closeChannel(open)
     await Promise.all(this.#reading)
+  }
+
+  async #closeChannel({ session, channel }: Open<S>): Promise<void> {
+    const abort = (): void => channel.abort(this.#notRunning())
+    const isIdle = session.isIdle
+    session.fail(this.#notRunning())
+    if (!isIdle) return abort()
+    const cancel = this.#components.clock.schedule(abort, CLOSE_TIMEOUT_MS)
+    await channel.close().catch(() => {}) // it has ended, which is what is wanted
+    cancel()
   }
 
   #notRunning(): NotRunningError {

@@ -2,7 +2,7 @@ import type { Connection, StreamMiddleware } from '@libp2p/interface'
 import type { AbortOptions } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
-import { NotMemberError } from './errors.ts'
+import { NotMemberError, PeerUnreachableError } from './errors.ts'
 import { pauseReading } from './stream-io.ts'
 import type { Member } from './types.ts'
 
@@ -89,7 +89,9 @@ export class MembershipGate {
     if (gated === undefined) return
     this.#connections.delete(connection.id)
     const { state } = gated.standing
-    const error = new NotMemberError(connection.remotePeer.toString(), 'its connection was closed')
+    if (state === 'refused') return
+    const peerId = connection.remotePeer.toString()
+    const error = new PeerUnreachableError(peerId, 'the connection was closed')
     gated.standing = { state: 'refused', error }
     gated.decided.resolve()
     if (state === 'admitted') this.#changed()
@@ -98,7 +100,9 @@ export class MembershipGate {
   /**
    * Tells who is at the other end, waiting for the hello if it has not been said.
    *
-   * @throws {NotMemberError} if it was refused, was not said in time, or the certificate has expired since.
+   * @throws {Error} what it was refused for.
+   * @throws {NotMemberError} if none was said in time, or the certificate has expired since.
+   * @throws {PeerUnreachableError} if the connection was closed meanwhile.
    */
   async memberOf(connection: Connection, options: AbortOptions = {}): Promise<Member> {
     const gated = this.#gated(connection)

@@ -108,7 +108,7 @@ describe('uploads', () => {
     ])
 
     const versions = published.map(({ version }) => version)
-    expect(versions.toSorted()).toEqual([1, 2])
+    expect(new Set(versions)).toEqual(new Set([1, 2]))
     for (const [at, bytes] of [one, other].entries()) {
       const got = await cat(repository, `/image@${versions[at]}`)
       expect(Buffer.compare(got, bytes)).toBe(0)
@@ -289,7 +289,7 @@ describe('uploads', () => {
     await writer.write(0, bytes)
     faults.putNodes = async () => {
       delete faults.putNodes
-      setImmediate(() => clock.advance(120_000))
+      setImmediate(() => clock.advance(40_000))
       throw new Error('metadata provider is gone')
     }
 

@@ -10,7 +10,7 @@ import { decodeLocation, signLocation } from '../../src/metadata/location.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
 import type { MetadataStore, SealRequest, SignedVersionRecord } from '../../src/metadata/types.ts'
 import { ChunkPool } from '../support/chunk-pool.ts'
-import { memoryMetadata } from '../support/repository.ts'
+import { memoryMetadata, metadataWithFaults } from '../support/metadata.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 
@@ -134,7 +134,7 @@ describe('sealing', () => {
           expect(Buffer.compare(got, content)).toBe(0)
         }
       }),
-      { numRuns: 60 }
+      { numRuns: 25 }
     )
   })
 
@@ -242,7 +242,7 @@ describe('sealing', () => {
       }
       await store.putRecords(records, options)
     }
-    const bench = new Bench({ metadata: Object.assign(Object.create(store), { putRecords }) })
+    const bench = new Bench({ metadata: metadataWithFaults(store, { putRecords }) })
     const writes = [{ offset: 0, bytes: sampleBytes(2 * CHUNK) }]
 
     const sealed = await bench.sealer.seal(await bench.request(writes, 2 * CHUNK))

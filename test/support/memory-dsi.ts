@@ -196,7 +196,7 @@ export class MemoryDsi implements DataStorageInterface {
 
   #set(path: string, bytes: Uint8Array | undefined): void {
     this.#changes += 1
-    const modifiedMs = Date.UTC(2026, 0, 2, 3, 4, 5)
+    const modifiedMs = Date.UTC(2020, 0, 2, 3, 4, 5)
     this.#nodes.set(path, { bytes, modifiedMs, unique: String(this.#changes) })
   }
 

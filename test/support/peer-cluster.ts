@@ -24,7 +24,8 @@ export interface ClusterNodeOptions extends NodeOptions {
 
 /** One authority and real libp2p nodes on loopback, all in this process. */
 export class PeerCluster {
-  readonly authority = new Authority(secureBytes(32), systemClock)
+  readonly authoritySeed = secureBytes(32)
+  readonly authority = new Authority(this.authoritySeed, systemClock)
   readonly issuer = new TokenIssuer({
     authority: this.authority,
     tokens: new MemoryTokenTable(),
@@ -35,7 +36,9 @@ export class PeerCluster {
   /** Starts a node that belongs to the cluster. */
   async member(options: ClusterNodeOptions = {}): Promise<Libp2pNode> {
     const node = await this.#create(options)
-    const certificate = this.authority.issue(node.peerId, options.grant ?? ALL_RIGHTS)
+    const { clock = systemClock } = options.components ?? {}
+    const authority = new Authority(this.authoritySeed, clock)
+    const certificate = authority.issue(node.peerId, options.grant ?? ALL_RIGHTS)
     node.membership.enter({ clusterId: this.authority.clusterId, certificate })
     await node.start()
     return node

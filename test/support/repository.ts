@@ -26,6 +26,7 @@ import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
 import { Repository } from '../../src/metadata/repository.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
 import type { MetadataStore, Verifier } from '../../src/metadata/types.ts'
+import { type MetadataFaults, metadataWithFaults } from './metadata.ts'
 import { type TestSigner, testSigner, trusting } from './signing.ts'
 
 export interface TestRepositoryOptions {
@@ -46,15 +47,6 @@ export interface TestRepositoryOptions {
   /** @default drops everything */
   readonly logger?: LoggerFactory
   readonly metrics?: Metrics
-}
-
-type Put<K extends keyof MetadataStore> = MetadataStore[K]
-
-/** What a test puts in the place of a store's method; it may call the real one, or fail. */
-export interface MetadataFaults {
-  putNodes?: Put<'putNodes'> | undefined
-  putPages?: Put<'putPages'> | undefined
-  putRecords?: Put<'putRecords'> | undefined
 }
 
 /**
@@ -133,11 +125,6 @@ export interface TestRepository {
   stop(options?: { readonly keepFolder?: boolean }): Promise<void>
 }
 
-/** Makes a metadata store in memory that trusts the first test signer. */
-export function memoryMetadata(): MetadataStore {
-  return new MemoryMetadataStore({ verifier: trusting(testSigner()) })
-}
-
 /** Starts a repository in a temporary folder. Stop it in `afterEach`. */
 export async function startTestRepository(
   options: TestRepositoryOptions = {}
@@ -151,7 +138,7 @@ export async function startTestRepository(
   const onDisk = kind === 'disk' ? new DiskMetadataStore(folder, { verifier }) : undefined
   await onDisk?.start()
   const faults: MetadataFaults = {}
-  const metadata = withFaults(onDisk ?? new MemoryMetadataStore({ verifier }), faults)
+  const metadata = metadataWithFaults(onDisk ?? new MemoryMetadataStore({ verifier }), faults)
   const { stores, pool } = await startProviders(options, folder)
   const shared = { metadata, reader: pool, writer: pool, signer, verifier, clock, logger, metrics }
   const versions = new LocalVersionManager(
@@ -211,18 +198,4 @@ function openStore({ stores, logger = noLogger }: TestRepositoryOptions, directo
   return stores === 'disk'
     ? new DiskStore({ logger }, { directory, durability: 'memory' })
     : new MemoryStore()
-}
-
-function withFaults(store: MetadataStore, faults: MetadataFaults): MetadataStore {
-  return {
-    getNodes: (keys, options) => store.getNodes(keys, options),
-    getPages: (ids, options) => store.getPages(ids, options),
-    getRecords: (names, options) => store.getRecords(names, options),
-    putNodes: async (nodes, proof, options) =>
-      await (faults.putNodes ?? store.putNodes.bind(store))(nodes, proof, options),
-    putPages: async (pages, options) =>
-      await (faults.putPages ?? store.putPages.bind(store))(pages, options),
-    putRecords: async (records, options) =>
-      await (faults.putRecords ?? store.putRecords.bind(store))(records, options)
-  }
 }

@@ -152,6 +152,8 @@ export type SwarmMessage =
   | { readonly type: 'wants'; readonly wants: boolean }
 
 const VERSION = 1
+// The largest message without its lists is a handshake, with 40 bytes.
+const FIXED_BYTES = 48
 const MESSAGE_TYPES = [
   'handshake',
   'goodbye',
@@ -174,7 +176,7 @@ const FLAG_BITFIELD = 8
 
 /** Encodes a message as parts to send one after the other; chunk and page bytes are not copied. */
 export function encodeSwarmMessage(message: SwarmMessage): Uint8Array[] {
-  const writer = new ByteWriter(64).u8(MESSAGE_TYPES.indexOf(message.type) + 1)
+  const writer = new ByteWriter(headBytes(message)).u8(MESSAGE_TYPES.indexOf(message.type) + 1)
   switch (message.type) {
     case 'handshake':
       return writeHandshake(writer, message)
@@ -216,6 +218,30 @@ export function encodeSwarmMessage(message: SwarmMessage): Uint8Array[] {
     case 'wants':
       return [writer.u8(message.wants ? 1 : 0).finish()]
   }
+}
+
+/** Bytes that a message has at most, without what is handed on as it is. */
+function headBytes(message: SwarmMessage): number {
+  switch (message.type) {
+    case 'handshake':
+      return FIXED_BYTES + textsBytes(message.addresses)
+    case 'have':
+      return FIXED_BYTES + message.indexes.length * 4
+    case 'peers':
+      return message.peers.reduce(
+        (sum, { peerId, addresses }) => sum + textsBytes([peerId, ...addresses]),
+        FIXED_BYTES
+      )
+    case 'pages':
+      return FIXED_BYTES + message.ids.length * CHUNK_ID_BYTES
+    default:
+      return FIXED_BYTES
+  }
+}
+
+/** Space for texts of UTF-8 with their lengths, and for the number of them. */
+function textsBytes(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + 2 + Buffer.byteLength(text), 1)
 }
 
 function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Array[] {

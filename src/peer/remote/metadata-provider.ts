@@ -1,11 +1,10 @@
 import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
+import { forEachConcurrently } from '../../lib/concurrently.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import {
   decodeNode,
-  encodeNode,
   encodeNodeBatch,
   encodeNodeKey,
-  MAX_BATCH_NODES,
   NODE_KEY_BYTES
 } from '../../metadata/node-codec.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
@@ -22,7 +21,6 @@ import { ProtocolViolationError } from '../errors.ts'
 import { takePage } from '../protocols/schemas.ts'
 import {
   MAX_NODE_PAYLOAD_BYTES,
-  MAX_TREE_ITEMS,
   MAX_TREE_PAYLOAD_BYTES,
   packRecord,
   TREE_PROTOCOL,
@@ -66,9 +64,9 @@ export class RemoteMetadataProvider implements MetadataStore {
     options?: AbortOptions
   ): Promise<(TreeNode | undefined)[]> {
     const encoded = keys.map(encodeNodeKey)
-    const nodes = await this.#getAll(encoded, async (some) => {
-      return (await this.#get(treeMethods.getNodes, { keys: some }, options)).nodes
-    })
+    const ask = async (some: Uint8Array[], within: AbortOptions) =>
+      (await this.#get(treeMethods.getNodes, { keys: some }, within)).nodes
+    const nodes = await this.#getAll(encoded, ask, options)
     return keys.map((key, at) => {
       const bytes = nodes[at] ?? undefined
       return bytes && this.#blaming(() => decodeNode(key, bytes))
@@ -82,35 +80,43 @@ export class RemoteMetadataProvider implements MetadataStore {
   ): Promise<void> {
     const ticket = encodeEnvelope(proof.ticket)
     const signed = encodeEnvelope(proof.nodes)
-    for (const batch of batches(nodes, NODE_LIMITS)) {
-      const request = { ticket, proof: signed, nodes: encodeNodeBatch(batch) }
-      await this.#put(treeMethods.putNodes, request, options)
-    }
+    await forEachConcurrently(
+      batches(nodes, NODE_LIMITS),
+      MESSAGES_AT_ONCE,
+      async (batch, signal) => {
+        const request = { ticket, proof: signed, nodes: encodeNodeBatch(batch) }
+        await this.#put(treeMethods.putNodes, request, { signal })
+      },
+      options
+    )
   }
 
   async getPages(
     ids: readonly ChunkId[],
     options?: AbortOptions
   ): Promise<(Uint8Array | undefined)[]> {
-    const pages = await this.#getAll(ids, async (some) => {
-      return (await this.#get(treeMethods.getPages, { ids: some }, options)).pages
-    })
+    const ask = async (some: ChunkId[], within: AbortOptions) =>
+      (await this.#get(treeMethods.getPages, { ids: some }, within)).pages
+    const pages = await this.#getAll(ids, ask, options)
     return pages.map((page) => page ?? undefined)
   }
 
   async putPages(pages: readonly Page[], options?: AbortOptions): Promise<void> {
-    for (const batch of batches(pages, PAGE_LIMITS)) {
-      await this.#put(treeMethods.putPages, { pages: batch }, options)
-    }
+    await forEachConcurrently(
+      batches(pages, PAGE_LIMITS),
+      MESSAGES_AT_ONCE,
+      (batch, signal) => this.#put(treeMethods.putPages, { pages: batch }, { signal }),
+      options
+    )
   }
 
   async getRecords(
     names: readonly string[],
     options?: AbortOptions
   ): Promise<(NamedRecord | undefined)[]> {
-    const records = await this.#getAll(names, async (some) => {
-      return (await this.#get(treeMethods.getRecords, { names: some }, options)).records
-    })
+    const ask = async (some: string[], within: AbortOptions) =>
+      (await this.#get(treeMethods.getRecords, { names: some }, within)).records
+    const records = await this.#getAll(names, ask, options)
     return records.map((record) =>
       record === null ? undefined : this.#blaming(() => unpackRecord(record))
     )
@@ -118,9 +124,12 @@ export class RemoteMetadataProvider implements MetadataStore {
 
   async putRecords(records: readonly NamedRecord[], options?: AbortOptions): Promise<void> {
     const packed = records.map(packRecord)
-    for (const batch of batches(packed, RECORD_LIMITS)) {
-      await this.#put(treeMethods.putRecords, { records: batch }, options)
-    }
+    await forEachConcurrently(
+      batches(packed, RECORD_LIMITS),
+      MESSAGES_AT_ONCE,
+      (batch, signal) => this.#put(treeMethods.putRecords, { records: batch }, { signal }),
+      options
+    )
   }
 
   /** Closes the channel; what is in flight rejects. */
@@ -136,17 +145,28 @@ export class RemoteMetadataProvider implements MetadataStore {
     await this.#rpc.call(method, request, { ...options, timeoutMs: this.#writeTimeoutMs })
   }
 
-  /** Asks until there is an answer for every key; one answer may stand for the first few only. */
-  async #getAll<K, A>(keys: readonly K[], ask: (some: K[]) => Promise<readonly A[]>): Promise<A[]> {
-    const all: A[] = []
-    while (all.length < keys.length) {
-      const some = keys.slice(all.length, all.length + MAX_TREE_ITEMS)
-      const answers = await ask(some)
-      if (answers.length > some.length) {
-        throw new ProtocolViolationError(this.peerId, 'more answers than questions')
+  /** Asks for all keys; one answer may stand for the first few of its question only. */
+  async #getAll<K, A>(
+    keys: readonly K[],
+    ask: (some: K[], options: AbortOptions) => Promise<readonly A[]>,
+    options?: AbortOptions
+  ): Promise<A[]> {
+    const all = Array.from<A>({ length: keys.length })
+    const starts = Array.from(
+      { length: Math.ceil(keys.length / ITEMS_AT_ONCE) },
+      (_, at) => at * ITEMS_AT_ONCE
+    )
+    const askFrom = async (start: number, signal: AbortSignal): Promise<void> => {
+      const end = Math.min(start + ITEMS_AT_ONCE, keys.length)
+      for (let from = start; from < end; ) {
+        const answers = await ask(keys.slice(from, end), { signal })
+        if (answers.length > end - from) {
+          throw new ProtocolViolationError(this.peerId, 'more answers than questions')
+        }
+        for (const answer of answers) all[from++] = answer
       }
-      all.push(...answers)
     }
+    await forEachConcurrently(starts, MESSAGES_AT_ONCE, askFrom, options)
     return all
   }
 
@@ -160,26 +180,35 @@ export class RemoteMetadataProvider implements MetadataStore {
   }
 }
 
+/** Things in one message: what the other side does with them must not take it long. */
+const ITEMS_AT_ONCE = 512
+
+/** Messages of one call that are under way. */
+const MESSAGES_AT_ONCE = 4
+
 interface BatchLimits<T> {
   readonly maxItems: number
   readonly maxBytes: number
   readonly sizeOf: (item: T) => number
 }
 
+const INNER_WIRE_BYTES = NODE_KEY_BYTES + 96
+const FRAGMENT_WIRE_BYTES = 48
+
 const NODE_LIMITS: BatchLimits<KeyedNode> = {
-  maxItems: MAX_BATCH_NODES,
+  maxItems: ITEMS_AT_ONCE,
   maxBytes: MAX_NODE_PAYLOAD_BYTES,
-  sizeOf: ({ key, node }) => NODE_KEY_BYTES + 4 + encodeNode(key, node).byteLength
+  sizeOf: ({ node }) => nodeWireBytes(node)
 }
 
 const PAGE_LIMITS: BatchLimits<Page> = {
-  maxItems: MAX_TREE_ITEMS,
+  maxItems: ITEMS_AT_ONCE,
   maxBytes: MAX_TREE_PAYLOAD_BYTES,
   sizeOf: ({ bytes }) => bytes.byteLength + 64
 }
 
 const RECORD_LIMITS: BatchLimits<WireRecord> = {
-  maxItems: MAX_TREE_ITEMS,
+  maxItems: ITEMS_AT_ONCE,
   maxBytes: MAX_TREE_PAYLOAD_BYTES,
   sizeOf: ({ envelope, name }) => envelope.byteLength + name.length * 3 + 64
 }
@@ -192,4 +221,12 @@ function batches<T>(items: readonly T[], { maxItems, maxBytes, sizeOf }: BatchLi
     from += batch.length
   }
   return cut
+}
+
+/** Bytes of a node and its key in a batch, at most. */
+function nodeWireBytes(node: TreeNode): number {
+  if (node.kind === 'inner') return INNER_WIRE_BYTES
+  return node.fragments.reduce((sum, { replicas }) => {
+    return replicas.reduce((bytes, id) => bytes + 2 + id.length * 3, sum + FRAGMENT_WIRE_BYTES)
+  }, INNER_WIRE_BYTES)
 }

@@ -3,6 +3,7 @@ import { ChunkMismatchError } from '../../chunks/errors.ts'
 import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
 import { abortable } from '../../lib/abortable.ts'
 import { MIB } from '../../lib/bytes.ts'
+import { forEachConcurrently } from '../../lib/concurrently.ts'
 import { type LoggerFactory, noLogger } from '../../lib/logger.ts'
 import { LruCache } from '../../lib/lru-cache.ts'
 import type { Metrics } from '../../lib/metrics.ts'
@@ -63,8 +64,11 @@ const RECORDS: Kind<NamedRecord> = {
   bytesOf: ({ envelope }) => envelope.payload.byteLength + envelope.certificate.byteLength
 }
 
-/** Items of one call to a store. */
-const MAX_ITEMS = 1024
+/** Items of one call to a store, which checks them in one go. */
+const MAX_ITEMS = 512
+
+/** Calls to one store that are under way for one put. */
+const CALLS_AT_ONCE = 4
 
 /** What a node takes in the cache, about. */
 const NODE_BYTES = 200
@@ -267,10 +271,12 @@ export class DistributedMetadataStore implements MetadataStore {
     kind: Kind<T>,
     options: AbortOptions
   ): Promise<void> {
-    for (let from = 0; from < items.length; from += MAX_ITEMS) {
-      const some = items.slice(from, from + MAX_ITEMS)
-      await this.#owners.ask(owner, (store) => kind.put(store, some, options))
-    }
+    await forEachConcurrently(
+      slices(items, MAX_ITEMS),
+      CALLS_AT_ONCE,
+      (some, signal) => this.#owners.ask(owner, (store) => kind.put(store, some, { signal })),
+      options
+    )
   }
 
   /** Lets an owner's share go on now that a majority has its items. */
@@ -302,6 +308,11 @@ export class DistributedMetadataStore implements MetadataStore {
   #rememberNode({ key, node }: KeyedNode): void {
     this.#nodes.set(nodeName(key), node, nodeBytes(node))
   }
+}
+
+function slices<T>(items: readonly T[], length: number): T[][] {
+  const count = Math.ceil(items.length / length)
+  return Array.from({ length: count }, (_, at) => items.slice(at * length, (at + 1) * length))
 }
 
 function nodeName({ blob, version, offset, span }: NodeKey): string {

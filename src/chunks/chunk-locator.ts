@@ -1,0 +1,118 @@
+import { abortable } from '../lib/abortable.ts'
+import { Budget } from '../lib/budget.ts'
+import type { Logger } from '../lib/logger.ts'
+import { toError } from '../lib/to-error.ts'
+import { isZeroChunk } from './chunk-id.ts'
+import type {
+  AbortOptions,
+  ChunkId,
+  ProviderDirectory,
+  ProviderId,
+  ProviderManager,
+  ProviderState
+} from './types.ts'
+
+export interface ChunkLocatorComponents {
+  readonly directory: ProviderDirectory
+  readonly providers: Pick<ProviderManager, 'list'>
+  readonly logger: Logger
+}
+
+export interface ChunkLocatorOptions {
+  /** Chunks that one look-up asks for at most. @default 1024 */
+  readonly maxIds?: number | undefined
+  /** Look-ups at the same time. @default 4 */
+  readonly maxLookups?: number | undefined
+  /** Time that a look-up may take, in milliseconds; providers that are slower do not count. @default 10_000 */
+  readonly timeoutMs?: number | undefined
+}
+
+interface Question {
+  readonly id: ChunkId
+  readonly holders: ProviderId[]
+}
+
+interface Lookup {
+  readonly questions: Question[]
+  readonly answered: Promise<void>
+}
+
+/**
+ * Finds out which live providers have chunks already. What is asked in the same turn of the event loop,
+ * or while enough look-ups run, becomes one question to each provider. An answer is a hint: a provider
+ * that does not answer counts as having nothing, because all that is lost is a transfer saved.
+ */
+export class ChunkLocator {
+  readonly #components: ChunkLocatorComponents
+  readonly #maxIds: number
+  readonly #timeoutMs: number
+  readonly #slots: Budget
+  /** The look-up that still takes questions. */
+  #open: Lookup | undefined
+
+  constructor(components: ChunkLocatorComponents, options: ChunkLocatorOptions = {}) {
+    const { maxIds = 1024, maxLookups = 4, timeoutMs = 10_000 } = options
+    if (!(maxIds >= 1) || !(timeoutMs > 0)) throw new RangeError(`${maxIds} ids, ${timeoutMs} ms`)
+    this.#components = components
+    this.#maxIds = maxIds
+    this.#timeoutMs = timeoutMs
+    this.#slots = new Budget(maxLookups, 'maxLookups')
+  }
+
+  /** @returns for each id the providers that have it, in alphabetical order; none for the zero chunk. */
+  async locate(
+    ids: readonly ChunkId[],
+    options: AbortOptions = {}
+  ): Promise<(readonly ProviderId[])[]> {
+    const waiting = new Set<Promise<void>>()
+    const questions = ids.map((id): Question => ({ id, holders: [] }))
+    for (const question of questions.filter(({ id }) => !isZeroChunk(id))) {
+      const lookup = this.#openLookup()
+      lookup.questions.push(question)
+      waiting.add(lookup.answered)
+      if (lookup.questions.length >= this.#maxIds) this.#open = undefined
+    }
+    await abortable(Promise.all(waiting), options.signal)
+    return questions.map(({ holders }) => holders.toSorted())
+  }
+
+  #openLookup(): Lookup {
+    if (this.#open !== undefined) return this.#open
+    const questions: Question[] = []
+    const lookup = { questions, answered: this.#run(questions) }
+    this.#open = lookup
+    return lookup
+  }
+
+  async #run(questions: Question[]): Promise<void> {
+    await Promise.resolve() // the caller's other questions join first
+    await this.#slots.acquire(1)
+    if (this.#open?.questions === questions) this.#open = undefined
+    try {
+      const signal = AbortSignal.timeout(this.#timeoutMs)
+      const states = await this.#components.providers.list({ signal })
+      const live = states.filter(({ condition }) => condition === 'live')
+      await Promise.all(live.map((state) => this.#ask(state, questions, signal)))
+    } catch (thrown) {
+      this.#components.logger.debug('chunks not looked up: %e', toError(thrown))
+    } finally {
+      this.#slots.release(1)
+    }
+  }
+
+  async #ask(
+    { id: provider }: ProviderState,
+    questions: readonly Question[],
+    signal: AbortSignal
+  ): Promise<void> {
+    try {
+      const ids = questions.map(({ id }) => id)
+      const answers = await this.#components.directory.open(provider)?.has(ids, { signal })
+      for (const [at, { holders }] of questions.entries()) {
+        if (answers?.[at] === true) holders.push(provider)
+      }
+    } catch (thrown) {
+      this.#components.logger.debug('%p did not say what it has: %e', provider, toError(thrown))
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import type { AbortOptions } from '../chunks/types.ts'
+import { NotRunningError } from '../lib/errors.ts'
+import { toError } from '../lib/to-error.ts'
+import { VersionStoreError } from './errors.ts'
+import { NamespaceState } from './namespace.ts'
+import { type Change, VersionManagerState } from './version-manager.ts'
+import type { StateRow } from './version-rows.ts'
+import type { VersionStore } from './version-store.ts'
+
+export interface DurableStateComponents {
+  readonly store: VersionStore
+  readonly versions: VersionManagerState
+  readonly namespace: NamespaceState
+  /** Told once if rows can no longer be made durable. */
+  readonly onFailure: (error: Error) => void
+}
+
+/**
+ * The version manager's and the namespace's state with the store that makes it durable. Memory changes
+ * at once, and every answer waits until all that it depends on is on disk: a change for its own rows, a
+ * question for whatever was written before it.
+ */
+export class DurableState {
+  readonly versions: VersionManagerState
+  readonly namespace: NamespaceState
+  readonly #store: VersionStore
+  readonly #onFailure: (error: Error) => void
+  #condition: 'new' | 'running' | 'stopped' = 'new'
+  #failure: Error | undefined
+
+  constructor(components: DurableStateComponents) {
+    this.versions = components.versions
+    this.namespace = components.namespace
+    this.#store = components.store
+    this.#onFailure = components.onFailure
+  }
+
+  /** Loads what an earlier run wrote. Called once. @throws {VersionStoreError} */
+  async start(): Promise<void> {
+    if (this.#condition !== 'new') throw new Error('version manager was started before')
+    try {
+      for await (const rows of await this.#store.start()) for (const row of rows) this.#load(row)
+      if (this.namespace.hasOrphans) throw new RangeError('entries in no folder')
+    } catch (thrown) {
+      this.#condition = 'stopped'
+      await this.#store.stop()
+      if (thrown instanceof VersionStoreError) throw thrown
+      const cause = toError(thrown)
+      throw new VersionStoreError(`${this.#store.name}: it is corrupt (${cause.message})`, {
+        cause
+      })
+    }
+    this.#condition = 'running'
+  }
+
+  /** Finishes what is being written, and closes the store. */
+  async stop(): Promise<void> {
+    this.#condition = 'stopped'
+    await this.#store.stop()
+  }
+
+  /** Asserts that there may be a change now. @throws {NotRunningError | VersionStoreError} */
+  begin({ signal }: AbortOptions): void {
+    signal?.throwIfAborted()
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#condition !== 'running') throw new NotRunningError('version manager')
+  }
+
+  /** Gives what `look` sees, once that is durable. */
+  async read<T>(look: () => T, options: AbortOptions): Promise<T> {
+    this.begin(options)
+    const seen = look()
+    await this.write([])
+    return seen
+  }
+
+  /** Makes a change durable and gives its result. */
+  async persist<T>({ result, rows }: Change<T>): Promise<T> {
+    await this.write(rows)
+    return result
+  }
+
+  /** Makes rows durable, and all that were written before. */
+  async write(rows: readonly StateRow[]): Promise<void> {
+    try {
+      await this.#store.write(rows)
+    } catch (thrown) {
+      const error = toError(thrown)
+      if (this.#failure === undefined && this.#condition === 'running') {
+        this.#failure = error
+        this.#onFailure(error)
+      }
+      throw error
+    }
+  }
+
+  #load(row: StateRow): void {
+    switch (row.kind) {
+      case 'blob':
+      case 'version':
+        this.versions.load(row)
+        break
+      case 'entry':
+        this.namespace.load(row)
+        break
+      case 'entry-removal':
+        throw new RangeError('a removal among the rows')
+    }
+  }
+}
