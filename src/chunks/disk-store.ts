@@ -1,6 +1,6 @@
 import { abortable } from '../lib/abortable.ts'
 import { Budget } from '../lib/budget.ts'
-import { toHex } from '../lib/bytes.ts'
+import { equalBytes, toHex } from '../lib/bytes.ts'
 import { DirectoryLock } from '../lib/directory-lock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { type FileLayer, systemFiles } from '../lib/file-layer.ts'
@@ -11,7 +11,7 @@ import { checkChunkId, chunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { ChunkIndex } from './chunk-index.ts'
 import { DiskLayout } from './disk-layout.ts'
 import { StoreFullError, StoreUnusableError } from './errors.ts'
-import type { AbortOptions, ChunkId, ChunkStore, Durability } from './types.ts'
+import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId, Durability } from './types.ts'
 
 export interface DiskStoreComponents {
   readonly logger: LoggerFactory
@@ -35,10 +35,13 @@ export interface DiskStoreOptions {
   readonly maxCorruptFiles?: number | undefined
 }
 
+/** The bytes, or what is wrong with them; undefined if the chunk is not held. */
+type ReadOutcome = Uint8Array | 'corrupt' | 'missing' | undefined
+
 type State = 'new' | 'running' | 'stopped'
 
 /** Keeps chunks on a disk, one file each, and what it has in memory. */
-export class DiskStore implements ChunkStore {
+export class DiskStore implements CheckableStore {
   readonly #layout: DiskLayout
   readonly #files: FileLayer
   readonly #chunkFiles: ChunkFiles
@@ -110,13 +113,16 @@ export class DiskStore implements ChunkStore {
     this.#checkRunning()
     checkChunkId(id)
     if (isZeroChunk(id)) throw new RangeError('the zero chunk has no length of its own')
-    if (!this.#index.has(id)) return undefined
-    await this.#reads.acquire(1, options)
-    try {
-      return await this.#read(id)
-    } finally {
-      this.#reads.release(1)
-    }
+    const outcome = await this.#readInTurn(id, false, options)
+    return typeof outcome === 'object' ? outcome : undefined
+  }
+
+  async check(id: ChunkId, options: AbortOptions = {}): Promise<ChunkCondition | undefined> {
+    options.signal?.throwIfAborted()
+    this.#checkRunning()
+    checkChunkId(id)
+    const outcome = await this.#readInTurn(id, true, options)
+    return typeof outcome === 'object' ? 'intact' : outcome
   }
 
   async delete(id: ChunkId): Promise<boolean> {
@@ -196,20 +202,35 @@ export class DiskStore implements ChunkStore {
     }
   }
 
-  async #read(id: ChunkId): Promise<Uint8Array | undefined> {
+  async #readInTurn(id: ChunkId, isDue: boolean, options: AbortOptions): Promise<ReadOutcome> {
+    if (!this.#index.has(id)) return undefined
+    await this.#reads.acquire(1, options)
+    try {
+      return await this.#read(id, isDue)
+    } finally {
+      this.#reads.release(1)
+    }
+  }
+
+  /** Reads and, if it is due, verifies a chunk; what is not as it should be is dropped. */
+  async #read(id: ChunkId, isDue: boolean): Promise<ReadOutcome> {
     this.#checkRunning()
     const entry = this.#index.get(id)
     if (entry === undefined) return undefined
     const bytes = await this.#chunkFiles.read(id, entry.bytes)
-    if (bytes !== undefined && bytes.byteLength === entry.bytes) {
-      if (entry.isVerified) return bytes
-      if (chunkKey(chunkId(bytes)) === chunkKey(id)) {
-        if (this.#index.has(id)) this.#index.set(id, { bytes: entry.bytes, isVerified: true })
-        return bytes
-      }
+    if (bytes === undefined) {
+      await this.#dropCorrupt(id, 'its file is gone')
+      return 'missing'
     }
-    await this.#dropCorrupt(id, bytes === undefined ? 'its file is gone' : 'its bytes are others')
-    return undefined
+    const isDifferent = isDue || !entry.isVerified ? !equalBytes(chunkId(bytes), id) : false
+    if (isDifferent || bytes.byteLength !== entry.bytes) {
+      await this.#dropCorrupt(id, 'its bytes are others')
+      return 'corrupt'
+    }
+    if (!entry.isVerified && this.#index.has(id)) {
+      this.#index.set(id, { bytes: entry.bytes, isVerified: true })
+    }
+    return bytes
   }
 
   /** The chunk is no longer held from the moment of the call. */

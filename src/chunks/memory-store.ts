@@ -1,7 +1,8 @@
+import { equalBytes } from '../lib/bytes.ts'
 import { NotRunningError } from '../lib/errors.ts'
-import { checkChunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './chunk-id.ts'
+import { checkChunkId, chunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { StoreFullError } from './errors.ts'
-import type { AbortOptions, ChunkId, ChunkStore } from './types.ts'
+import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId } from './types.ts'
 
 export interface MemoryStoreOptions {
   /** Bytes of chunks held at most. @default Infinity */
@@ -9,7 +10,7 @@ export interface MemoryStoreOptions {
 }
 
 /** Keeps chunks in memory, for tests and for caches that may be lost. */
-export class MemoryStore implements ChunkStore {
+export class MemoryStore implements CheckableStore {
   readonly #quotaBytes: number
   readonly #chunks = new Map<string, Uint8Array>()
   #storedBytes = 0
@@ -53,6 +54,16 @@ export class MemoryStore implements ChunkStore {
     if (isZeroChunk(id)) throw new RangeError('the zero chunk has no length of its own')
     const bytes = this.#chunks.get(chunkKey(id))
     return bytes === undefined ? undefined : new Uint8Array(bytes)
+  }
+
+  async check(id: ChunkId, options: AbortOptions = {}): Promise<ChunkCondition | undefined> {
+    options.signal?.throwIfAborted()
+    this.#checkRunning()
+    const bytes = this.#chunks.get(chunkKey(id))
+    if (bytes === undefined) return undefined
+    if (equalBytes(chunkId(bytes), id)) return 'intact'
+    await this.delete(id)
+    return 'corrupt'
   }
 
   async delete(id: ChunkId): Promise<boolean> {

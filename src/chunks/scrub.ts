@@ -1,57 +1,57 @@
-import { equalBytes, MIB } from '../lib/bytes.ts'
+import { MIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
-import { chunkId } from './chunk-id.ts'
-import type { AbortOptions, ChunkId, ChunkStore } from './types.ts'
+import type { AbortOptions, CheckableStore, ChunkId } from './types.ts'
+
+export interface ScrubProgress {
+  /** Chunks looked at so far. */
+  readonly checked: number
+  /** Chunks to look at: those that the store held at the start. */
+  readonly total: number
+}
 
 export interface ScrubReport {
-  /** Chunks that were read and hashed. */
+  /** Chunks looked at, whatever was found. */
   readonly checked: number
-  readonly checkedBytes: number
-  /** Chunks whose bytes were not theirs; the store does not hold them any more. */
+  /** Chunks whose bytes were not theirs; the store holds them no longer. */
   readonly corrupt: readonly ChunkId[]
-  /** Chunks that the store listed but could not give; removed meanwhile or lost. */
+  /** Chunks whose file was gone; the store holds them no longer. */
   readonly missing: readonly ChunkId[]
 }
 
 export interface ScrubOptions extends AbortOptions {
-  /** Bytes read a second at most. @default 64 MiB */
-  readonly bytesPerSecond?: number
+  /** Bytes read a second at most, by the average size of a chunk. @default 64 MiB */
+  readonly bytesPerSecond?: number | undefined
   /** Called after each chunk. */
-  readonly onProgress?: (progress: { readonly checked: number; readonly total: number }) => void
+  readonly onProgress?: ((progress: ScrubProgress) => void) | undefined
 }
 
 /**
- * Reads every chunk of a store again and hashes it, slowly. What is not what it should be is deleted, so
- * that it is fetched from elsewhere instead of being served.
+ * Reads every chunk of a store again and hashes it, slowly. What is not what it should be is dropped by
+ * the store, so that it is fetched from elsewhere instead of being served.
  *
  * @throws {StoreFailedError} if the disk cannot read a chunk.
  */
 export async function scrub(
-  store: ChunkStore,
+  store: CheckableStore,
   clock: Clock,
   options: ScrubOptions = {}
 ): Promise<ScrubReport> {
   const { signal, bytesPerSecond = 64 * MIB, onProgress } = options
   if (!(bytesPerSecond > 0)) throw new RangeError(`cannot scrub ${bytesPerSecond} bytes a second`)
+  const total = store.chunkCount
+  const msPerChunk = (store.storedBytes / Math.max(1, total) / bytesPerSecond) * 1000
   const corrupt: ChunkId[] = []
   const missing: ChunkId[] = []
-  let [checked, checkedBytes] = [0, 0]
-  const startedAt = clock.monotonic()
-  for (const id of Array.from(store.ids())) {
-    signal?.throwIfAborted()
-    const bytes = await store.get(id, { signal })
-    if (bytes === undefined) missing.push(id)
-    else {
-      checked++
-      checkedBytes += bytes.byteLength
-      if (!equalBytes(chunkId(bytes), id)) {
-        corrupt.push(id)
-        await store.delete(id)
-      }
-    }
-    onProgress?.({ checked: checked + missing.length, total: store.chunkCount })
-    const aheadMs = (checkedBytes / bytesPerSecond) * 1000 - (clock.monotonic() - startedAt)
-    if (aheadMs > 0) await clock.sleep(aheadMs, signal === undefined ? {} : { signal })
+  let checked = 0
+  // The ids are not copied; chunks stored meanwhile come last and have just been hashed.
+  for (const id of Iterator.from(store.ids()).take(total)) {
+    const startedAt = clock.monotonic()
+    const condition = await store.check(id, { signal })
+    if (condition === 'corrupt') corrupt.push(id)
+    else if (condition === 'missing') missing.push(id)
+    onProgress?.({ checked: ++checked, total })
+    const earlyMs = msPerChunk - (clock.monotonic() - startedAt)
+    if (earlyMs > 0 && checked < total) await clock.sleep(earlyMs, signal && { signal })
   }
-  return { checked, checkedBytes, corrupt, missing }
+  return { checked, corrupt, missing }
 }

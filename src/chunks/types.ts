@@ -52,6 +52,20 @@ export interface ChunkStore {
   stop(): Promise<void>
 }
 
+/** How a chunk was found on its disk. */
+export type ChunkCondition = 'intact' | 'corrupt' | 'missing'
+
+/** A store whose chunks can be read and hashed again, whenever they were last. */
+export interface CheckableStore extends ChunkStore {
+  /**
+   * Verifies a chunk; what is corrupt or missing is no longer held.
+   *
+   * @returns undefined if the chunk was not held.
+   * @throws {StoreFailedError} if the disk cannot read it.
+   */
+  check(id: ChunkId, options?: AbortOptions): Promise<ChunkCondition | undefined>
+}
+
 /** A place that keeps chunks durably for others: this agent's own store or another agent's over the network. */
 export interface ChunkProvider {
   readonly id: ProviderId
@@ -102,7 +116,7 @@ export interface PlacementRequest {
 
 /**
  * Knows the providers and where new chunks go. Entry i of a placement lists the providers for chunk i,
- * fewer than `replicas` when there are not that many.
+ * fewer than `replicas` when there are not that many, none when the space has run out before it.
  */
 export interface ProviderManager {
   /** Takes a registration or heartbeat. */

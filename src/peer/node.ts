@@ -15,13 +15,13 @@ import { JoinRefusedError, PeerUnreachableError, ProtocolRefusedError } from './
 import { Greeter } from './greeter.ts'
 import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'
+import { answerKnock, knock, MAX_VERDICT_BYTES } from './knock.ts'
 import { Membership, type MembershipDocuments } from './membership.ts'
 import { MembershipGate } from './membership-gate.ts'
 import { MessageChannel } from './message-channel.ts'
 import { MAX_ADDRESSES } from './metadata-list.ts'
 import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
 import { HELLO } from './protocols/hello.ts'
-import { awaitVerdict, serveChannel } from './served-channel.ts'
 import type { CertificateIssuer } from './token-issuer.ts'
 import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from './types.ts'
 
@@ -55,6 +55,9 @@ export interface NodeOptions {
   /** How long hello may take, in milliseconds. @default 5000 */
   helloTimeoutMs?: number
 }
+
+// An answer that arrives together with the end of the protocol's negotiation may be lost.
+const IDENTIFY_ATTEMPTS = 3
 
 /** The agent's libp2p node: connects, says hello, and carries protocols between members. */
 export class Libp2pNode implements PeerNode {
@@ -197,11 +200,19 @@ export class Libp2pNode implements PeerNode {
     allow: (member: Member) => boolean = () => true
   ): Promise<void> {
     const { libp2p, gate } = this.#parts
+    if (spec.maxMessageBytes < MAX_VERDICT_BYTES) {
+      throw new RangeError(`messages of ${spec.maxMessageBytes} bytes are too short`)
+    }
     libp2p.use(spec.id, gate.middleware)
     const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
       const channel = this.#channel(stream, await gate.memberOf(connection), spec)
       try {
-        await serveChannel(channel, handle, allow)
+        const { peerId } = channel.remote
+        const isServed = await this.#dialler.withDeadline(peerId, 'a knock', {}, async (signal) =>
+          answerKnock(channel, allow, { signal })
+        )
+        if (isServed) await handle(channel)
+        await channel.close()
       } catch (thrown) {
         const error = toError(thrown)
         this.#log.debug('%s of %p ended: %e', spec.id, connection.remotePeer, error)
@@ -223,7 +234,7 @@ export class Libp2pNode implements PeerNode {
       const stream = await this.#dialler.openStream(connection, spec, signal)
       const channel = this.#channel(stream, member, spec)
       try {
-        await awaitVerdict(channel, { signal })
+        await knock(channel, { signal })
         signal.throwIfAborted()
         return channel
       } catch (thrown) {
@@ -279,12 +290,16 @@ export class Libp2pNode implements PeerNode {
   /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */
   async #remember(connection: Connection, addresses: readonly string[]): Promise<void> {
     const { libp2p } = this.#parts
-    try {
-      const multiaddrs = parseUsableAddresses(addresses)
-      if (multiaddrs.length > 0) await libp2p.peerStore.patch(connection.remotePeer, { multiaddrs })
-      await libp2p.services.identify.identify(connection)
-    } catch (error) {
-      this.#log.debug('could not identify %p: %e', connection.remotePeer, error)
+    const multiaddrs = parseUsableAddresses(addresses)
+    for (let attempt = 1; attempt <= IDENTIFY_ATTEMPTS && connection.status === 'open'; attempt++) {
+      try {
+        if (multiaddrs.length > 0)
+          await libp2p.peerStore.patch(connection.remotePeer, { multiaddrs })
+        await libp2p.services.identify.identify(connection)
+        return
+      } catch (error) {
+        this.#log.debug('could not identify %p: %e', connection.remotePeer, error)
+      }
     }
   }
 

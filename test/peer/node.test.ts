@@ -20,6 +20,17 @@ async function serveEcho(node: Libp2pNode): Promise<void> {
   })
 }
 
+/** Tries again until it works; for what the DHT knows a little later. */
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt()
+    } catch {
+      await nextTurn()
+    }
+  }
+}
+
 async function until(isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await nextTurn()
 }
@@ -122,7 +133,7 @@ describe('opening a protocol', () => {
     await serveEcho(right)
     await Promise.all([left.connect(addressOf(server)), right.connect(addressOf(server))])
 
-    const channel = await left.open(right.peerId, ECHO)
+    const channel = await eventually(async () => left.open(right.peerId, ECHO))
 
     expect(channel.remote.peerId).toBe(right.peerId)
     await channel.close()

@@ -19,6 +19,9 @@ type Listed = ProviderState & { addresses: string[] }
 
 const MAX_LIST_BYTES = MIB / 2
 
+/** Bytes of addresses beside a placement: with them and all else it fits into a message. */
+const MAX_ADDRESSES_BYTES = MIB / 4
+
 /** Answers providers/1 on a node from now on. */
 export async function serveProviders(
   node: PeerNode,
@@ -79,7 +82,12 @@ class ProvidersService {
         return index
       })
     )
-    const providers = [...indexes.keys()].map((id) => ({ id, addresses: this.#addressesOf(id) }))
+    let bytes = 0
+    const providers = [...indexes.keys()].map((id) => {
+      const addresses = this.#addressesOf(id)
+      bytes += addressBytes(addresses)
+      return { id, addresses: bytes <= MAX_ADDRESSES_BYTES ? addresses : [] }
+    })
     return { providers, placements }
   }
 
@@ -95,8 +103,10 @@ class ProvidersService {
     for (const state of following.slice(0, MAX_LISTED_PROVIDERS)) {
       first.push({ ...state, addresses: this.#addressesOf(state.id) })
     }
-    const { items, isCut } = takePage(first, MAX_LIST_BYTES, ({ addresses }) =>
-      addresses.reduce((bytes, address) => bytes + address.length + 4, 512)
+    const { items, isCut } = takePage(
+      first,
+      MAX_LIST_BYTES,
+      ({ addresses }) => 512 + addressBytes(addresses)
     )
     return { providers: items, isCut: isCut || following.length > first.length }
   }
@@ -104,4 +114,8 @@ class ProvidersService {
   #addressesOf(id: ProviderId): string[] {
     return id === this.#node.peerId ? this.#node.addresses() : (this.#addresses.get(id) ?? [])
   }
+}
+
+function addressBytes(addresses: readonly string[]): number {
+  return addresses.reduce((bytes, address) => bytes + address.length + 4, 0)
 }

@@ -18,8 +18,8 @@
  *
  * A report must come from the provider itself, whose certificate gives it that role; it registers the
  * provider and is its heartbeat. Entry i of `placements` lists where chunk i goes as indexes into
- * `providers`; at most 4,096 chunks a request. Addresses are full multiaddrs, at most 16 a provider;
- * they are what the provider last reported. `list` is in order of ids; the next one begins `after` the
+ * `providers`; at most 512 chunks a request. Addresses are full multiaddrs, at most 16 a provider;
+ * they are what the provider last reported, and left out of an answer that would grow too long. `list` is in order of ids; the next one begins `after` the
  * last of a cut one.
  */
 import { z } from 'zod'
@@ -33,12 +33,12 @@ import { emptySchema, peerIdSchema } from './schemas.ts'
 const MAX_BODY_BYTES = MIB - RPC_OVERHEAD_BYTES
 
 /** Chunks that one `place` may ask for. */
-export const MAX_PLACE_COUNT = 4096
+export const MAX_PLACE_COUNT = 512
 
 /** Replicas that one chunk may be asked to have. */
 export const MAX_PLACE_REPLICAS = 16
 
-/** Providers of one answer. */
+/** Providers of one answer to `list`. */
 export const MAX_LISTED_PROVIDERS = 500
 
 /** Providers that a placement may exclude; a longer list is cut by the client. */
@@ -85,7 +85,7 @@ export const providersMethods = {
       exclude: z.array(peerIdSchema).max(MAX_EXCLUDED)
     }),
     answer: z.object({
-      providers: z.array(peerSchema).max(MAX_LISTED_PROVIDERS),
+      providers: z.array(peerSchema).max(MAX_PLACE_COUNT * MAX_PLACE_REPLICAS),
       placements: z.array(z.array(naturalNumber).max(MAX_PLACE_REPLICAS)).max(MAX_PLACE_COUNT)
     }),
     maxBytes
