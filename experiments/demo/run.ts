@@ -147,13 +147,11 @@ async function round(
   return { upload, pulls }
 }
 
-async function storedBytes(scene: Scene): Promise<number> {
-  const [status] = await blobswarmJson<{ storedBytes: number }[]>(
-    scene.repository.dataDir,
-    ['providers'],
-    { signal: scene.signal }
-  )
-  return status?.storedBytes ?? 0
+async function storedBytes({ repository, signal }: Scene): Promise<number> {
+  const status = await blobswarmJson<{ storedBytes: number }>(repository.dataDir, ['status'], {
+    signal
+  })
+  return status.storedBytes
 }
 
 function table(rounds: readonly { upload: UploadRow; pulls: readonly PullResult[] }[]): string {

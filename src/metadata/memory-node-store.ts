@@ -1,8 +1,8 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
 import type { AbortOptions, ChunkId } from '../chunks/types.ts'
-import { asBuffer, equalBytes } from '../lib/bytes.ts'
+import { equalBytes } from '../lib/bytes.ts'
 import { NodeConflictError } from './errors.ts'
-import { decodeNode, encodeNode, encodeNodeKey } from './node-codec.ts'
+import { decodeNode, encodeNode } from './node-codec.ts'
 import { checkNodePut, checkPagePut, checkRecordPut, replaces } from './store-checks.ts'
 import type {
   KeyedNode,
@@ -93,6 +93,6 @@ export class MemoryMetadataStore implements MetadataStore {
   }
 }
 
-function nameOf(key: NodeKey): string {
-  return asBuffer(encodeNodeKey(key)).toString('latin1')
+function nameOf({ blob, version, offset, span }: NodeKey): string {
+  return `${blob}/${version}/${offset}/${span}`
 }

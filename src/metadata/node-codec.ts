@@ -20,7 +20,7 @@
  */
 import { CHUNK_ID_BYTES, isZeroChunk } from '../chunks/chunk-id.ts'
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-size.ts'
-import { ByteReader, ByteWriter, fromHex, toHex } from '../lib/bytes.ts'
+import { ByteReader, ByteWriter, toHex } from '../lib/bytes.ts'
 import { isDyadic, MAX_LEAF_FRAGMENTS, MAX_LEVEL } from './geometry.ts'
 import { MAX_REPLICAS_LISTED } from './replica-sets.ts'
 import type { BlobId, Fragment, KeyedNode, NodeKey, NodeRef, TreeNode } from './types.ts'
@@ -37,7 +37,7 @@ const MAX_REPLICA_NAME_BYTES = 128
 /** Writes a blob id as its 32 bytes. @throws {RangeError} if it is not 64 hexadecimal digits. */
 export function writeBlobId(writer: ByteWriter, blob: BlobId): void {
   if (!/^[0-9a-f]{64}$/.test(blob)) throw new RangeError(`not a blob id: ${blob.slice(0, 80)}`)
-  writer.bytes(fromHex(blob))
+  writer.bytes(Buffer.from(blob, 'hex'))
 }
 
 /** Reads a blob id. @throws {MalformedError} */

@@ -37,6 +37,7 @@ export class MessageChannel implements Channel {
   readonly #closeTimeoutMs: number
   readonly #decoder: FrameDecoder
   #isReading = false
+  #isClosedByRemote: boolean
   #lastSend: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
 
@@ -56,6 +57,10 @@ export class MessageChannel implements Channel {
     this.#closeTimeoutMs = closeTimeoutMs
     this.#decoder = new FrameDecoder(spec.maxMessageBytes, spec.id)
     pauseReading(stream)
+    this.#isClosedByRemote = stream.status === 'open' && stream.remoteWriteStatus === 'closed'
+    stream.addEventListener('remoteCloseWrite', () => {
+      this.#isClosedByRemote = true
+    })
     this.ended = endOf(stream)
   }
 
@@ -106,6 +111,7 @@ export class MessageChannel implements Channel {
       this.#decoder.push(bytes)
       yield* this.#whole()
     }
+    if (!this.#isClosedByRemote) throw new Error('the connection was lost')
     if (this.#decoder.isInsideMessage) {
       throw new MalformedError(`stream of ${this.protocol}`, 'it ends inside a message')
     }

@@ -1,4 +1,4 @@
-import type { Connection, Stream } from '@libp2p/interface'
+import type { Connection } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
 import type { AbortOptions } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -11,16 +11,15 @@ import { parseFullAddress, parseUsableAddresses } from './addresses.ts'
 import { type WireBytes, WireCounter } from './counted-tcp.ts'
 import { createNodeLibp2p, type NodeLibp2p } from './create-libp2p.ts'
 import { Dialler, streamLimits } from './dialler.ts'
-import { JoinRefusedError, PeerUnreachableError, ProtocolRefusedError } from './errors.ts'
+import { JoinRefusedError, PeerUnreachableError } from './errors.ts'
 import { Greeter } from './greeter.ts'
 import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'
-import { answerKnock, knock, MAX_VERDICT_BYTES } from './knock.ts'
 import { Membership, type MembershipDocuments } from './membership.ts'
 import { MembershipGate } from './membership-gate.ts'
-import { MessageChannel } from './message-channel.ts'
 import { MAX_ADDRESSES } from './metadata-list.ts'
 import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
+import { ProtocolChannels } from './protocol-channels.ts'
 import { HELLO } from './protocols/hello.ts'
 import type { CertificateIssuer } from './token-issuer.ts'
 import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from './types.ts'
@@ -70,7 +69,7 @@ export class Libp2pNode implements PeerNode {
   readonly #greeter: Greeter
   readonly #kept: KeptConnections
   readonly #tasks = new Set<Promise<void>>()
-  readonly #channels = new Set<Channel>()
+  readonly #channels: ProtocolChannels
   #stopping: Promise<void> | undefined
 
   /** Makes a node with the identity of a 32-byte Ed25519 seed; `start` lets it listen. */
@@ -106,6 +105,12 @@ export class Libp2pNode implements PeerNode {
     this.membership = new Membership(this.peerId, clock)
     const log = logger.forComponent('blobswarm:peer:node')
     this.#log = log
+    this.#channels = new ProtocolChannels({
+      ...parts,
+      dialler: this.#dialler,
+      log,
+      own: (task) => this.#own(task)
+    })
     this.#greeter = new Greeter(
       {
         membership: this.membership,
@@ -199,51 +204,12 @@ export class Libp2pNode implements PeerNode {
     handle: ServeChannel,
     allow: (member: Member) => boolean = () => true
   ): Promise<void> {
-    const { libp2p, gate } = this.#parts
-    if (spec.maxMessageBytes < MAX_VERDICT_BYTES) {
-      throw new RangeError(`messages of ${spec.maxMessageBytes} bytes are too short`)
-    }
-    libp2p.use(spec.id, gate.middleware)
-    const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
-      const channel = this.#channel(stream, await gate.memberOf(connection), spec)
-      try {
-        const { peerId } = channel.remote
-        const isServed = await this.#dialler.withDeadline(peerId, 'a knock', {}, async (signal) =>
-          answerKnock(channel, allow, { signal })
-        )
-        if (isServed) await handle(channel)
-        await channel.close()
-      } catch (thrown) {
-        const error = toError(thrown)
-        this.#log.debug('%s of %p ended: %e', spec.id, connection.remotePeer, error)
-        channel.abort(error)
-      }
-    }
-    await libp2p.handle(
-      spec.id,
-      (stream, connection) => this.#own(serveStream(stream, connection)),
-      streamLimits(spec)
-    )
+    await this.#channels.serve(spec, handle, allow)
   }
 
   async open(peerId: string, spec: ProtocolSpec, options: AbortOptions = {}): Promise<Channel> {
     if (peerId === this.peerId) throw new PeerUnreachableError(peerId, 'it is this agent itself')
-    const target = parsePeerId(peerId)
-    return this.#dialler.withDeadline(peerId, `to open ${spec.id}`, options, async (signal) => {
-      const { connection, member } = await this.#dialler.reach(peerId, target, { signal })
-      const stream = await this.#dialler.openStream(connection, spec, signal)
-      const channel = this.#channel(stream, member, spec)
-      try {
-        await knock(channel, { signal })
-        signal.throwIfAborted()
-        return channel
-      } catch (thrown) {
-        const error = toError(thrown)
-        channel.abort(error)
-        if (connection.status !== 'open' || !(error instanceof PeerUnreachableError)) throw error
-        throw new ProtocolRefusedError(peerId, spec.id, 'it reset the stream', { cause: error })
-      }
-    })
+    return this.#channels.open(peerId, spec, options)
   }
 
   async connect(address: string, options: AbortOptions = {}): Promise<Member> {
@@ -274,17 +240,9 @@ export class Libp2pNode implements PeerNode {
 
   async #stop(): Promise<void> {
     await this.#kept.stop()
-    for (const channel of this.#channels) channel.abort(new NotRunningError('the node'))
+    this.#channels.abort(new NotRunningError('the node'))
     await this.#parts.libp2p.stop()
     await Promise.all(this.#tasks)
-  }
-
-  #channel(stream: Stream, remote: Member, spec: ProtocolSpec): MessageChannel {
-    const channel = new MessageChannel({ stream, remote, clock: this.#parts.clock }, spec)
-    this.#channels.add(channel)
-    channel.ended.addEventListener('abort', () => this.#channels.delete(channel), { once: true })
-    if (channel.ended.aborted) this.#channels.delete(channel)
-    return channel
   }
 
   /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */

@@ -55,6 +55,14 @@ export async function* readBounded(
   }
 }
 
+/**
+ * Tells whether the remote has closed its side. A stream whose connection was lost before anybody looked
+ * cannot be told from one that was closed in order; who must know listens for 'remoteCloseWrite'.
+ */
+function hasClosedInOrder({ remoteWriteStatus, status }: Stream): boolean {
+  return remoteWriteStatus === 'closed' && status !== 'reset' && status !== 'aborted'
+}
+
 /** What a stream has delivered and nobody has taken yet. */
 class Inbox {
   readonly #stream: Stream
@@ -67,7 +75,7 @@ class Inbox {
   constructor(stream: Stream) {
     this.#stream = stream
     pauseReading(stream)
-    this.#isClosedByRemote = stream.remoteWriteStatus === 'closed'
+    this.#isClosedByRemote = hasClosedInOrder(stream)
     stream.addEventListener('message', this.#onMessage)
     stream.addEventListener('remoteCloseWrite', this.#onRemoteCloseWrite)
     stream.addEventListener('end', this.#onChange)

@@ -119,7 +119,7 @@ describe('uploads', () => {
           uploads.map(async (some) => ({ some, ...(await upload(repository, path, some)) }))
         )
 
-        let content = new Uint8Array()
+        let content: Uint8Array = new Uint8Array()
         for (const { some, version } of published.toSorted((a, b) => a.version - b.version)) {
           content = applied(content, some)
           const got = await cat(repository, `${path}@${version}`)

@@ -47,7 +47,7 @@ async function serveEcho(node: Libp2pNode): Promise<() => number> {
 
 describe('without a hello', () => {
   test.each([
-    ['a protocol of ours', ECHO.id, Uint8Array.of(1, 7)],
+    ['a protocol of ours', ECHO.id, Uint8Array.of(0, 1, 7)],
     ['the DHT', KAD_PROTOCOL, KAD_PING],
     ['ping', PING_PROTOCOL, new Uint8Array(32)],
     ['identify', '/blobswarm/id/1.0.0', new Uint8Array(1)]
@@ -90,7 +90,7 @@ describe('after a hello', () => {
       certificate: cluster.authority.issue(peer.peerId, DEPLOYER)
     })
 
-    expect(await peer.isAnswered(connection, ECHO.id, Uint8Array.of(1, 7))).toBe(true)
+    expect(await peer.isAnswered(connection, ECHO.id, Uint8Array.of(0, 1, 7))).toBe(true)
     expect(await peer.isAnswered(connection, KAD_PROTOCOL, KAD_PING)).toBe(true)
     expect(await peer.isAnswered(connection, PING_PROTOCOL, new Uint8Array(32))).toBe(true)
     expect(node.members().map(({ peerId }) => peerId)).toEqual([peer.peerId])

@@ -13,6 +13,7 @@ import type {
   Extent,
   KeyedNode,
   LeafEntry,
+  NodeProof,
   SignedTicket,
   Version
 } from '../../src/metadata/types.ts'
@@ -32,8 +33,8 @@ interface Piece {
 interface Writer {
   readonly signed: SignedTicket
   readonly leaves: readonly LeafEntry[]
-  /** Nodes that are not stored yet; undefined until they are woven. */
-  unstored: KeyedNode[] | undefined
+  /** Nodes that are not stored yet, with the proof of all; undefined until they are woven. */
+  unstored: { nodes: KeyedNode[]; proof: NodeProof } | undefined
   /** Steps until it stops for ever, or is taken for dead. */
   stepsLeft: number
 }
@@ -89,7 +90,7 @@ export class TreeHistory {
       } else {
         await this.#step(this.#pick(this.#writers))
       }
-      await this.#checkSome()
+      if (this.#chance(0.4)) await this.#checkSome()
     }
     await this.#checkAll()
   }
@@ -189,12 +190,14 @@ export class TreeHistory {
       if (this.#chance(0.5)) this.#forget(writer)
       else writer.stepsLeft = Number.POSITIVE_INFINITY // it was only slow
     } else if (writer.unstored === undefined) {
-      writer.unstored = await this.#weave(writer.signed, writer.leaves)
-    } else if (writer.unstored.length > 0) {
-      const some = writer.unstored.filter(() => this.#chance(0.5))
-      const all = proveNodes(plainSigner('writer'), writer.signed.envelope, writer.unstored)
-      await this.#store.putNodes(some, all)
-      writer.unstored = writer.unstored.filter((node) => !some.includes(node))
+      const nodes = await this.#weave(writer.signed, writer.leaves)
+      const proof = proveNodes(plainSigner('writer'), writer.signed.envelope, nodes)
+      writer.unstored = { nodes, proof }
+    } else if (writer.unstored.nodes.length > 0) {
+      const { nodes, proof } = writer.unstored
+      const some = nodes.filter(() => this.#chance(0.5))
+      await this.#store.putNodes(some, proof)
+      writer.unstored = { nodes: nodes.filter((node) => !some.includes(node)), proof }
     } else {
       this.#commit(ticket.blob, ticket.version)
       this.#forget(writer)

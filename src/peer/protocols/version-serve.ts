@@ -1,9 +1,13 @@
+import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
 import type {
+  BlobId,
   Namespace,
   NamespaceEntry,
+  NodeRef,
+  Version,
   VersionManager,
   VersionSummary
 } from '../../metadata/types.ts'
@@ -20,8 +24,14 @@ import type { PeerNode } from '../types.ts'
 import { takePage } from './schemas.ts'
 import { MAX_PAGE_BYTES, MAX_WAIT_MS, VERSION_PROTOCOL, versionMethods } from './version.ts'
 
+/** A version manager that knows who may finish a version. */
+export interface ServedVersionManager extends VersionManager {
+  /** Peer id of who got the ticket of a version. @throws {UnknownVersionError} */
+  writerOf(blob: BlobId, version: Version, options?: AbortOptions): Promise<string>
+}
+
 export interface ServeVersionComponents {
-  readonly versions: VersionManager
+  readonly versions: ServedVersionManager
   readonly namespace: Namespace
   readonly clock: Clock
   readonly logger: LoggerFactory
@@ -55,11 +65,13 @@ function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandle
       description: await versions.describe(blob, { signal })
     })),
     answerMethod(methods.assign, 'write', (request, context) => assign(versions, request, context)),
-    answerMethod(methods.renew, 'write', async ({ blob, version }, { signal }) => ({
-      leaseUntilMs: await versions.renew(blob, version, { signal })
-    })),
-    answerMethod(methods.commit, 'write', async ({ blob, version }, { signal }) => {
-      await versions.commit(blob, version, { signal })
+    answerMethod(methods.renew, 'write', async ({ blob, version }, context) => {
+      await checkWriter(versions, { blob, version }, context)
+      return { leaseUntilMs: await versions.renew(blob, version, context) }
+    }),
+    answerMethod(methods.commit, 'write', async ({ blob, version }, context) => {
+      await checkWriter(versions, { blob, version }, context)
+      await versions.commit(blob, version, context)
       return {}
     }),
     answerMethod(methods.waitPublished, 'read', (request, context) =>
@@ -132,6 +144,16 @@ async function assign(
   const ranges = request.ranges.map(([start, end]) => ({ start, end }))
   const { envelope } = await versions.assign({ ...request, ranges }, { signal })
   return { ticket: encodeEnvelope(envelope) }
+}
+
+async function checkWriter(
+  versions: ServedVersionManager,
+  { blob, version }: NodeRef,
+  { member, signal }: RpcContext
+): Promise<void> {
+  const writer = await versions.writerOf(blob, version, { signal })
+  if (writer === member.peerId) return
+  throw new NotPermittedError(`version ${version} was assigned to ${writer}, not ${member.peerId}`)
 }
 
 async function waitPublished(

@@ -31,7 +31,7 @@
  * blob         text of 64 hexadecimal digits; `leafList` a byte string of 32
  * ```
  *
- * `writer` must be the peer that asks. `waitPublished` is a long request: it is answered without a
+ * `writer` must be the peer that asks, and only it may renew and commit. `waitPublished` is a long request: it is answered without a
  * summary after `waitMs` (at most 60,000), and the client asks again. `history` and `list` cut their
  * answers to 1 MiB; `isCut` says that more come after the last one.
  */

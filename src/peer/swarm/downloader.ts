@@ -3,6 +3,7 @@ import { ChunkMismatchError } from '../../chunks/errors.ts'
 import type { AbortOptions, ChunkStore } from '../../chunks/types.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { EventLog } from '../../lib/events.ts'
+import { KeyedWaiters } from '../../lib/keyed-waiters.ts'
 import type { Random } from '../../lib/random.ts'
 import { RateMeter } from '../../lib/rate-meter.ts'
 import { settledOrAborted } from '../../lib/signals.ts'
@@ -10,6 +11,7 @@ import { toError } from '../../lib/to-error.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import type { ChunkMessage, RejectReason, RequestClass } from '../protocols/swarm.ts'
+import { Asker } from './asker.ts'
 import { Assembly } from './assembly.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import { DownloadStalledError, type WaitReason } from './errors.ts'
@@ -73,12 +75,12 @@ export class Downloader {
   readonly #stallMs: number
   readonly #plan: DownloadPlan
   readonly #writes = new Set<Promise<void>>()
-  readonly #waiters = new Map<number, Set<() => void>>()
+  readonly #waiters = new KeyedWaiters<number>()
+  readonly #asker: Asker
   readonly #byteRate = new RateMeter()
   readonly #chunkRate = new RateMeter()
   #run: PromiseWithResolvers<void> | undefined
   #cancelTick: Cancel | undefined
-  #cancelPump: Cancel | undefined
   #progressedMs = 0
   #waitingFor: WaitReason | undefined
   #bytesFromProviders = 0
@@ -94,6 +96,12 @@ export class Downloader {
     const isStored = (chunk: number): boolean => host.isHeld(chunk)
     this.#plan = new DownloadPlan({ table: host.table, random, isStored }, planOptions)
     for (const neighbour of host.neighbours.values()) this.#plan.joined(neighbour)
+    const onFound = (chunk: number): void => {
+      this.#foundBytes += host.table.byteLength(chunk)
+      this.#finishChunk(chunk)
+    }
+    const { table, neighbours } = host
+    this.#asker = new Asker({ ...components, table, neighbours, plan: this.#plan, onFound })
   }
 
   get isRunning(): boolean {
@@ -146,15 +154,14 @@ export class Downloader {
     for (const chunk of host.table.distinct()) if (!host.isHeld(chunk)) this.#plan.want(chunk)
     if (this.#plan.missing === 0) run.resolve()
     this.#scheduleTick()
-    this.#pumpAll()
+    this.#asker.start()
     try {
       await settledOrAborted(run.promise, [signal])
       signal?.throwIfAborted()
     } finally {
       this.#run = undefined
       this.#cancelTick?.()
-      this.#cancelPump?.()
-      for (const peer of host.neighbours.keys()) this.#cancelAll(peer)
+      this.#asker.stop()
       await Promise.allSettled(this.#writes)
       this.#plan.end()
     }
@@ -169,38 +176,30 @@ export class Downloader {
   prioritise(chunks: readonly number[], requestClass: RequestClass): boolean {
     const missing = chunks.filter((chunk) => !this.#components.host.isHeld(chunk))
     const hadRoom = this.#plan.picker.prioritise(missing, requestClass)
-    if (this.isRunning) this.#pumpAll()
+    if (this.isRunning) this.#asker.askAll()
     return hadRoom
   }
 
   /** Resolves when a chunk is stored. @throws {unknown} `signal.reason` if aborted first. */
   async whenStored(chunk: number, options: AbortOptions = {}): Promise<void> {
-    const { signal } = options
-    signal?.throwIfAborted()
     if (this.#components.host.isHeld(chunk)) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const waiters = this.#waiters.get(chunk) ?? new Set()
-    this.#waiters.set(chunk, waiters.add(resolve))
-    await settledOrAborted(promise, [signal])
-    waiters.delete(resolve)
-    if (waiters.size === 0) this.#waiters.delete(chunk)
-    signal?.throwIfAborted()
+    await this.#waiters.wait(chunk, options)
   }
 
   joined(neighbour: Neighbour): void {
     this.#plan.joined(neighbour)
-    this.#pump(neighbour)
+    this.#asker.ask(neighbour)
   }
 
   left(neighbour: Neighbour): void {
     this.#plan.left(neighbour)
-    this.#pumpAll()
+    this.#asker.askAll()
   }
 
   /** A neighbour announced chunks that it did not have before. */
   gained(neighbour: Neighbour, chunks: readonly number[]): void {
     for (const chunk of chunks) this.#plan.gained(neighbour, chunk)
-    this.#pump(neighbour)
+    this.#asker.ask(neighbour)
   }
 
   /**
@@ -224,7 +223,7 @@ export class Downloader {
     }
     neighbour.assemblies.delete(request.id)
     this.#take(neighbour, request, bytes)
-    this.#pump(neighbour)
+    this.#asker.ask(neighbour)
   }
 
   /** Takes the answer that there will be no chunk. @throws {ProtocolViolationError} if nothing was asked. */
@@ -238,7 +237,7 @@ export class Downloader {
       this.#plan.lost(neighbour, request.chunk)
     }
     if (reason === 'failed') this.#judge(neighbour, neighbour.scorecard.failed())
-    this.#pump(neighbour)
+    this.#asker.ask(neighbour)
   }
 
   #find(neighbour: Neighbour, id: number): PendingRequest {
@@ -285,7 +284,7 @@ export class Downloader {
     const ms = Math.round(nowMs - request.issuedMs)
     const received = { image, chunk, peer: peerId, bytes: bytes.byteLength, ms }
     events.emit({ event: 'chunk-received', ...received })
-    for (const other of this.#plan.arrived(neighbour, request, nowMs)) this.#cancel(other)
+    for (const other of this.#plan.arrived(neighbour, request, nowMs)) this.#asker.cancel(other)
     const write = this.#store(neighbour, chunk, bytes)
     this.#writes.add(write)
     write.finally(() => this.#writes.delete(write)).catch(() => {})
@@ -303,54 +302,15 @@ export class Downloader {
     else this.#bytesFromPeers += bytes.byteLength
     this.#plan.stored(chunk)
     this.#finishChunk(chunk)
-    this.#pumpAll()
+    this.#asker.askAll()
   }
 
   #finishChunk(chunk: number): void {
     const { host, clock } = this.#components
     this.#progressedMs = clock.monotonic()
     host.stored(chunk)
-    for (const resolve of this.#waiters.get(chunk) ?? []) resolve()
+    this.#waiters.resolve(chunk)
     if (this.#plan.missing === 0) this.#run?.resolve()
-  }
-
-  #pumpAll(): void {
-    for (const neighbour of this.#components.host.neighbours.values()) this.#pump(neighbour)
-  }
-
-  /** Asks a neighbour for as much as it may be asked for now. */
-  #pump(neighbour: Neighbour): void {
-    const { clock, host, limiter, store } = this.#components
-    const nowMs = clock.monotonic()
-    while (this.isRunning && neighbour.leaving === undefined) {
-      const waitMs = limiter.delayMs(host.table.manifest.chunkBytes)
-      if (waitMs > 0) {
-        this.#pumpLater(waitMs)
-        return
-      }
-      const planned = this.#plan.next(neighbour, nowMs)
-      if (planned === undefined) return
-      const { request, maxCopies } = planned
-      const { id, requestClass, chunk, bytes } = request
-      if (chunk !== undefined && store.has(host.table.id(chunk))) {
-        this.#plan.unask(request)
-        this.#foundBytes += bytes
-        this.#finishChunk(chunk)
-        continue
-      }
-      limiter.tryTake(bytes)
-      const ask = { request: id, requestClass, maxCopies }
-      neighbour.link.post(
-        chunk === undefined ? { type: 'any', ...ask } : { type: 'request', ...ask, index: chunk }
-      )
-    }
-  }
-
-  #pumpLater(waitMs: number): void {
-    this.#cancelPump ??= this.#components.clock.schedule(() => {
-      this.#cancelPump = undefined
-      this.#pumpAll()
-    }, Math.ceil(waitMs))
   }
 
   #scheduleTick(): void {
@@ -365,12 +325,12 @@ export class Downloader {
     const nowMs = clock.monotonic()
     for (const peer of this.#plan.ledger.silent(nowMs)) {
       const neighbour = host.neighbours.get(peer)
-      this.#cancelAll(peer)
+      this.#asker.takeBack(peer)
       if (neighbour !== undefined) this.#judge(neighbour, neighbour.scorecard.failed())
     }
     this.#plan.tick(nowMs, this.#chunkRate.perSecond(nowMs))
     this.#noteWaiting(nowMs)
-    this.#pumpAll()
+    this.#asker.askAll()
   }
 
   #noteWaiting(nowMs: number): void {
@@ -387,7 +347,7 @@ export class Downloader {
 
   #waitReason(): WaitReason {
     const { host } = this.#components
-    if (this.#cancelPump !== undefined) return 'rate limit'
+    if (this.#asker.isLimited) return 'rate limit'
     if (this.#plan.storingCount > 0) return 'disk'
     if (host.neighbours.size === 0) return 'neighbours'
     return this.#plan.ledger.bytes > 0 ? 'answers' : 'chunks'
@@ -396,14 +356,5 @@ export class Downloader {
   #judge(neighbour: Neighbour, verdict: Verdict): void {
     if (verdict.action === 'keep') return
     this.#components.host.drop(neighbour, verdict.reason, verdict.banMs)
-  }
-
-  #cancelAll(peer: string): void {
-    for (const request of this.#plan.giveUp(peer)) this.#cancel(request)
-  }
-
-  #cancel(request: PendingRequest): void {
-    const { neighbours } = this.#components.host
-    neighbours.get(request.peer)?.link.post({ type: 'cancel', request: request.id })
   }
 }

@@ -1,13 +1,14 @@
-import { KIB, MIB } from '../../lib/bytes.ts'
+import { MIB } from '../../lib/bytes.ts'
 import type { Random } from '../../lib/random.ts'
 import { ANY_COPIES, type RejectReason, type RequestClass } from '../protocols/swarm.ts'
 import { Availability } from './availability.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import type { Neighbour } from './neighbour.ts'
+import { Patience, type PatienceOptions } from './patience.ts'
 import { type Pick, Picker } from './picker.ts'
 import { type PendingRequest, type RequestDeadlines, RequestLedger } from './requests.ts'
 
-export interface DownloadPlanOptions extends RequestDeadlines {
+export interface DownloadPlanOptions extends RequestDeadlines, PatienceOptions {
   /** Bytes asked for and not yet stored, of all neighbours. @default 32 MiB */
   readonly maxInFlightBytes?: number
   /** With no more chunks missing than this, they are asked for at a second neighbour, too. @default 16 */
@@ -16,10 +17,6 @@ export interface DownloadPlanOptions extends RequestDeadlines {
   readonly endgameDelayMs?: number
   /** Age of a request before an idle neighbour is asked for the same outside the endgame. @default 3000 */
   readonly doubleAfterMs?: number
-  /** Nothing has come for this long: sources may be asked for chunks that have spread. @default 500 ms */
-  readonly patienceMs?: number
-  /** Bytes that a source may be asked for each time that patience ends; doubles while it helps. @default 512 KiB */
-  readonly secondCopyBytes?: number
 }
 
 /** What a plan is about. */
@@ -45,8 +42,6 @@ interface Choice {
 // How long a source is believed that a chunk, or all of its chunks, are on their way to somebody else.
 const SPREAD_BELIEVED_MS = 1000
 const PROMISE_BELIEVED_MS = 5000
-const MAX_PATIENCE_MS = 3000
-const MAX_SECOND_COPY_BYTES = 64 * MIB
 const MAX_ASKED_TWICE = 2
 
 /**
@@ -63,7 +58,8 @@ export class DownloadPlan {
   readonly #table: ChunkTable
   readonly #isStored: (chunk: number) => boolean
   readonly #availability: Availability
-  readonly #options: Required<Omit<DownloadPlanOptions, keyof RequestDeadlines>>
+  readonly #patience: Patience
+  readonly #options: Required<Omit<DownloadPlanOptions, keyof (RequestDeadlines & PatienceOptions)>>
   readonly #storing = new Set<number>()
   /** Chunks that a source said to be on their way to others, each counted as one more copy. */
   readonly #promisedUntilMs = new Map<number, number>()
@@ -71,9 +67,6 @@ export class DownloadPlan {
   #storingBytes = 0
   #missing = 0
   #sourceCount = 0
-  #arrivedMs = 0
-  #allowanceBytes = 0
-  #grantBytes: number
 
   constructor(components: DownloadPlanComponents, options: DownloadPlanOptions = {}) {
     const { table, random } = components
@@ -84,14 +77,12 @@ export class DownloadPlan {
       endgameChunks: 16,
       endgameDelayMs: 250,
       doubleAfterMs: 3000,
-      patienceMs: 500,
-      secondCopyBytes: 512 * KIB,
       ...options
     }
     this.ledger = new RequestLedger(options)
     this.#availability = new Availability(table.count, random)
     this.picker = new Picker({ availability: this.#availability, random })
-    this.#grantBytes = this.#options.secondCopyBytes
+    this.#patience = new Patience(options)
   }
 
   /** Chunks that are not stored. */
@@ -117,7 +108,7 @@ export class DownloadPlan {
 
   /** Begins to count the time without arrivals. */
   begin(nowMs: number): void {
-    this.#arrivedMs = nowMs
+    this.#patience.begin(nowMs)
   }
 
   /** Tells whether the bytes of a chunk would be of use. */
@@ -158,7 +149,7 @@ export class DownloadPlan {
     const bytes = chunk === undefined ? this.#table.byteLength(0) : this.#table.byteLength(chunk)
     const request = this.ledger.issue(neighbour.peerId, { chunk, requestClass, bytes }, nowMs)
     if (chunk !== undefined) this.#availability.close(chunk)
-    if (neighbour.isSource && maxCopies === ANY_COPIES) this.#allowanceBytes -= bytes
+    if (neighbour.isSource && maxCopies === ANY_COPIES) this.#patience.spend(bytes)
     return { request, maxCopies }
   }
 
@@ -176,11 +167,7 @@ export class DownloadPlan {
     this.#availability.close(chunk)
     this.#storing.add(chunk)
     this.#storingBytes += this.#table.byteLength(chunk)
-    this.#arrivedMs = nowMs
-    if (!neighbour.isSource) {
-      this.#grantBytes = this.#options.secondCopyBytes
-      this.#allowanceBytes = 0
-    }
+    this.#patience.arrived(neighbour.isSource, nowMs)
     const needless = Array.from(this.ledger.pendingFor(chunk))
     for (const other of needless) this.ledger.abandon(other)
     return needless
@@ -240,12 +227,7 @@ export class DownloadPlan {
       this.#promisedUntilMs.delete(chunk)
       this.#availability.decrement(chunk)
     }
-    const usualMs = chunksPerSecond > 0 ? 4000 / chunksPerSecond : 0
-    const patienceMs = Math.min(Math.max(this.#options.patienceMs, usualMs), MAX_PATIENCE_MS)
-    if (this.openCount === 0 || nowMs - this.#arrivedMs <= patienceMs) return
-    this.#arrivedMs = nowMs
-    this.#allowanceBytes = this.#grantBytes
-    this.#grantBytes = Math.min(this.#grantBytes * 2, MAX_SECOND_COPY_BYTES)
+    if (this.openCount > 0) this.#patience.tick(nowMs, chunksPerSecond)
   }
 
   #settle(chunk: number): void {
@@ -286,7 +268,7 @@ export class DownloadPlan {
       const fresh = this.picker.pickRest(source.holds, { to: 0 })
       if (fresh !== undefined) return { ...fresh, maxCopies: 0 }
     }
-    if (this.#allowanceBytes <= 0) return undefined
+    if (!this.#patience.isOver) return undefined
     return withAnyCopies(this.picker.pickRest(source.holds))
   }
 

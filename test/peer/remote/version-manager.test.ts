@@ -1,0 +1,317 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { chunkId } from '../../../src/chunks/chunk-id.ts'
+import { systemClock } from '../../../src/lib/clock.ts'
+import { noLogger } from '../../../src/lib/logger.ts'
+import { proveNodes } from '../../../src/metadata/tickets.ts'
+import { weaveNodes } from '../../../src/metadata/tree-write.ts'
+import type {
+  BlobId,
+  SignedTicket,
+  TicketRequest,
+  VersionSummary
+} from '../../../src/metadata/types.ts'
+import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../../../src/peer/errors.ts'
+import { VERSION_PROTOCOL } from '../../../src/peer/protocols/version.ts'
+import { serveVersion } from '../../../src/peer/protocols/version-serve.ts'
+import {
+  RemoteVersionManager,
+  type RemoteVersionManagerOptions
+} from '../../../src/peer/remote/version-manager.ts'
+import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
+import { startTestRepository, type TestRepository } from '../../support/repository.ts'
+import { testSigner, trusting } from '../../support/signing.ts'
+
+const CHUNK_BYTES = 65_536
+const LEAF_LIST = Buffer.from('not a real leaf list')
+
+let repository: TestRepository
+let network: MemoryNetwork
+const remotes: RemoteVersionManager[] = []
+
+beforeEach(async () => {
+  repository = await startTestRepository()
+  const bytes = new Uint8Array(LEAF_LIST)
+  await repository.metadata.putPages([{ id: chunkId(bytes), bytes }])
+  network = new MemoryNetwork()
+  await serve()
+})
+
+afterEach(async () => {
+  await Promise.all(remotes.splice(0).map((remote) => remote.stop()))
+  await repository.stop()
+})
+
+async function serve(): Promise<MemoryNode> {
+  const node = network.node('manager')
+  const { versions } = repository
+  const components = { versions, namespace: versions, clock: systemClock, logger: noLogger }
+  await serveVersion(node, components)
+  return node
+}
+
+function remoteOf(
+  node: MemoryNode = network.node('writer'),
+  options: RemoteVersionManagerOptions = {}
+): RemoteVersionManager {
+  const { verifier } = repository
+  const remote = new RemoteVersionManager(
+    { node, clock: systemClock, verifier, find: () => 'manager' },
+    { retryForMs: 0, ...options }
+  )
+  remotes.push(remote)
+  return remote
+}
+
+function requestOf(blob: BlobId, writer = 'writer'): TicketRequest {
+  return {
+    blob,
+    writer,
+    ranges: [{ start: 0, end: 2 }],
+    endBytes: 2 * CHUNK_BYTES,
+    truncates: true,
+    leafList: chunkId(new Uint8Array(LEAF_LIST)),
+    note: 'made by a test'
+  }
+}
+
+async function putNodes({ ticket, envelope }: SignedTicket): Promise<void> {
+  const { metadata, signer } = repository
+  for await (const nodes of weaveNodes(ticket, [], metadata)) {
+    // As the version manager in a repair: the test's writer has no key.
+    await metadata.putNodes(nodes, proveNodes(signer, envelope, nodes))
+  }
+}
+
+async function publish(remote: RemoteVersionManager, path: string): Promise<VersionSummary> {
+  const { blob } = await remote.reserve(path, { chunkBytes: CHUNK_BYTES, replicas: 1 })
+  const signed = await remote.assign({ ...requestOf(blob), path })
+  await putNodes(signed)
+  await remote.commit(blob, signed.ticket.version)
+  return remote.waitPublished(blob, signed.ticket.version)
+}
+
+describe('the remote version manager', () => {
+  test('takes a write from ticket to publication and sealing', async () => {
+    const remote = remoteOf()
+    const described = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 2 })
+    const { blob } = described
+
+    const before = [await remote.latest(blob), await remote.newest(blob)]
+    const signed = await remote.assign(requestOf(blob))
+    const leaseUntilMs = await remote.renew(blob, signed.ticket.version)
+    await putNodes(signed)
+    await remote.commit(blob, 1)
+    const published = await remote.waitPublished(blob, 1)
+
+    expect(await remote.describe(blob)).toEqual(described)
+    expect(before).toEqual([undefined, { version: 0, bytes: 0 }])
+    expect(signed.ticket).toMatchObject({ blob, version: 1, writer: 'writer' })
+    expect(leaseUntilMs).toBeGreaterThanOrEqual(signed.ticket.leaseUntilMs)
+    expect(published).toMatchObject({ version: 1, condition: 'published', note: 'made by a test' })
+    expect(await remote.latest(blob)).toEqual(published)
+    expect(await remote.history(blob)).toEqual([published])
+    expect(await remote.newest(blob)).toEqual({ version: 1, bytes: 2 * CHUNK_BYTES })
+  })
+
+  test('serves the namespace', async () => {
+    const remote = remoteOf()
+    await remote.makeDirectory('/images/debian', { parents: true })
+    await publish(remote, '/images/debian/12.raw')
+
+    const entry = await remote.lookup('/images/debian/12.raw')
+    await remote.rename('/images/debian', '/images/old')
+
+    expect(entry).toMatchObject({ kind: 'file', version: 1, bytes: 2 * CHUNK_BYTES })
+    expect(await remote.lookup('/images/debian/12.raw')).toBeUndefined()
+    expect(await remote.list('/images')).toMatchObject([{ kind: 'directory', path: '/images/old' }])
+    await remote.remove('/images/old/12.raw', { kind: 'file' })
+    expect(await remote.list('/images/old')).toEqual([])
+  })
+
+  test('fails with the codes of the version manager', async () => {
+    const remote = remoteOf()
+    const blob = 'ab'.repeat(32)
+
+    expect(await remote.describe(blob)).toBeUndefined()
+    await expect(remote.assign(requestOf(blob))).rejects.toMatchObject({ code: 'ERR_UNKNOWN_BLOB' })
+    await expect(remote.list('/nowhere')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' })
+    await expect(remote.record(blob, 1)).rejects.toBeInstanceOf(RemoteError)
+    await expect(remote.createBlob({ chunkBytes: 1000, replicas: 1 })).rejects.toMatchObject({
+      code: 'ERR_INVALID_REQUEST'
+    })
+  })
+
+  test('gives a writer tickets for itself only', async () => {
+    const remote = remoteOf()
+    const { blob } = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+
+    await expect(remote.assign(requestOf(blob, 'somebody else'))).rejects.toMatchObject({
+      code: 'ERR_NOT_PERMITTED'
+    })
+  })
+
+  test('lets only the writer renew and commit its version', async () => {
+    const remote = remoteOf()
+    const other = remoteOf(network.node('other'))
+    const { blob } = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    await remote.assign(requestOf(blob))
+
+    await expect(other.commit(blob, 1)).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
+    await expect(other.renew(blob, 1)).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
+  })
+
+  test('lets readers read and nothing else', async () => {
+    await publish(remoteOf(), '/image')
+    const reader = remoteOf(network.node('reader', { rights: new Set(['read']) }))
+    const create = { chunkBytes: CHUNK_BYTES, replicas: 1 }
+
+    const entry = await reader.lookup('/image')
+    const blob = entry?.kind === 'file' ? entry.blob : ''
+    expect(await reader.history(blob)).toHaveLength(1)
+
+    const refused = [
+      reader.createBlob(create),
+      reader.reserve('/other', create),
+      reader.assign(requestOf(blob, 'reader')),
+      reader.renew(blob, 1),
+      reader.commit(blob, 1),
+      reader.retire(blob, 1),
+      reader.makeDirectory('/folder'),
+      reader.remove('/image', { kind: 'any' }),
+      reader.rename('/image', '/other')
+    ]
+    for (const call of refused) {
+      await expect(call).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
+    }
+  })
+
+  test('waits for a publication longer than one request is held', async () => {
+    const remote = remoteOf(undefined, { waitMs: 10 })
+    const { blob } = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    const [first, second] = [
+      await remote.assign(requestOf(blob)),
+      await remote.assign(requestOf(blob))
+    ]
+    await putNodes(second)
+    await remote.commit(blob, 2)
+    const requests: number[] = []
+    const wait = repository.versions.waitPublished.bind(repository.versions)
+    const enough = Promise.withResolvers<void>()
+    repository.versions.waitPublished = async (...args) => {
+      if (requests.push(args[1]) === 3) enough.resolve()
+      return wait(...args)
+    }
+
+    const waiting = remote.waitPublished(blob, 2)
+    await enough.promise
+    await putNodes(first)
+    await remote.commit(blob, 1)
+
+    expect(await waiting).toMatchObject({ version: 2, condition: 'published' })
+    expect(requests.length).toBeGreaterThanOrEqual(3)
+  })
+
+  test('gives up waiting when its caller does', async () => {
+    const remote = remoteOf()
+    const { blob } = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    await remote.assign(requestOf(blob))
+    const controller = new AbortController()
+
+    const waiting = remote.waitPublished(blob, 1, { signal: controller.signal })
+    await remote.newest(blob)
+    controller.abort(new Error('changed my mind'))
+
+    await expect(waiting).rejects.toThrow('changed my mind')
+  })
+
+  test('lists and remembers more than fit into one message', async () => {
+    const remote = remoteOf()
+    const { versions } = repository
+    const names = Array.from(
+      { length: 1300 },
+      (_, at) => `d${String(at).padStart(5, '0')}${'x'.repeat(200)}`
+    )
+    for (const name of names) void versions.makeDirectory(`/${name}`)
+    await versions.makeDirectory('/zzz')
+    const summary = { version: 1, bytes: 1, timeMs: 1, condition: 'published' } as const
+    const long = Array.from({ length: 700 }, (_, at) => ({
+      ...summary,
+      version: at + 1,
+      note: 'n'.repeat(1000)
+    }))
+    versions.history = async () => long
+
+    const listed = await remote.list('/', { limit: 1100 })
+    const rest = await remote.list('/', { after: names[1099] as string, limit: 5000 })
+
+    expect(listed.map(({ path }) => path.slice(1))).toEqual(names.slice(0, 1100))
+    expect(rest.map(({ path }) => path.slice(1))).toEqual([...names.slice(1100), 'zzz'])
+    expect(await remote.history('ab'.repeat(32))).toEqual(long)
+  })
+
+  test('tries again while the version manager restarts', async () => {
+    const remote = remoteOf(undefined, { retryForMs: 5000, retryPauseMs: 5 })
+    await remote.makeDirectory('/there')
+    network.remove('manager')
+
+    const looking = remote.lookup('/there')
+    const assigning = remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    await serve()
+
+    expect(await looking).toMatchObject({ kind: 'directory' })
+    expect(await assigning).toMatchObject({ chunkBytes: CHUNK_BYTES })
+  })
+
+  test('stops trying when its time is up or its caller gives up', async () => {
+    network.remove('manager')
+    const controller = new AbortController()
+    const remote = remoteOf(undefined, { retryForMs: 60_000, retryPauseMs: 5 })
+
+    await expect(remoteOf().lookup('/')).rejects.toBeInstanceOf(PeerUnreachableError)
+    const looking = remote.lookup('/', { signal: controller.signal })
+    controller.abort(new Error('changed my mind'))
+
+    await expect(looking).rejects.toThrow('changed my mind')
+  })
+
+  test('never asks for a second ticket because the answer to the first was lost', async () => {
+    const remote = remoteOf(undefined, { retryForMs: 5000, retryPauseMs: 5 })
+    const { blob } = await remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    const { versions } = repository
+    const assign = versions.assign.bind(versions)
+    versions.assign = async (...args) => {
+      const ticket = await assign(...args)
+      network.find('manager')?.cut()
+      return ticket
+    }
+
+    await expect(remote.assign(requestOf(blob))).rejects.toBeInstanceOf(PeerUnreachableError)
+    expect(await remote.newest(blob)).toMatchObject({ version: 1 })
+  })
+
+  test('does not take a ticket that somebody else signed', async () => {
+    const { versions } = repository
+    const { blob } = await versions.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
+    const remote = new RemoteVersionManager({
+      node: network.node('writer'),
+      clock: systemClock,
+      verifier: trusting(testSigner(9)),
+      find: () => 'manager'
+    })
+    remotes.push(remote)
+
+    await expect(remote.assign(requestOf(blob))).rejects.toMatchObject({
+      code: 'ERR_UNTRUSTED_SIGNATURE'
+    })
+  })
+
+  test('that answers nothing ends every call in time', async () => {
+    await network.node('manager').serve(VERSION_PROTOCOL, async ({ ended }) => {
+      await new Promise((resolve) => ended.addEventListener('abort', resolve))
+    })
+    const remote = remoteOf(undefined, { timeoutMs: 20 })
+
+    await expect(remote.lookup('/')).rejects.toBeInstanceOf(PeerTimeoutError)
+    await expect(remote.assign(requestOf('ab'.repeat(32)))).rejects.toBeInstanceOf(PeerTimeoutError)
+  })
+})
