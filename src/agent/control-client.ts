@@ -1,5 +1,4 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AgentError, AgentUnreachableError } from './errors.ts'
@@ -38,7 +37,7 @@ export async function followAgent(
   onProgress: (progress: OperationProgress) => void
 ): Promise<unknown> {
   const response = await openCall(socket, 'POST', name, options)
-  for await (const text of createInterface({ input: response })) {
+  for await (const text of linesOf(response, socket, options.signal)) {
     const line = JSON.parse(text) as {
       progress?: OperationProgress
       result?: unknown
@@ -48,7 +47,27 @@ export async function followAgent(
     if (line.error !== undefined) throw new AgentError(line.error.message, line.error.code)
     if (line.result !== undefined) return line.result
   }
-  throw new AgentUnreachableError(socket, 'the agent went away in the middle of the operation')
+  throw new AgentUnreachableError(socket, WENT_AWAY)
+}
+
+const WENT_AWAY = 'the agent went away in the middle of the operation'
+
+async function* linesOf(
+  response: IncomingMessage,
+  socket: string,
+  signal: AbortSignal | undefined
+): AsyncGenerator<string> {
+  let rest = ''
+  try {
+    for await (const part of response.setEncoding('utf8')) {
+      const lines = (rest + (part as string)).split('\n')
+      rest = lines.pop() ?? ''
+      yield* lines
+    }
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw new AgentUnreachableError(socket, WENT_AWAY, { cause: error })
+  }
 }
 
 /** Calls the agent and gives the raw body of its answer. */

@@ -6,7 +6,6 @@ import { CHUNK_FOLDERS, type DiskLayout } from './disk-layout.ts'
 import { StoreFailedError, StoreFullError } from './errors.ts'
 import type { ChunkId, Durability } from './types.ts'
 
-const SIZES_AT_A_TIME = 64
 const FOLDERS_AT_A_TIME = 16
 
 /** A chunk file found on the disk. */
@@ -109,22 +108,24 @@ export class ChunkFiles {
 
   /**
    * Finds all chunks. Empty files, which a power cut can leave with durability `memory`, are removed.
+   * A process that was killed may have left names that no flush has made durable; a chunk that is found
+   * counts as acknowledged, so they are flushed now.
    *
    * @yields the chunks of one folder after the other.
    */
   async *scan(): AsyncGenerator<FoundChunk[], void> {
     const there = new Set(await this.#files.list(this.#layout.chunks))
+    if (this.#isDurable) await syncFolder(this.#files, this.#layout.chunks)
     for (const folder of CHUNK_FOLDERS.filter((name) => there.has(name))) {
       const path = `${this.#layout.chunks}/${folder}`
       this.#folders.set(path, Promise.resolve())
+      if (this.#isDurable) await syncFolder(this.#files, path)
       const names = await this.#files.list(path)
       const ids = names.flatMap((name) => this.#layout.idOf(folder, name) ?? [])
-      for (let from = 0; from < ids.length; from += SIZES_AT_A_TIME) {
-        const batch = ids.slice(from, from + SIZES_AT_A_TIME)
-        const found = await Promise.all(batch.map((id) => this.#measure(id)))
-        for (const { id, bytes } of found) if (bytes === 0) await this.remove(id)
-        yield found.filter(({ bytes }) => bytes > 0)
-      }
+      const sizes = await this.#files.sizesOf(ids.map((id) => this.#layout.pathOf(id)))
+      const found = ids.map((id, at) => ({ id, bytes: sizes[at] ?? 0 }))
+      for (const { id, bytes } of found) if (bytes === 0) await this.remove(id)
+      yield found.filter(({ bytes }) => bytes > 0)
     }
   }
 
@@ -142,10 +143,6 @@ export class ChunkFiles {
       this.#folders.delete(path)
       throw error
     }
-  }
-
-  async #measure(id: ChunkId): Promise<FoundChunk> {
-    return { id, bytes: await this.#files.sizeOf(this.#layout.pathOf(id)) }
   }
 
   async #writeFile(path: string, bytes: Uint8Array): Promise<void> {

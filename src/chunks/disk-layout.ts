@@ -74,12 +74,24 @@ export class DiskLayout {
    * @throws {StoreUnusableError} if the format is newer, or the directory holds something else.
    */
   async prepare(files: FileLayer): Promise<void> {
+    await files.makeFolder(this.directory)
     const isNew = !(await this.#checkFormat(files))
     for (const folder of [this.tmp, this.corrupt, this.chunks]) await files.makeFolder(folder)
+    // Every time: an earlier start may have been killed before it came this far.
+    await this.#syncParent(files)
+    await syncFolder(files, this.directory)
     if (isNew) {
-      await syncFolder(files, dirname(this.directory))
       const text = `${JSON.stringify({ format: DISK_FORMAT, hash: HASH_CODE })}\n`
       await replaceFile(files, this.#format, Buffer.from(text))
+    }
+  }
+
+  async #syncParent(files: FileLayer): Promise<void> {
+    try {
+      await syncFolder(files, dirname(this.directory))
+    } catch (error) {
+      // A folder that may be passed but not read: somebody else made the directory in it.
+      if (errorCode(error) !== 'EACCES') throw error
     }
   }
 

@@ -47,9 +47,10 @@ export class LocalProvider implements ChunkProvider {
 
   /** What the provider manager is told. */
   async report(zone: string): Promise<ProviderReport> {
+    const load = this.#load
     const freeBytes = await this.#freeBytes()
     const { chunkCount, storedBytes } = this.#store
-    return { id: this.id, zone, freeBytes, storedBytes, chunkCount, load: this.#load }
+    return { id: this.id, zone, freeBytes, storedBytes, chunkCount, load }
   }
 
   async #counted<T>(work: () => Promise<T>): Promise<T> {

@@ -49,7 +49,8 @@ export async function scrub(
     const condition = await store.check(id, { signal })
     if (condition === 'corrupt') corrupt.push(id)
     else if (condition === 'missing') missing.push(id)
-    onProgress?.({ checked: ++checked, total })
+    checked++
+    onProgress?.({ checked, total })
     const earlyMs = msPerChunk - (clock.monotonic() - startedAt)
     if (earlyMs > 0 && checked < total) await clock.sleep(earlyMs, signal && { signal })
   }

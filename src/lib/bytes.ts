@@ -64,24 +64,28 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#buffer.writeUInt8(value, this.#claim(1))
+    const at = this.#claim(1) // before the buffer is looked at, which may be a new one then
+    this.#buffer.writeUInt8(value, at)
     return this
   }
 
   u16(value: number): this {
-    this.#buffer.writeUInt16BE(value, this.#claim(2))
+    const at = this.#claim(2)
+    this.#buffer.writeUInt16BE(value, at)
     return this
   }
 
   u32(value: number): this {
-    this.#buffer.writeUInt32BE(value, this.#claim(4))
+    const at = this.#claim(4)
+    this.#buffer.writeUInt32BE(value, at)
     return this
   }
 
   /** Writes a safe integer as 8 bytes. @throws {RangeError} if it is not one or is negative. */
   u64(value: number): this {
     if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a u64: ${value}`)
-    this.#buffer.writeBigUInt64BE(BigInt(value), this.#claim(8))
+    const at = this.#claim(8)
+    this.#buffer.writeBigUInt64BE(BigInt(value), at)
     return this
   }
 

@@ -1,5 +1,8 @@
 import fs from 'node:fs'
-import { LimitExceededError } from './errors.ts'
+import { errorCode, LimitExceededError } from './errors.ts'
+import { nextTurn } from './turn.ts'
+
+const SLICE_MS = 2
 
 /**
  * The file operations that durable stores use, as a component: tests record their order and let them
@@ -21,8 +24,8 @@ export interface FileLayer {
   makeFolder(path: string): Promise<void>
   /** Names in a folder, in no order. */
   list(path: string): Promise<string[]>
-  /** Size of a file in bytes. */
-  sizeOf(path: string): Promise<number>
+  /** Sizes of files in bytes; undefined for those that are not there. */
+  sizesOf(paths: readonly string[]): Promise<(number | undefined)[]>
 }
 
 type Settle<T> = (error: NodeJS.ErrnoException | null, value: T) => void
@@ -52,7 +55,18 @@ export const systemFiles: FileLayer = {
     await call<string | undefined>((settle) => fs.mkdir(path, { recursive: true }, settle))
   },
   list: (path) => call((settle) => fs.readdir(path, settle)),
-  sizeOf: async (path) => (await call<fs.Stats>((settle) => fs.stat(path, settle))).size
+  sizesOf: async (paths) => {
+    // Synchronous, in slices: a tenth of the cost, which counts when a million files are looked at.
+    const sizes: (number | undefined)[] = []
+    let sliceEndsAt = performance.now() + SLICE_MS
+    for (const path of paths) {
+      sizes.push(fs.statSync(path, { throwIfNoEntry: false })?.size)
+      if (performance.now() < sliceEndsAt) continue
+      await nextTurn()
+      sliceEndsAt = performance.now() + SLICE_MS
+    }
+    return sizes
+  }
 }
 
 /** Writes all of `bytes`, however many calls that takes. */
@@ -100,11 +114,13 @@ export async function readSmallFile(
   }
 }
 
-/** Makes durable which names a folder holds. */
+/** Makes durable which names a folder holds, where the file system can. */
 export async function syncFolder(files: FileLayer, path: string): Promise<void> {
   const folder = await files.open(path, 'r')
   try {
     await files.fsync(folder)
+  } catch (error) {
+    if (errorCode(error) !== 'EINVAL') throw error // some network file systems flush files only
   } finally {
     await files.close(folder)
   }

@@ -7,8 +7,9 @@ interface Load<V> {
 }
 
 /**
- * Remembers the last few values that were loaded. Who asks for a value that is being loaded joins the
- * load; it is aborted when nobody waits for it any more. Failures are not remembered.
+ * Remembers the last few values that were loaded. Who asks for a value that is being loaded joins
+ * the load; it is aborted when nobody waits for it any more. Failures are not remembered, nor is
+ * undefined.
  */
 export class SharedCache<V> {
   readonly #maxEntries: number

@@ -75,6 +75,7 @@ export class BaseTree {
     wanted: readonly Interval[],
     options: AbortOptions = {}
   ): Promise<(NodeRef | undefined)[]> {
+    options.signal?.throwIfAborted()
     const found: (NodeRef | undefined)[] = wanted.map(() => undefined)
     const root = this.#root
     if (root === undefined || wanted.length === 0) return found

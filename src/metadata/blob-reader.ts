@@ -99,7 +99,9 @@ interface SnapshotParts {
   readonly onRead: (bytes: number) => void
 }
 
-/** One version, open for reading; what it shows never changes. Holds nothing that has to be closed. */
+/**
+ * One version, open for reading; what it shows never changes. Holds nothing that has to be closed.
+ */
 export class Snapshot {
   readonly record: VersionRecord
   readonly #parts: SnapshotParts
@@ -121,8 +123,8 @@ export class Snapshot {
   }
 
   /**
-   * Reads a range in order, chunk by chunk, while the next chunks are fetched. Ends at the end of the
-   * version. A taker that stops early leaves nothing running.
+   * Reads a range in order, chunk by chunk, while the next chunks are fetched. Ends at the end of
+   * the version. A taker that stops early leaves nothing running.
    *
    * @yields verified bytes, in arrays that belong to the taker.
    * @throws {ChunkUnavailableError} if a chunk is nowhere.

@@ -5,6 +5,7 @@ import type { Budget } from '../lib/budget.ts'
 import { concatBytes, isAllZero } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
+import type { Counter } from '../lib/metrics.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import type { BlobReader } from './blob-reader.ts'
@@ -23,9 +24,9 @@ import type {
 } from './types.ts'
 
 /**
- * What an upload does to the content before it. `replace`: the version is exactly what is written, gaps
- * read as zeros. `patch`: what is written goes over the newest version. `append`: offsets count from the
- * end of the newest version.
+ * What an upload does to the content before it. `replace`: the version is exactly what is written,
+ * gaps read as zeros. `patch`: what is written goes over the newest version. `append`: offsets
+ * count from the end of the newest version.
  */
 export type WriteMode = 'replace' | 'patch' | 'append'
 
@@ -40,8 +41,12 @@ export interface BlobWriterComponents {
   readonly logger: LoggerFactory
   /** Memory for chunks on their way to the providers, shared by all uploads. */
   readonly inFlight: Budget
-  /** Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file. */
+  /**
+   * Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file.
+   */
   readonly staging: Budget
+  /** Counts what became of the bytes; label `kind`: stored, reused or zero. */
+  readonly uploadedBytes?: Counter | undefined
 }
 
 export interface BlobWriterOptions {
@@ -55,7 +60,10 @@ export interface BlobWriterOptions {
   readonly ifNewest?: Version | undefined
   /** Text that stays with the version, at most 1,024 bytes. */
   readonly note?: string | undefined
-  /** Copies that a chunk which is there already must have to be left alone. @default replicas of the blob */
+  /**
+   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
+   * blob
+   */
   readonly writeQuorum?: number | undefined
 }
 
@@ -93,8 +101,8 @@ interface WriterStart {
 const LOG = 'blobswarm:metadata:blob-writer'
 
 /**
- * One upload: blocks in any order become one new version of a blob. Nothing of it can be seen before
- * `publish` has resolved. The first failure ends it for good.
+ * One upload: blocks in any order become one new version of a blob. Nothing of it can be seen
+ * before `publish` has resolved. The first failure ends it for good.
  *
  * ```text
  * write ──► chunker ──► id ──► zeros? ──► same in parent? ──► already at providers? ──► ChunkWriter
@@ -163,9 +171,10 @@ export class BlobWriter {
   }
 
   /**
-   * Takes a block at an offset (in an append: from the end of the newest version). Blocks may come in
-   * any order and several calls may be open; where blocks overlap the later call wins. Resolves when
-   * there is room for more, which is the back-pressure. The array belongs to the writer from then on.
+   * Takes a block at an offset (in an append: from the end of the newest version). Blocks may come
+   * in any order and several calls may be open; where blocks overlap the later call wins. Resolves
+   * when there is room for more, which is the back-pressure. The array belongs to the writer from
+   * then on.
    *
    * @throws {Error} what ended the upload, in every call from then on.
    * @throws {RangeError} for an offset that cannot be.
@@ -187,8 +196,8 @@ export class BlobWriter {
 
   /**
    * Makes everything written durable and visible at once, as one version: open → publishing →
-   * published. Once the version has its number it is finished even if this process dies. No write may
-   * be under way.
+   * published. Once the version has its number it is finished even if this process dies. No write
+   * may be under way.
    *
    * @throws {UploadAbortedError} if `isStillWanted` says no.
    * @throws {TicketConflictError} if a condition does not hold (any more).
@@ -210,8 +219,8 @@ export class BlobWriter {
   }
 
   /**
-   * Drops the upload and frees what it holds; chunks that are stored already are left to collection.
-   * Harmless after `publish` and when called twice.
+   * Drops the upload and frees what it holds; chunks that are stored already are left to
+   * collection. Harmless after `publish` and when called twice.
    */
   async abort(): Promise<void> {
     await this.#end(new UploadAbortedError('aborted by its writer'))
@@ -235,7 +244,9 @@ export class BlobWriter {
     return await publisher.publish(write, options)
   }
 
-  /** Notes pieces of one chunk in the leaf list, then stores those that are not zeros as one chunk. */
+  /**
+   * Notes pieces of one chunk in the leaf list, then stores those that are not zeros as one chunk.
+   */
   async #takePieces(index: number, pieces: readonly Piece[]): Promise<void> {
     const filled: Piece[] = []
     for (const piece of pieces) {
@@ -255,7 +266,7 @@ export class BlobWriter {
       const signal = this.#ended.signal
       const { replicas, isNew } = await this.#placer.place(index, { id, bytes }, { signal })
       for (const number of added) this.#leaves.setReplicas(number, replicas)
-      this.#progress[isNew ? 'storedBytes' : 'reusedBytes'] += bytes.byteLength
+      this.#count(isNew ? 'stored' : 'reused', bytes.byteLength)
     } catch (error) {
       this.#ended.abort(error) // the other chunks need not be stored any more
       throw error
@@ -264,7 +275,12 @@ export class BlobWriter {
 
   #addZeros(index: number, { at, bytes: { byteLength: length } }: Piece): void {
     this.#leaves.add(index, { at, length, chunk: ZERO_CHUNK_ID, chunkOffset: 0, replicas: [] })
-    this.#progress.zeroBytes += length
+    this.#count('zero', length)
+  }
+
+  #count(kind: 'stored' | 'reused' | 'zero', bytes: number): void {
+    this.#progress[`${kind}Bytes`] += bytes
+    this.#components.uploadedBytes?.add(bytes, { kind })
   }
 
   #checkOpen(): void {

@@ -33,9 +33,9 @@ interface LookUp {
 }
 
 /**
- * Finds a place for each chunk of an upload, and moves bytes only if it must: not when the parent has
- * the same chunk at the same index, which costs no message, and not when enough providers have it,
- * which is one batched look-up for all chunks that wait at the same time.
+ * Finds a place for each chunk of an upload, and moves bytes only if it must: not when the parent
+ * has the same chunk at the same index, which costs no message, and not when enough providers have
+ * it, which is one batched look-up for all chunks that wait at the same time.
  */
 export class ChunkPlacer {
   readonly #components: ChunkPlacerComponents

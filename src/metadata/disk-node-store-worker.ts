@@ -14,10 +14,10 @@ import { equalBytes } from '../lib/bytes.ts'
 import { inTransaction, openDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
 
-/** Nodes of one put: encoded keys and nodes, one after the other. */
+/** Nodes of one put. */
 export interface NodeWrite {
   readonly kind: 'nodes'
-  readonly keys: readonly Uint8Array[]
+  /** Each key with its node behind it (node-codec.ts). */
   readonly nodes: readonly Uint8Array[]
   /** Envelopes of the proof. */
   readonly ticketDigest: Uint8Array
@@ -70,6 +70,9 @@ const FORM = {
      ) STRICT, WITHOUT ROWID;`
   ]
 }
+
+// As in node-codec.ts, which this thread need not load with all that it imports.
+const KEY_BYTES = 45
 
 let database: DatabaseSync | undefined
 const statements = new Map<string, StatementSync>()
@@ -125,8 +128,9 @@ function apply(write: MetadataWrite): WriteOutcome {
 
 function writeNodes(write: NodeWrite): WriteOutcome {
   let proof: number | bigint | undefined
-  for (const [at, key] of write.keys.entries()) {
-    const node = write.nodes[at] ?? new Uint8Array()
+  for (const [at, encoded] of write.nodes.entries()) {
+    const key = encoded.subarray(0, KEY_BYTES)
+    const node = encoded.subarray(KEY_BYTES)
     const there = bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)
     if (there === undefined) {
       proof ??= insertProof(write)

@@ -14,7 +14,7 @@ import type {
   WriteOutcome
 } from './disk-node-store-worker.ts'
 import { MetadataStoreError, NodeConflictError, RecordConflictError } from './errors.ts'
-import { decodeNode, encodeNode, encodeNodeKey } from './node-codec.ts'
+import { decodeNode, encodeNodeKey } from './node-codec.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
 import { checkNodePut, checkPagePut, checkRecordPut } from './store-checks.ts'
 import type {
@@ -115,13 +115,12 @@ export class DiskMetadataStore implements MetadataStore {
     options: AbortOptions = {}
   ): Promise<void> {
     if (nodes.length === 0) return
-    checkNodePut(this.#verifier, nodes, proof)
+    const encoded = checkNodePut(this.#verifier, nodes, proof)
     const ticket = encodeEnvelope(proof.ticket)
     const conflict = await this.#write(
       {
         kind: 'nodes',
-        keys: nodes.map(({ key }) => encodeNodeKey(key)),
-        nodes: nodes.map(({ key, node }) => encodeNode(key, node)),
+        nodes: encoded,
         ticketDigest: blake3(ticket),
         ticket,
         proof: encodeEnvelope(proof.nodes)

@@ -56,7 +56,7 @@ export function spanFor(chunks: number): number {
 /** Tells whether the interval can be the place of a tree node at all. */
 export function isDyadic(offset: number, span: number): boolean {
   if (!Number.isSafeInteger(offset) || offset < 0 || offset >= MAX_CHUNKS) return false
-  return Number.isInteger(Math.log2(span)) && span <= MAX_CHUNKS && offset % span === 0
+  return span >= 1 && span <= MAX_CHUNKS && Number.isInteger(Math.log2(span)) && offset % span === 0
 }
 
 /** The chunks that a range of bytes touches; empty for an empty range. */

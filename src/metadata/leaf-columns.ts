@@ -13,8 +13,8 @@ export interface FragmentRow {
 }
 
 /**
- * Fragments in packed columns, 52 bytes each: a million of them are 52 MB where objects would be ten
- * times that. Grows as needed.
+ * Fragments in packed columns, 52 bytes each: a million of them are 52 MB where objects would be
+ * ten times that. Grows as needed.
  */
 export class LeafColumns {
   #count = 0

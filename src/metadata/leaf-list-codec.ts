@@ -1,7 +1,7 @@
 /**
- * Leaf lists as content-addressed pages: a page lists 1,024 fragments, only the last one fewer, and a
- * flat root lists the pages. The id of the root stands in the ticket, so that anybody can finish the
- * version of a writer that died. Integers are big-endian.
+ * Leaf lists as content-addressed pages: a page lists 1,024 fragments, only the last one fewer, and
+ * a flat root lists the pages. The id of the root stands in the ticket, so that anybody can finish
+ * the version of a writer that died. Integers are big-endian.
  *
  * ```text
  * root, 14 + 32 n bytes, n = ceil(fragments / 1,024) = 0 … 16,384
@@ -24,8 +24,8 @@
  *      18 32  chunk id
  * ```
  *
- * Fragments that continue each other (same leaf, chunk and replicas) are one, and a table lists its sets
- * in order of first use. So equal lists have an equal root.
+ * Fragments that continue each other (same leaf, chunk and replicas) are one, and a table lists its
+ * sets in order of first use. So equal lists have an equal root.
  */
 
 import { chunkId, HASH_CODE, isZeroChunk, verifyChunk } from '../chunks/chunk-id.ts'

@@ -7,9 +7,9 @@ import { ReplicaSets } from './replica-sets.ts'
 import type { ChunkRange, Fragment, LeafEntry } from './types.ts'
 
 /**
- * Everything that one version writes: for each rewritten chunk index its fragments, in order of index,
- * 52 bytes of memory a fragment. Immutable. Equal content has equal pages (leaf-list-codec.ts), whatever
- * the order in which it was built.
+ * Everything that one version writes: for each rewritten chunk index its fragments, in order of
+ * index, 52 bytes of memory a fragment. Immutable. Equal content has equal pages
+ * (leaf-list-codec.ts), whatever the order in which it was built.
  */
 export class LeafList implements Iterable<LeafEntry> {
   /** Number of leaves, that is of different chunk indexes. */
@@ -76,8 +76,8 @@ export class LeafList implements Iterable<LeafEntry> {
   }
 
   /**
-   * The same bytes `deltaBytes` further on, cut again on the grid: no data moves, a fragment that now
-   * lies across a border becomes two that point into the same chunk.
+   * The same bytes `deltaBytes` further on, cut again on the grid: no data moves, a fragment that
+   * now lies across a border becomes two that point into the same chunk.
    */
   shifted(deltaBytes: number, chunkBytes: number): LeafList {
     const builder = new LeafListBuilder({ expectedFragments: this.fragmentCount * 2 })
@@ -119,8 +119,8 @@ export class LeafList implements Iterable<LeafEntry> {
 }
 
 /**
- * Collects fragments in any order. Where fragments of one leaf overlap, the one that was added later is
- * seen. Can be built once.
+ * Collects fragments in any order. Where fragments of one leaf overlap, the one that was added
+ * later is seen. Can be built once.
  */
 export class LeafListBuilder {
   readonly #columns: LeafColumns
@@ -163,7 +163,9 @@ export class LeafListBuilder {
     })
   }
 
-  /** Says where the chunk of a fragment was stored, when that becomes known. Not for the zero chunk. */
+  /**
+   * Says where the chunk of a fragment was stored, when that becomes known. Not for the zero chunk.
+   */
   setReplicas(fragment: number, replicas: readonly ProviderId[]): void {
     this.#columns.setReplicas(fragment, this.#sets.intern(replicas))
   }
@@ -179,7 +181,10 @@ function isU32(value: number): boolean {
   return Number.isInteger(value) && value >= 0 && value < 2 ** 32
 }
 
-/** Tells whether rows are sorted already and no two are in one leaf, as in an upload from start to end. */
+/**
+ * Tells whether rows are sorted already and no two are in one leaf, as in an upload from start to
+ * end.
+ */
 function isCanonical(columns: LeafColumns): boolean {
   for (let row = 1; row < columns.count; row++) {
     if (columns.index(row) <= columns.index(row - 1)) return false
@@ -202,7 +207,10 @@ function canonicalColumns(columns: LeafColumns): LeafColumns {
   return sorted
 }
 
-/** Rows in order of index; equal ones in the order in which they were added, which decides who is seen. */
+/**
+ * Rows in order of index; equal ones in the order in which they were added, which decides who is
+ * seen.
+ */
 function orderByIndex(columns: LeafColumns): Float64Array {
   const { count } = columns
   if (count * MAX_CHUNKS > Number.MAX_SAFE_INTEGER) {

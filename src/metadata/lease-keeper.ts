@@ -12,8 +12,8 @@ export interface LeaseKeeperComponents {
 const MIN_INTERVAL_MS = 100
 
 /**
- * Renews the lease of a ticket each time half of it is over. If that fails the version may be finished
- * by somebody else, which does no harm, so it is only logged.
+ * Renews the lease of a ticket each time half of it is over. If that fails the version may be
+ * finished by somebody else, which does no harm, so it is only logged.
  */
 export class LeaseKeeper {
   readonly #components: LeaseKeeperComponents

@@ -93,7 +93,9 @@ export class ManifestView {
     return Math.max(0, Math.min(this.chunkBytes, this.bytes - index * this.chunkBytes))
   }
 
-  /** Id of the page that lists chunks from 1,024 `page` on: the root in a small manifest, or zeros. */
+  /**
+   * Id of the page that lists chunks from 1,024 `page` on: the root in a small manifest, or zeros.
+   */
   async leafPageId(page: number, options: AbortOptions = {}): Promise<ChunkId> {
     return this.#shape.levels === 0 ? this.root : await this.#pageId(0, page, options)
   }

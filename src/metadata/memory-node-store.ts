@@ -2,7 +2,7 @@ import { chunkKey } from '../chunks/chunk-id.ts'
 import type { AbortOptions, ChunkId } from '../chunks/types.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { NodeConflictError } from './errors.ts'
-import { decodeNode, encodeNode } from './node-codec.ts'
+import { decodeNode, NODE_KEY_BYTES } from './node-codec.ts'
 import { checkNodePut, checkPagePut, checkRecordPut, replaces } from './store-checks.ts'
 import type {
   KeyedNode,
@@ -47,11 +47,11 @@ export class MemoryMetadataStore implements MetadataStore {
     options: AbortOptions = {}
   ): Promise<void> {
     options.signal?.throwIfAborted()
-    checkNodePut(this.#verifier, nodes, proof)
+    const encoded = checkNodePut(this.#verifier, nodes, proof)
     const added = new Map<string, Uint8Array>()
-    for (const { key, node } of nodes) {
+    for (const [at, { key }] of nodes.entries()) {
       const name = nameOf(key)
-      const bytes = encodeNode(key, node)
+      const bytes = (encoded[at] ?? new Uint8Array()).subarray(NODE_KEY_BYTES)
       const there = this.#nodes.get(name) ?? added.get(name)
       if (there !== undefined && !equalBytes(there, bytes)) throw new NodeConflictError(key)
       added.set(name, bytes)

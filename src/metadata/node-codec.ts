@@ -20,7 +20,7 @@
  */
 import { CHUNK_ID_BYTES, isZeroChunk } from '../chunks/chunk-id.ts'
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-size.ts'
-import { ByteReader, ByteWriter, toHex } from '../lib/bytes.ts'
+import { ByteReader, ByteWriter, fromHex, toHex } from '../lib/bytes.ts'
 import { isDyadic, MAX_LEAF_FRAGMENTS, MAX_LEVEL } from './geometry.ts'
 import { MAX_REPLICAS_LISTED } from './replica-sets.ts'
 import type { BlobId, Fragment, KeyedNode, NodeKey, NodeRef, TreeNode } from './types.ts'
@@ -34,10 +34,18 @@ export const MAX_BATCH_NODES = 8192
 const BLOB_ID_BYTES = 32
 const MAX_REPLICA_NAME_BYTES = 128
 
+// Nodes come by the thousand and nearly all of one blob.
+let lastBlob: BlobId = ''
+let lastBlobBytes: Uint8Array = new Uint8Array()
+
 /** Writes a blob id as its 32 bytes. @throws {RangeError} if it is not 64 hexadecimal digits. */
 export function writeBlobId(writer: ByteWriter, blob: BlobId): void {
-  if (!/^[0-9a-f]{64}$/.test(blob)) throw new RangeError(`not a blob id: ${blob.slice(0, 80)}`)
-  writer.bytes(Buffer.from(blob, 'hex'))
+  if (blob !== lastBlob) {
+    if (!/^[0-9a-f]{64}$/.test(blob)) throw new RangeError(`not a blob id: ${blob.slice(0, 80)}`)
+    lastBlobBytes = fromHex(blob)
+    lastBlob = blob
+  }
+  writer.bytes(lastBlobBytes)
 }
 
 /** Reads a blob id. @throws {MalformedError} */
@@ -63,19 +71,15 @@ export function decodeNodeKey(bytes: Uint8Array): NodeKey {
 /** Encodes a node that stands at `key`. @throws {RangeError} for a node that no decoder would take. */
 export function encodeNode(key: NodeKey, node: TreeNode): Uint8Array {
   const writer = new ByteWriter(160)
-  if (node.kind === 'inner') {
-    writer.u8(1)
-    writeLink(writer, key, node.left)
-    writeLink(writer, key, node.right)
-    return writer.finish()
-  }
-  if (node.fragments.length > MAX_LEAF_FRAGMENTS) {
-    throw new RangeError(`a leaf of ${node.fragments.length} fragments`)
-  }
-  writer.u8(2)
-  writeLink(writer, key, node.previous)
-  writer.u16(node.fragments.length)
-  for (const fragment of node.fragments) writeFragment(writer, fragment)
+  writeNode(writer, key, node)
+  return writer.finish()
+}
+
+/** Encodes a key and right behind it its node: NODE_KEY_BYTES and the rest. @throws {RangeError} */
+export function encodeKeyedNode({ key, node }: KeyedNode): Uint8Array {
+  const writer = new ByteWriter(240)
+  writeNodeKey(writer, key)
+  writeNode(writer, key, node)
   return writer.finish()
 }
 
@@ -111,6 +115,22 @@ export function decodeNodeBatch(bytes: Uint8Array): KeyedNode[] {
   }
   reader.end()
   return nodes
+}
+
+function writeNode(writer: ByteWriter, key: NodeKey, node: TreeNode): void {
+  if (node.kind === 'inner') {
+    writer.u8(1)
+    writeLink(writer, key, node.left)
+    writeLink(writer, key, node.right)
+    return
+  }
+  if (node.fragments.length > MAX_LEAF_FRAGMENTS) {
+    throw new RangeError(`a leaf of ${node.fragments.length} fragments`)
+  }
+  writer.u8(2)
+  writeLink(writer, key, node.previous)
+  writer.u16(node.fragments.length)
+  for (const fragment of node.fragments) writeFragment(writer, fragment)
 }
 
 function writeNodeKey(writer: ByteWriter, key: NodeKey): void {

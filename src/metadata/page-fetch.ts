@@ -3,7 +3,10 @@ import { toHex } from '../lib/bytes.ts'
 import { MetadataMissingError } from './errors.ts'
 import type { PageStore } from './types.ts'
 
-/** Gives the function that manifests and leaf lists are loaded with. It rejects with MetadataMissingError. */
+/**
+ * Gives the function that manifests and leaf lists are loaded with. It rejects with
+ * MetadataMissingError.
+ */
 export function pageFetcher(store: Pick<PageStore, 'getPages'>): FetchPages {
   return async (ids, options) => {
     const pages = await store.getPages(ids, options)

@@ -42,8 +42,8 @@ export interface PublisherComponents {
 
 export interface PublisherOptions {
   /**
-   * How long a writer that failed after its ticket waits for the version manager to finish its version
-   * in its place. @default 60000
+   * How long a writer that failed after its ticket waits for the version manager to finish its
+   * version in its place. @default 60000
    */
   readonly rollForwardMs?: number
 }
@@ -67,7 +67,9 @@ export interface PublishVersionOptions extends AbortOptions {
   readonly isStillWanted?: (() => boolean) | undefined
 }
 
-/** Brings stored chunks into a new version: leaf list → ticket → tree nodes → commit → published. */
+/**
+ * Brings stored chunks into a new version: leaf list → ticket → tree nodes → commit → published.
+ */
 export class VersionPublisher {
   readonly #components: PublisherComponents
   readonly #rollForwardMs: number
@@ -79,8 +81,8 @@ export class VersionPublisher {
   }
 
   /**
-   * Publishes a write, and resolves when the version can be read. Once there is a ticket the version
-   * manager finishes the version even if this writer cannot; that is waited for.
+   * Publishes a write, and resolves when the version can be read. Once there is a ticket the
+   * version manager finishes the version even if this writer cannot; that is waited for.
    *
    * @throws {UploadAbortedError} if `isStillWanted` says no.
    * @throws {TicketConflictError} if a condition does not hold.
@@ -100,7 +102,10 @@ export class VersionPublisher {
     return await versions.waitPublished(blob, version, options)
   }
 
-  /** Asks for a ticket; for an append again and again, each time cut on the size that is newest then. */
+  /**
+   * Asks for a ticket; for an append again and again, each time cut on the size that is newest
+   * then.
+   */
   async #assign(
     write: StoredWrite,
     options: PublishVersionOptions

@@ -12,8 +12,8 @@ export interface Ref {
 }
 
 /**
- * Parses a reference, `/path/of/image` or `/path/of/image@VERSION`. The same text works in the CLI, in
- * GridFTP paths and as an NBD export name. A name that ends in `@digits` always means a version.
+ * Parses a reference, `/path/of/image` or `/path/of/image@VERSION`. The same text works in the CLI,
+ * in GridFTP paths and as an NBD export name. A name that ends in `@digits` always means a version.
  *
  * @throws {InvalidPathError} if the path is not absolute and normal, or the version is not a number
  *   without leading zeros.
@@ -41,7 +41,8 @@ export function namesVersion(path: string): boolean {
 }
 
 /**
- * Checks the path of something that is to be made: as `checkPath`, and no name that means a version.
+ * Checks the path of something that is to be made: as `checkPath`, and no name that means a
+ * version.
  *
  * @throws {InvalidPathError}
  */
@@ -51,8 +52,8 @@ export function checkNewPath(path: string): void {
 }
 
 /**
- * Checks that a path is absolute and normal: `/`, or parts with a `/` before each, none of them empty,
- * `.` or `..`, without NUL, well-formed text within the limits.
+ * Checks that a path is absolute and normal: `/`, or parts with a `/` before each, none of them
+ * empty, `.` or `..`, without NUL, well-formed text within the limits.
  *
  * @throws {InvalidPathError}
  */

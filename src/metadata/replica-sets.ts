@@ -60,8 +60,8 @@ export function sortedReplicas(replicas: Iterable<ProviderId>): readonly Provide
 }
 
 /**
- * Collects the replica sets of one page or record in the order in which they first occur, which makes
- * the encoded table canonical. Part of the formats of leaf-list.ts and location.ts:
+ * Collects the replica sets of one page or record in the order in which they first occur, which
+ * makes the encoded table canonical. Part of the formats of leaf-list.ts and location.ts:
  *
  * ```text
  * u16 providers · providers × (u16 length · UTF-8)        in order of first occurrence in the sets
@@ -97,7 +97,9 @@ export class ReplicaTable {
   }
 }
 
-/** Reads a table back: the set of each number. @throws {MalformedError} for anything non-canonical. */
+/**
+ * Reads a table back: the set of each number. @throws {MalformedError} for anything non-canonical.
+ */
 export function decodeReplicaTable(reader: ByteReader): (readonly ProviderId[])[] {
   const providers = decodeProviders(reader)
   const sets: (readonly ProviderId[])[] = []

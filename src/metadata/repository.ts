@@ -3,16 +3,12 @@ import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
+import { errorCode } from '../lib/errors.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
-import type { Metrics } from '../lib/metrics.ts'
+import type { Counter, Metrics } from '../lib/metrics.ts'
 import { BlobReader, type Snapshot } from './blob-reader.ts'
 import { BlobWriter, type WriteMode } from './blob-writer.ts'
-import {
-  IsDirectoryError,
-  PathExistsError,
-  PathNotFoundError,
-  UnknownVersionError
-} from './errors.ts'
+import { IsDirectoryError, PathExistsError, PathNotFoundError } from './errors.ts'
 import { checkNewPath, checkPath, parseRef, type Ref } from './ref.ts'
 import type {
   BlobDescription,
@@ -49,7 +45,10 @@ export interface RepositoryOptions {
   readonly uploadBudgetBytes?: number | undefined
   /** Copies of each chunk of new blobs. @default 1 */
   readonly replicas?: number | undefined
-  /** Copies that a chunk which is there already must have to be left alone. @default replicas of the blob */
+  /**
+   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
+   * blob
+   */
   readonly writeQuorum?: number | undefined
   /** Chunk size of new blobs; `auto` goes by the announced size. @default 'auto' */
   readonly chunkBytes?: number | 'auto' | undefined
@@ -93,6 +92,7 @@ export class Repository {
   readonly #blobs: BlobReader
   readonly #inFlight: Budget
   readonly #staging: Budget
+  readonly #uploadedBytes: Counter | undefined
 
   constructor(components: RepositoryComponents, options: RepositoryOptions) {
     const { uploadBudgetBytes = 96 * MIB, readAheadBytes = 8 * MIB } = options
@@ -102,10 +102,14 @@ export class Repository {
     this.#components = components
     this.#options = options
     this.#blobs = new BlobReader(components, { readAheadBytes })
-    // Two budgets, because chunks that are not whole yet free theirs only when more data comes, which
-    // must not have to wait for them.
+    // Two budgets, because chunks that are not whole yet free theirs only when more data comes,
+    // which must not have to wait for them.
     this.#inFlight = new Budget(uploadBudgetBytes / 2, 'memory of uploads in flight')
     this.#staging = new Budget(uploadBudgetBytes / 2, 'memory of uploads being cut')
+    this.#uploadedBytes = components.metrics?.counter('blobswarm_metadata_uploaded_bytes_total', {
+      help: 'Bytes of uploads by what became of them: stored, reused, zero',
+      labels: ['kind']
+    })
   }
 
   /** Status of a file or directory; undefined if there is none, or not in this version. */
@@ -167,7 +171,8 @@ export class Repository {
   }
 
   /**
-   * Opens an upload. A new file and its folders are made, but cannot be seen before it is published.
+   * Opens an upload. A new file and its folders are made, but cannot be seen before it is
+   * published.
    *
    * @throws {InvalidPathError} for a path that is not normal, or names a version.
    * @throws {IsDirectoryError | NotDirectoryError}
@@ -218,7 +223,8 @@ export class Repository {
    * Removes a file with all its versions, one version of it, or an empty directory.
    *
    * @param kind what may be removed; a version counts as a file.
-   * @throws {PathNotFoundError | UnknownVersionError | IsDirectoryError | NotDirectoryError | DirectoryNotEmptyError}
+   * @throws {PathNotFoundError | UnknownVersionError | IsDirectoryError | NotDirectoryError |
+   *   DirectoryNotEmptyError}
    */
   async remove(
     ref: string | Ref,
@@ -252,7 +258,8 @@ export class Repository {
       ...this.#components,
       blobs: this.#blobs,
       inFlight: this.#inFlight,
-      staging: this.#staging
+      staging: this.#staging,
+      uploadedBytes: this.#uploadedBytes
     }
     const upload = { description, mode, stagingFolder, path, note, ifNewest, writeQuorum, signal }
     return await BlobWriter.open(components, upload)
@@ -290,7 +297,7 @@ export class Repository {
     try {
       return (await versions.record(blob, version, options)).record
     } catch (error) {
-      if (error instanceof UnknownVersionError) return undefined
+      if (errorCode(error) === 'ERR_UNKNOWN_VERSION') return undefined
       throw error
     }
   }

@@ -41,13 +41,13 @@ export interface Sealing {
 
 /**
  * Gives the whole chunks in which a version differs from its parent, as a list with one fragment a
- * leaf. What the writer brought in fragments is laid over the parent's chunk and stored; so is a last
- * chunk of the parent that is no longer the last. The result depends only on the request, the leaf list,
- * the parent and the bytes in the chunks, and is the same whoever seals.
+ * leaf. What the writer brought in fragments is laid over the parent's chunk and stored; so is a
+ * last chunk of the parent that is no longer the last. The result depends only on the request, the
+ * leaf list, the parent and the bytes in the chunks, and is the same whoever seals.
  *
- * Entries that do not fit the version are left out, as they are when a repairer weaves the tree, and
- * what a fragment claims beyond the end of its chunk reads as zeros: a bad writer spoils its own bytes
- * but cannot keep its version, and all later ones, from being sealed.
+ * Entries that do not fit the version are left out, as they are when a repairer weaves the tree,
+ * and what a fragment claims beyond the end of its chunk reads as zeros: a bad writer spoils its
+ * own bytes but cannot keep its version, and all later ones, from being sealed.
  *
  * @throws {ChunkUnavailableError} if a chunk that has to be merged cannot be read now.
  */

@@ -27,8 +27,9 @@ export interface SealedManifest {
 
 /**
  * Stores a location record for each page that the version does not share with its parent: where the
- * writer stored what it changed, and for the rest where the parent's record says. A page that exists
- * already (the same content elsewhere, or a sealing that was cut off) keeps what its record knows.
+ * writer stored what it changed, and for the rest where the parent's record says. A page that
+ * exists already (the same content elsewhere, or a sealing that was cut off) keeps what its record
+ * knows.
  */
 export async function sealLocations(
   components: SealLocationsComponents,
@@ -49,7 +50,10 @@ export async function sealLocations(
   }
 }
 
-/** Numbers of the pages that list changed chunks, or have another length than the parent's, in order. */
+/**
+ * Numbers of the pages that list changed chunks, or have another length than the parent's, in
+ * order.
+ */
 function touchedPages({ manifest, sealed, parent }: SealedManifest): number[] {
   const pages = new Set<number>()
   for (let row = 0; row < sealed.fragmentCount; row++) {

@@ -11,10 +11,10 @@ import type { FetchPages } from '../chunks/manifest-load.ts'
 import { updateManifest } from '../chunks/manifest-update.ts'
 import type { AbortOptions, ChunkId, ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import { equalBytes, toHex } from '../lib/bytes.ts'
-import { errorCode } from '../lib/errors.ts'
+import { errorCode, MalformedError } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import { chunksOf } from './geometry.ts'
-import type { LeafList } from './leaf-list.ts'
+import { type LeafList, LeafListBuilder } from './leaf-list.ts'
 import { loadLeafList } from './leaf-list-codec.ts'
 import { ManifestView } from './manifest-view.ts'
 import { pageFetcher } from './page-fetch.ts'
@@ -48,9 +48,9 @@ export interface ManifestSealerComponents {
 }
 
 /**
- * Makes the manifest of a version out of its parent's and its leaf list, never out of the tree, at the
- * cost of what the version changed. Pages are stored first, then locations, then the signed record; a
- * sealing that was cut off is simply done again.
+ * Makes the manifest of a version out of its parent's and its leaf list, never out of the tree, at
+ * the cost of what the version changed. Pages are stored first, then locations, then the signed
+ * record; a sealing that was cut off is simply done again.
  */
 export class ManifestSealer implements Sealer {
   readonly #components: ManifestSealerComponents
@@ -64,13 +64,14 @@ export class ManifestSealer implements Sealer {
   }
 
   /**
-   * @throws {ChunkUnavailableError | MetadataMissingError} if something it needs cannot be read now.
-   * @throws {ChunkMismatchError | MalformedError} if leaf list or parent manifest are not sound.
+   * @throws {ChunkUnavailableError | MetadataMissingError} if something it needs cannot be read
+   *   now.
+   * @throws {ChunkMismatchError | MalformedError} if the parent manifest is not sound.
    */
   async seal(request: SealRequest, options: AbortOptions = {}): Promise<SignedVersionRecord> {
     const stored = await this.#storedRecord(request, options)
     if (stored !== undefined) return stored
-    const leaves = await loadLeafList(request.leafList, this.#fetchPages, options)
+    const leaves = await this.#loadLeaves(request, options)
     const parent = await this.#openParent(request, options)
     const logger = this.#logger
     const sealing = { request, leaves, parent }
@@ -98,6 +99,23 @@ export class ManifestSealer implements Sealer {
     }
   }
 
+  /**
+   * A list that no writer of ours makes counts as empty, always: it must not hold up later
+   * versions.
+   */
+  async #loadLeaves(
+    { leafList, version, description: { blob } }: SealRequest,
+    options: AbortOptions
+  ): Promise<LeafList> {
+    try {
+      return await loadLeafList(leafList, this.#fetchPages, options)
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error
+      this.#logger.error('leaf list of %s is ignored: %e', versionRecordName(blob, version), error)
+      return new LeafListBuilder().build()
+    }
+  }
+
   async #openParent(
     { truncates, parentRecord }: SealRequest,
     options: AbortOptions
@@ -118,7 +136,10 @@ export class ManifestSealer implements Sealer {
     }
   }
 
-  /** Locations are hints, so a version is not kept waiting for them if others write them all the time. */
+  /**
+   * Locations are hints, so a version is not kept waiting for them if others write them all the
+   * time.
+   */
   async #putLocations(
     root: ChunkId,
     changes: Omit<SealedManifest, 'manifest'>,

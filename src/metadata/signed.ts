@@ -12,8 +12,8 @@
  *         p  payload
  * ```
  *
- * The purpose is not sent: the reader knows what it asked for, and a signature made for another purpose
- * does not verify.
+ * The purpose is not sent: the reader knows what it asked for, and a signature made for another
+ * purpose does not verify.
  */
 
 import { ByteReader, ByteWriter, concatBytes, MIB } from '../lib/bytes.ts'
@@ -74,7 +74,9 @@ export interface LocalSignerComponents {
   readonly key: Pick<Ed25519Key, 'sign'>
   /** Peer id of the key, in text form. */
   readonly peerId: string
-  /** Encoded membership certificate of the peer; asked for each signature, because it is renewed. */
+  /**
+   * Encoded membership certificate of the peer; asked for each signature, because it is renewed.
+   */
   readonly certificate: () => Uint8Array
 }
 

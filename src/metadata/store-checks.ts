@@ -2,7 +2,7 @@ import { verifyChunk } from '../chunks/chunk-id.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { MetadataLimitError, RecordConflictError, UntrustedSignatureError } from './errors.ts'
 import { decodeLocation, locationRecordName } from './location.ts'
-import { MAX_BATCH_NODES } from './node-codec.ts'
+import { encodeKeyedNode, MAX_BATCH_NODES } from './node-codec.ts'
 import { verifyNodes } from './tickets.ts'
 import type { KeyedNode, NamedRecord, NodeProof, Page, Verifier } from './types.ts'
 import { decodeVersionRecord, versionRecordName } from './version-record.ts'
@@ -14,17 +14,21 @@ export const MAX_PAGE_BYTES = 1024 * 1024
 export const MAX_BATCH_PAGES = 1024
 
 /**
- * Checks what a metadata provider is asked to keep: the limits of a batch, and that the proof holds.
+ * Checks nodes that a metadata provider is asked to keep: the limits of a batch, and that the proof
+ * holds.
  *
+ * @returns each node with its key as `encodeKeyedNode` gives them.
  * @throws {MetadataLimitError | UntrustedSignatureError | MalformedError | InvalidNodeError}
  */
 export function checkNodePut(
   verifier: Verifier,
   nodes: readonly KeyedNode[],
   proof: NodeProof
-): void {
+): Uint8Array[] {
   checkCount('nodes of a batch', nodes.length, MAX_BATCH_NODES)
-  verifyNodes(verifier, proof, nodes)
+  const encoded = nodes.map(encodeKeyedNode)
+  verifyNodes(verifier, proof, nodes, encoded)
+  return encoded
 }
 
 /** @throws {MetadataLimitError | ChunkMismatchError} */

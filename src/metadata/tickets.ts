@@ -38,17 +38,11 @@
  */
 import { CHUNK_ID_BYTES } from '../chunks/chunk-id.ts'
 import { BLAKE3_BYTES, blake3 } from '../lib/blake3.ts'
-import { asBuffer, ByteReader, ByteWriter, concatBytes } from '../lib/bytes.ts'
+import { asBuffer, ByteReader, ByteWriter } from '../lib/bytes.ts'
 import { InvalidNodeError, UntrustedSignatureError } from './errors.ts'
 import { areTicketRanges, chunksOf, MAX_LEVEL } from './geometry.ts'
 import { checkNodes } from './node-check.ts'
-import {
-  encodeNode,
-  encodeNodeKey,
-  MAX_BATCH_NODES,
-  readBlobId,
-  writeBlobId
-} from './node-codec.ts'
+import { encodeKeyedNode, MAX_BATCH_NODES, readBlobId, writeBlobId } from './node-codec.ts'
 import type {
   AssignedVersion,
   ChunkRange,
@@ -140,14 +134,14 @@ export function proveNodes(
 ): NodeProof {
   if (nodes.length > MAX_BATCH_NODES) throw new RangeError(`a batch of ${nodes.length} nodes`)
   const writer = new ByteWriter(5 + nodes.length * BLAKE3_BYTES).u8(FORMAT).u32(nodes.length)
-  for (const node of nodes) writer.bytes(digestOf(node))
+  for (const node of nodes) writer.bytes(blake3(encodeKeyedNode(node)))
   return { ticket, nodes: signer.sign('nodes', writer.finish()) }
 }
 
 /**
  * Checks that the proof holds for these nodes, which may be a part of the batch it was made for: the
  * ticket is a version manager's, its writer (or that version manager, in repair) signed the nodes, and
- * each of them follows from the ticket.
+ * each of them follows from the ticket. `encoded` saves encoding them again.
  *
  * @returns the ticket.
  * @throws {UntrustedSignatureError | MalformedError | InvalidNodeError}
@@ -155,7 +149,8 @@ export function proveNodes(
 export function verifyNodes(
   verifier: Verifier,
   proof: NodeProof,
-  nodes: readonly KeyedNode[]
+  nodes: readonly KeyedNode[],
+  encoded: readonly Uint8Array[] = nodes.map(encodeKeyedNode)
 ): Ticket {
   const manager = verifier.verify('ticket', proof.ticket)
   const ticket = decodeTicket(proof.ticket.payload)
@@ -164,17 +159,13 @@ export function verifyNodes(
     throw new UntrustedSignatureError(`nodes by ${putter}, the ticket is for ${ticket.writer}`)
   }
   const proven = readDigests(proof.nodes.payload)
-  for (const node of nodes) {
-    if (!proven.has(asBuffer(digestOf(node)).toString('latin1'))) {
+  for (const bytes of encoded) {
+    if (!proven.has(asBuffer(blake3(bytes)).toString('latin1'))) {
       throw new InvalidNodeError('a node that its proof does not list')
     }
   }
   checkNodes(ticket, nodes)
   return ticket
-}
-
-function digestOf({ key, node }: KeyedNode): Uint8Array {
-  return blake3(concatBytes([encodeNodeKey(key), encodeNode(key, node)]))
 }
 
 function readDigests(payload: Uint8Array): Set<string> {

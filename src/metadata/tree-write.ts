@@ -18,11 +18,11 @@ import type {
   Ticket
 } from './types.ts'
 
-/** A piece is at most this many times as wide as its narrowest nodes, so it has at most 2,047 nodes. */
-const PIECE_WIDTH = 1024
+/** A piece is at most this many times as wide as its narrowest nodes, so it has at most 511 nodes. */
+const PIECE_WIDTH = 256
 
-/** Nodes after which a batch is handed on; it has at most 2,047 more. */
-const BATCH_NODES = 2048
+/** Nodes after which a batch is handed on; few enough to be hashed and signed in a few milliseconds. */
+const BATCH_NODES = 512
 
 export interface WeaveOptions extends AbortOptions {
   /**
@@ -43,7 +43,7 @@ interface Piece extends Interval {
 type FindBorder = (offset: number, span: number) => NodeRef | undefined
 
 /**
- * Makes the tree nodes of a version from its ticket and its leaf list, in batches of a few thousand:
+ * Makes the tree nodes of a version from its ticket and its leaf list, in batches of at most 1,022:
  * the same nodes whoever does it and whenever. What the version does not own is linked: to versions in
  * flight, whose nodes need not exist yet, and below those to the published tree, which is read from
  * `store`, all borders of a batch level by level together. A leaf inside the ticket's ranges that has

@@ -1,6 +1,6 @@
 /**
- * The sealed form of a version, which a version manager signs (purpose `version-record`). Integers are
- * big-endian.
+ * The sealed form of a version, which a version manager signs (purpose `version-record`). Integers
+ * are big-endian.
  *
  * ```text
  *    0   1  format, 1
@@ -95,7 +95,8 @@ export function signRecord(signer: Signer, record: VersionRecord): SignedVersion
 /**
  * Reads a record and checks who signed it, and that it is about the version that was asked for.
  *
- * @throws {UntrustedSignatureError} if the signature does not hold or it is another version's record.
+ * @throws {UntrustedSignatureError} if the signature does not hold or it is another version's
+ *   record.
  * @throws {MalformedError} if what was signed is not a version record.
  */
 export function verifyRecord(

@@ -91,9 +91,10 @@ function connectionLimits(maxConnections: number) {
     inboundConnectionThreshold: 1000,
     maxIncomingPendingConnections: 512,
     maxParallelDials: 64,
-    dialTimeout: 10_000,
-    addressDialTimeout: 4000,
-    inboundUpgradeTimeout: 10_000
+    // Patient, because the handshakes of many that start at once on a busy host take seconds.
+    dialTimeout: 30_000,
+    addressDialTimeout: 10_000,
+    inboundUpgradeTimeout: 20_000
   }
 }
 

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
+import type { Dialler } from './dialler.ts'
 import { PeerTimeoutError } from './errors.ts'
 import type { JoinToken } from './join-token.ts'
 import type { MembershipGate } from './membership-gate.ts'
@@ -21,6 +22,7 @@ import type { Channel, Member } from './types.ts'
 
 export interface GreeterComponents extends HelloComponents {
   readonly gate: MembershipGate
+  readonly dialler: Dialler
   readonly clock: Clock
   readonly log: Logger
   /** Called once for each connection that was admitted, with what its peer says of itself. */
@@ -28,7 +30,7 @@ export interface GreeterComponents extends HelloComponents {
 }
 
 export interface GreeterOptions {
-  /** How long one exchange may take, in milliseconds. @default 5000 */
+  /** How long one exchange may take, in milliseconds. @default 10000 */
   timeoutMs?: number
 }
 
@@ -44,7 +46,7 @@ export class Greeter {
   readonly #shown = new WeakMap<Connection, number>()
 
   constructor(components: GreeterComponents, options: GreeterOptions = {}) {
-    const { timeoutMs = 5000 } = options
+    const { timeoutMs = 10_000 } = options
     this.#components = components
     this.#timeoutMs = timeoutMs
   }
@@ -124,11 +126,9 @@ export class Greeter {
   }
 
   async #exchange<T>(connection: Connection, ask: (channel: Channel) => Promise<T>): Promise<T> {
+    const { dialler } = this.#components
     return this.#withDeadline(connection, async (signal) => {
-      const stream = await connection.newStream(HELLO.id, {
-        signal,
-        maxOutboundStreams: HELLO.maxStreams
-      })
+      const stream = await dialler.openStream(connection, HELLO, signal)
       const channel = this.#channel(stream, connection)
       try {
         const answer = await ask(channel)

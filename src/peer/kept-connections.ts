@@ -73,25 +73,32 @@ export class KeptConnections {
     const { connect, clock, log } = this.#components
     let failures = 0
     while (!signal.aborted) {
+      const startedMs = clock.monotonic()
+      let failure: Error | undefined
       try {
         await connect(address, { signal })
-        failures = 0
         await this.#untilLost(peerId, signal)
       } catch (error) {
-        if (signal.aborted) return
-        if (failures === 0) log.info('cannot reach %s: %e', address, error)
-        const waitMs = this.#backoffMs(toError(error), failures)
-        failures += 1
-        await settledOrAborted(clock.sleep(waitMs, { signal }), [signal])
+        failure = toError(error)
+        if (failures === 0 && !signal.aborted) log.info('cannot reach %s: %e', address, error)
       }
+      // A connection that is lost as soon as it is made is a failure too.
+      const lastedMs = clock.monotonic() - startedMs
+      failures = failure === undefined && lastedMs >= this.#maxBackoffMs ? 0 : failures + 1
+      if (signal.aborted || failures === 0) continue
+      const waitMs = this.#backoffMs(failure, failures)
+      await settledOrAborted(clock.sleep(waitMs, { signal }), [signal])
     }
   }
 
-  #backoffMs(error: Error, failures: number): number {
+  #backoffMs(error: Error | undefined, failures: number): number {
     if (error instanceof NotMemberError || error instanceof ProtocolRefusedError) {
       return this.#refusedBackoffMs
     }
-    const waitMs = Math.min(this.#maxBackoffMs, this.#minBackoffMs * 2 ** Math.min(failures, 16))
+    const waitMs = Math.min(
+      this.#maxBackoffMs,
+      this.#minBackoffMs * 2 ** Math.min(failures - 1, 16)
+    )
     // Spread, so that agents that lost the same peer do not all come back at once.
     return waitMs * (0.5 + 0.5 * this.#components.random())
   }

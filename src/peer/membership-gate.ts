@@ -23,7 +23,7 @@ class Gated {
 }
 
 export interface MembershipGateOptions {
-  /** How long a stream waits for the hello of its connection, in milliseconds. @default 5000 */
+  /** How long a stream waits for the hello of its connection, in milliseconds. @default 10000 */
   waitMs?: number
 }
 
@@ -44,7 +44,7 @@ export class MembershipGate {
   readonly #listeners = new Set<() => void>()
 
   constructor(clock: Clock, options: MembershipGateOptions = {}) {
-    const { waitMs = 5000 } = options
+    const { waitMs = 10_000 } = options
     this.#clock = clock
     this.#waitMs = waitMs
   }

@@ -49,9 +49,9 @@ export interface NodeOptions {
   agentVersion?: string
   /** Connections in all, both directions. @default 2000 */
   maxConnections?: number
-  /** How long opening a stream may take, connecting included, in milliseconds. @default 10000 */
+  /** How long opening a stream may take, connecting included, in milliseconds. @default 20000 */
   openTimeoutMs?: number
-  /** How long hello may take, in milliseconds. @default 5000 */
+  /** How long hello may take, in milliseconds. @default 10000 */
   helloTimeoutMs?: number
 }
 
@@ -80,7 +80,7 @@ export class Libp2pNode implements PeerNode {
   ): Promise<Libp2pNode> {
     const { clock, metrics } = components
     const { listen = ['/ip4/127.0.0.1/tcp/0'], announce = [], agentVersion = '0' } = options
-    const { maxConnections = 2000, helloTimeoutMs = 5000 } = options
+    const { maxConnections = 2000, helloTimeoutMs = 10_000 } = options
     const identity = await identityFromSeed(seed)
     const gate = new MembershipGate(clock, { waitMs: helloTimeoutMs })
     const counter = new WireCounter(metrics)
@@ -98,7 +98,7 @@ export class Libp2pNode implements PeerNode {
 
   private constructor(parts: NodeParts, options: NodeOptions) {
     const { clock, random, gate, issuer, logger } = parts
-    const { agentVersion = '0', openTimeoutMs = 10_000, helloTimeoutMs = 5000 } = options
+    const { agentVersion = '0', openTimeoutMs = 20_000, helloTimeoutMs = 10_000 } = options
     this.#parts = parts
     this.#dialler = new Dialler(parts, openTimeoutMs)
     this.peerId = parts.identity.peerId
@@ -118,6 +118,7 @@ export class Libp2pNode implements PeerNode {
         addresses: () => this.addresses(),
         agentVersion,
         gate,
+        dialler: this.#dialler,
         clock,
         log,
         onAdmitted: (connection, { addresses }) => this.#own(this.#remember(connection, addresses))
@@ -220,9 +221,11 @@ export class Libp2pNode implements PeerNode {
     })
   }
 
-  /** Connects to full multiaddrs now, and again whenever a connection is lost. */
+  /** Connects to full multiaddrs now, and again whenever a connection is lost; not to this node's own. */
   keepConnected(addresses: readonly string[]): void {
-    for (const address of addresses) this.#kept.keep(address)
+    for (const address of addresses) {
+      if (parseFullAddress(address).peerId !== this.peerId) this.#kept.keep(address)
+    }
   }
 
   async learnAddresses(peerId: string, addresses: readonly string[]): Promise<void> {

@@ -4,7 +4,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe } from '@jest/globals'
 import { type GetBench, type ServerUnderTest, urlOf } from './gridftp-clients/bench.ts'
 import { testCurl, testKilledUpload } from './gridftp-clients/curl.ts'
-import { testGlobusUrlCopy, testThirdParty } from './gridftp-clients/globus-url-copy.ts'
+import {
+  testGlobusUrlCopy,
+  testKilledGlobusUrlCopy,
+  testThirdParty
+} from './gridftp-clients/globus-url-copy.ts'
 import { testLftp } from './gridftp-clients/lftp.ts'
 
 export type { ServerUnderTest } from './gridftp-clients/bench.ts'
@@ -47,6 +51,7 @@ export function testGridFtpClients(
 
     describe('globus-url-copy', () => testGlobusUrlCopy(bench))
     describe('globus-url-copy between two servers', () => testThirdParty(bench))
+    describe('a killed globus-url-copy', () => testKilledGlobusUrlCopy(bench))
     describe('curl', () => testCurl(bench))
     describe('a killed curl', () => testKilledUpload(bench))
     describe('lftp', () => testLftp(bench))

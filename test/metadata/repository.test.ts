@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
+import { MIB } from '../../src/lib/bytes.ts'
 import type { WriteMode } from '../../src/metadata/blob-writer.ts'
 import type { Repository } from '../../src/metadata/repository.ts'
 import { ManualClock } from '../support/manual-clock.ts'
@@ -104,7 +105,7 @@ describe('uploads', () => {
           expect(Buffer.compare(got, content)).toBe(0)
         }
       }),
-      { numRuns: 40 }
+      { numRuns: 25 }
     )
   })
 
@@ -126,7 +127,7 @@ describe('uploads', () => {
           expect(Buffer.compare(got, content)).toBe(0)
         }
       }),
-      { numRuns: 20 }
+      { numRuns: 12 }
     )
   })
 
@@ -300,6 +301,50 @@ describe('uploads', () => {
     }
 
     expect(await readdir(stagingFolder)).toEqual([])
+  })
+
+  test('keep what does not fit into memory in a file until it is whole', async () => {
+    const { repository, stagingFolder } = await start({ uploadBudgetBytes: 32 * MIB })
+    const bytes = sampleBytes(400 * CHUNK)
+    const writer = await repository.openWrite('/image', { mode: 'replace' })
+
+    // All left halves, then all right ones from the end: 25 MiB are open where 16 MiB are allowed.
+    for (let index = 0; index < 400; index++) {
+      const offset = index * CHUNK
+      await writer.write(offset, bytes.slice(offset, offset + CHUNK / 2))
+    }
+    for (let index = 399; index >= 0; index--) {
+      const offset = index * CHUNK + CHUNK / 2
+      await writer.write(offset, bytes.slice(offset, offset + CHUNK / 2))
+    }
+    await writer.publish()
+
+    expect(Buffer.compare(await cat(repository, '/image'), bytes)).toBe(0)
+    expect(await readdir(stagingFolder)).toEqual([])
+  })
+
+  test('are refused when their path was given to something else meanwhile', async () => {
+    const { repository } = shared
+    await put(repository, '/moved', sampleBytes(10))
+    const writer = await repository.openWrite('/moved', { mode: 'patch' })
+    await writer.write(0, sampleBytes(5, 2))
+    await repository.rename('/moved', '/elsewhere')
+
+    await expect(writer.publish()).rejects.toMatchObject({ code: 'ERR_TICKET_CONFLICT' })
+    expect(await cat(repository, '/elsewhere')).toEqual(new Uint8Array(sampleBytes(10)))
+  })
+
+  test('put each chunk on as many providers as asked, and outlive the loss of one', async () => {
+    const { repository, stores } = await start({ providerCount: 3, replicas: 2 })
+    const bytes = sampleBytes(20 * CHUNK)
+    await put(repository, '/image', bytes)
+    const held = Array.from(stores.values(), ({ chunkCount }) => chunkCount)
+    const [lost] = stores.values()
+
+    for (const id of Array.from(lost?.ids() ?? [])) await lost?.delete(id)
+
+    expect(held.reduce((sum, count) => sum + count)).toBe(40)
+    expect(Buffer.compare(await cat(repository, '/image'), bytes)).toBe(0)
   })
 
   test('cannot go on after they were aborted', async () => {

@@ -251,6 +251,48 @@ describe('sealing', () => {
     expect(await manifest.replicas(1)).toEqual(['provider-a', 'provider-b'])
   })
 
+  test('gives the same root after it was cut off at any step', async () => {
+    const writes = [{ offset: 9, bytes: sampleBytes(CHUNK) }]
+    const undisturbed = new Bench()
+    const same = await undisturbed.sealer.seal(await undisturbed.request(writes, 2 * CHUNK))
+    for (const purpose of ['location', 'version-record'] as const) {
+      const store = memoryMetadata()
+      let isCutOff = false
+      const putRecords: MetadataStore['putRecords'] = async (records, options) => {
+        if (!isCutOff && records.some((record) => record.purpose === purpose)) {
+          isCutOff = true
+          throw new Error('killed')
+        }
+        await store.putRecords(records, options)
+      }
+      const bench = new Bench({ metadata: metadataWithFaults(store, { putRecords }) })
+      const request = await bench.request(writes, 2 * CHUNK)
+      await expect(bench.sealer.seal(request)).rejects.toThrow('killed')
+
+      expect(await bench.sealer.seal(request)).toEqual(same)
+    }
+  })
+
+  test('takes a leaf list that is none for an empty one', async () => {
+    const bench = new Bench()
+    const bytes = sampleBytes(100)
+    await bench.metadata.putPages([{ id: chunkId(bytes), bytes }])
+    const request = await bench.request([], CHUNK)
+
+    const sealed = await bench.sealer.seal({ ...request, leafList: chunkId(bytes) })
+
+    expect(await bench.read(sealed)).toEqual(new Uint8Array(CHUNK))
+  })
+
+  test('waits with the version when its leaf list is not to be had', async () => {
+    const bench = new Bench()
+    const request = await bench.request([], CHUNK)
+
+    const sealing = bench.sealer.seal({ ...request, leafList: chunkId(sampleBytes(5)) })
+
+    await expect(sealing).rejects.toMatchObject({ code: 'ERR_METADATA_MISSING' })
+  })
+
   test('leaves out an entry that does not fit the version', async () => {
     const bench = new Bench()
     const request = await bench.request(

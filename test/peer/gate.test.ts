@@ -30,8 +30,8 @@ function newCluster(): PeerCluster {
   return cluster
 }
 
-async function newRawPeer(): Promise<RawPeer> {
-  const peer = await RawPeer.start()
+async function newRawPeer(listen: readonly string[] = []): Promise<RawPeer> {
+  const peer = await RawPeer.start(listen)
   cleanups.push(async () => peer.stop())
   return peer
 }
@@ -251,5 +251,31 @@ describe('a hello is refused', () => {
     await closed
 
     expect(connection.status).not.toBe('open')
+  })
+})
+
+describe('a peer that is dialled', () => {
+  const listen = ['/ip4/127.0.0.1/tcp/0']
+
+  test('must speak hello', async () => {
+    const node = await newCluster().member()
+    const peer = await newRawPeer(listen)
+
+    const connecting = node.connect(peer.address())
+
+    await expect(connecting).rejects.toMatchObject({ code: 'ERR_PROTOCOL_REFUSED' })
+  })
+
+  test('must answer the hello in time', async () => {
+    const node = await newCluster().member({ helloTimeoutMs: 100 })
+    const peer = await newRawPeer(listen)
+    await peer.ignore(HELLO.id)
+
+    const connecting = node.connect(peer.address())
+
+    await expect(connecting).rejects.toMatchObject({
+      code: expect.stringMatching(/ERR_PEER_TIMEOUT|ERR_NOT_MEMBER/)
+    })
+    expect(node.members()).toEqual([])
   })
 })

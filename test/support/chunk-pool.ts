@@ -11,8 +11,8 @@ import type {
 import { toHex } from '../../src/lib/bytes.ts'
 
 /**
- * Providers in one object: keeps chunks in memory, says that they are at `providers`, and counts what it
- * was asked for. Faults are put in through `onWrite` and `onRead`.
+ * Providers in one object: keeps chunks in memory, says that they are at `providers`, and counts
+ * what it was asked for. Faults are put in through `onWrite` and `onRead`.
  */
 export class ChunkPool implements ChunkWriter, ChunkReader {
   readonly store = new MemoryStore()

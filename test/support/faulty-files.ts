@@ -35,7 +35,7 @@ export class FaultyFiles implements FileLayer {
 
   /** The trace without what only looks. */
   get changes(): string[] {
-    return this.trace.filter((line) => !/^(?:open|close|read|list|sizeOf) /.test(line))
+    return this.trace.filter((line) => !/^(?:open|close|read|list|sizesOf) /.test(line))
   }
 
   async open(path: string, flags: string): Promise<number> {
@@ -82,8 +82,8 @@ export class FaultyFiles implements FileLayer {
     return await this.#run('list', path, () => this.#files.list(path))
   }
 
-  async sizeOf(path: string): Promise<number> {
-    return await this.#run('sizeOf', path, () => this.#files.sizeOf(path))
+  async sizesOf(paths: readonly string[]): Promise<(number | undefined)[]> {
+    return await this.#run('sizesOf', paths[0] ?? '', () => this.#files.sizesOf(paths))
   }
 
   #pathOf(file: number): string {

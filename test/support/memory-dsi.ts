@@ -162,6 +162,7 @@ export class MemoryDsi implements DataStorageInterface {
   #upload(path: string, mode: OpenWriteOptions['mode'], under: Node | undefined): WriteHandle {
     const base = mode === 'append' ? (under?.bytes?.byteLength ?? 0) : 0
     let bytes = mode === 'replace' ? Buffer.alloc(0) : Buffer.from(under?.bytes ?? [])
+    let length = bytes.byteLength
     let isOpen = true
     const close = (): void => {
       if (isOpen) this.openUploads -= 1
@@ -175,8 +176,9 @@ export class MemoryDsi implements DataStorageInterface {
         options.signal?.throwIfAborted()
         const end = call.offset + call.length
         if (end > this.#maxBytes) throw new NoSpaceError(path)
-        if (end > bytes.byteLength) bytes = Buffer.concat([bytes, Buffer.alloc(end - bytes.length)])
+        if (end > bytes.byteLength) bytes = Buffer.concat([bytes, Buffer.alloc(end)])
         bytes.set(piece, call.offset)
+        length = Math.max(length, end)
       },
       publish: async ({ isStillWanted, signal }: PublishOptions = {}): Promise<Published> => {
         signal?.throwIfAborted()
@@ -186,9 +188,9 @@ export class MemoryDsi implements DataStorageInterface {
         }
         const isSame = this.#nodes.get(path) === under
         if (mode !== 'replace' && !isSame) throw new StorageConflictError(path, 'was changed')
-        this.put(path, bytes)
+        this.put(path, bytes.subarray(0, length))
         close()
-        return { bytes: bytes.byteLength }
+        return { bytes: length }
       },
       abort: async () => close()
     }

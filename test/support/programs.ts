@@ -47,7 +47,7 @@ export interface RunResult {
 }
 
 export interface RunOptions {
-  /** @default 30_000 */
+  /** @default 20_000 */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
   readonly env?: Readonly<Record<string, string>>
@@ -121,7 +121,7 @@ export class RunningProgram {
 
   /** Waits for its end. @throws {ProgramError} after the time-out; the program is killed then. */
   async ended(options: RunOptions = {}): Promise<RunResult> {
-    const { timeoutMs = 30_000, signal } = options
+    const { timeoutMs = 20_000, signal } = options
     const deadline = AbortSignal.timeout(timeoutMs)
     const stop = AbortSignal.any(signal === undefined ? [deadline] : [deadline, signal])
     const kill = (): void => this.kill()

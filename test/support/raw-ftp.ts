@@ -5,6 +5,7 @@ import { encodeModeEHeader } from '../../src/gridftp/mode-e-header.ts'
 /** A control connection that a test drives by hand, byte for byte. */
 export class RawFtp {
   readonly socket: Socket
+  readonly #listeners: DataListener[] = []
   readonly #replies: string[] = []
   readonly #waiting: ((reply: string | undefined) => void)[] = []
   #lines: string[] = []
@@ -85,12 +86,14 @@ export class RawFtp {
   /** Listens for connections of the server and tells it where. */
   async active(): Promise<DataListener> {
     const listener = await DataListener.open()
+    this.#listeners.push(listener)
     await this.command(`PORT 127,0,0,1,${listener.port >> 8},${listener.port & 255}`)
     return listener
   }
 
   close(): void {
     this.socket.destroy()
+    for (const listener of this.#listeners) listener.close()
   }
 
   #read(text: string): void {
@@ -111,21 +114,23 @@ export class RawFtp {
 /** A port on which a test waits for data connections of the server. */
 export class DataListener {
   readonly port: number
-  readonly sockets: Socket[] = []
   readonly #server: Server
-  readonly #contents: Promise<Buffer>[] = []
+  readonly #sockets: Socket[] = []
+  readonly #arrivals: (() => void)[] = []
 
   private constructor(server: Server, port: number) {
     this.#server = server
     this.port = port
     server.on('connection', (socket) => {
-      this.sockets.push(socket)
-      this.#contents.push(readAll(socket))
+      socket.on('error', () => {})
+      socket.pause()
+      this.#sockets.push(socket)
+      for (const arrived of this.#arrivals.splice(0)) arrived()
     })
   }
 
   static async open(): Promise<DataListener> {
-    const server = createServer()
+    const server = createServer({ pauseOnConnect: true })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
     const address = server.address()
@@ -133,12 +138,24 @@ export class DataListener {
     return new DataListener(server, address.port)
   }
 
-  /** Everything that came, by connection, once those are closed; closes them if the server does not. */
-  async contents(options: { readonly close: boolean }): Promise<Buffer[]> {
-    if (options.close) for (const socket of this.sockets) socket.end()
-    const contents = await Promise.all(this.#contents)
+  /** The first `count` connections, paused, once there are as many. */
+  async connections(count: number): Promise<Socket[]> {
+    while (this.#sockets.length < count) {
+      await new Promise<void>((resolve) => {
+        this.#arrivals.push(resolve)
+      })
+    }
+    return this.#sockets.slice(0, count)
+  }
+
+  /** Connections that ever came. */
+  get connectionCount(): number {
+    return this.#sockets.length
+  }
+
+  close(): void {
     this.#server.close()
-    return contents
+    for (const socket of this.#sockets) socket.destroy()
   }
 }
 
@@ -148,6 +165,16 @@ export async function openData(port: number, localAddress = '127.0.0.1'): Promis
   socket.on('error', () => {})
   await once(socket, 'connect')
   return socket
+}
+
+/** Knocks at a port and resolves when the server has cut the connection off. */
+export async function untilCutOff(port: number, localAddress: string): Promise<void> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress })
+  socket.on('error', () => {})
+  socket.resume()
+  await new Promise((resolve) => {
+    socket.once('close', resolve)
+  })
 }
 
 /** Everything that arrives until the other side ends. @throws {Error} if the connection is reset. */

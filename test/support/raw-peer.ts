@@ -15,11 +15,12 @@ export class RawPeer {
   readonly peerId: string
   readonly #libp2p: NodeLibp2p
 
-  static async start(): Promise<RawPeer> {
+  /** `listen` are the multiaddrs to listen on. */
+  static async start(listen: readonly string[] = []): Promise<RawPeer> {
     const { privateKey, peerId } = await identityFromSeed(secureBytes(32))
     const libp2p = await createNodeLibp2p({
       privateKey,
-      listen: [],
+      listen,
       announce: [],
       maxConnections: 100,
       agentVersion: 'raw',
@@ -33,6 +34,16 @@ export class RawPeer {
   private constructor(peerId: string, libp2p: NodeLibp2p) {
     this.peerId = peerId
     this.#libp2p = libp2p
+  }
+
+  /** A full address to dial it at. */
+  address(): string {
+    return String(this.#libp2p.getMultiaddrs()[0])
+  }
+
+  /** Accepts streams of a protocol, and then does nothing. */
+  async ignore(protocol: string): Promise<void> {
+    await this.#libp2p.handle(protocol, () => {})
   }
 
   async dial(address: string): Promise<Connection> {

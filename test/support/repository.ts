@@ -50,7 +50,8 @@ export interface TestRepositoryOptions {
 }
 
 /**
- * Stands between a repository and its providers: counts what passes and lets tests fail or delay it.
+ * Stands between a repository and its providers: counts what passes and lets tests fail or delay
+ * it.
  */
 export class ObservedChunks implements ChunkWriter, ChunkReader {
   readonly #writer: ChunkWriter
@@ -176,7 +177,10 @@ async function startProviders(
 ): Promise<{ stores: ReadonlyMap<ProviderId, ChunkStore>; pool: ObservedChunks }> {
   const { providerCount = 1, replicas = 1, clock = systemClock, logger = noLogger } = options
   const random = seededRandom(2)
-  const providers = new LocalProviderManager({ clock, random })
+  // They report once, here, and never become suspect.
+  const never = Number.MAX_SAFE_INTEGER
+  const timing = { suspectAfterMs: never, deadAfterMs: never }
+  const providers = new LocalProviderManager({ clock, random }, timing)
   const stores = new Map<ProviderId, ChunkStore>()
   const opened = new Map<ProviderId, LocalProvider>()
   for (let number = 1; number <= providerCount; number++) {

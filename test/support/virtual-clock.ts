@@ -71,13 +71,13 @@ export class VirtualClock implements Clock {
    */
   async until<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {
     const untilMs = this.#nowMs + limitMs
-    let isSettled = false
+    const watched = { isSettled: false }
     const onSettled = (): void => {
-      isSettled = true
+      watched.isSettled = true
     }
     promise.then(onSettled, onSettled)
     await this.settle()
-    while (!isSettled) {
+    while (!watched.isSettled) {
       if (!(await this.#runNext(untilMs))) {
         throw new Error(`nothing happens any more at ${this.#nowMs} ms (limit ${untilMs} ms)`)
       }

@@ -205,7 +205,7 @@ describe('a command line', () => {
     [['pull', '/nowhere', '/tmp/x'], 3, /\/nowhere/],
     [['pull', `${IMAGE_PATH}@99`, '/tmp/x'], 3, /99/],
     [['stat', '/images/../..'], 2, /invalid path/],
-    [['mkdir', IMAGE_PATH], 4, /exists/],
+    [['mkdir', IMAGE_PATH], 4, /not a directory/],
     [['rm', '/images'], 4, /not empty/],
     [['frobnicate'], 2, /unknown command/],
     [['pull', '/a'], 2, /usage/],

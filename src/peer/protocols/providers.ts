@@ -47,7 +47,7 @@ export const MAX_EXCLUDED = 256
 export const PROVIDERS_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/providers/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,
-  maxStreams: 4
+  maxStreams: 8
 }
 
 const reportSchema = z.object({

@@ -51,7 +51,7 @@ const ENCODING_RAW = 0
 export const STORE_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/store/1',
   maxMessageBytes: MAX_PART_BYTES + HEAD_BYTES,
-  maxStreams: 4
+  maxStreams: 8
 }
 
 const PUT = 1

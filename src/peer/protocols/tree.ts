@@ -45,7 +45,7 @@ export const MAX_NODE_PAYLOAD_BYTES = 512 * KIB
 export const TREE_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/tree/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,
-  maxStreams: 4
+  maxStreams: 8
 }
 
 const bytesSchema = boundedBytes(MAX_BODY_BYTES)

@@ -57,7 +57,7 @@ const MAX_RANGES = 4096
 export const VERSION_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/version/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,
-  maxStreams: 4
+  maxStreams: 8
 }
 
 const pathSchema = boundedText(4096)

@@ -1,8 +1,11 @@
 import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
+import { equalBytes } from '../../lib/bytes.ts'
 import { forEachConcurrently } from '../../lib/concurrently.ts'
-import { MalformedError } from '../../lib/errors.ts'
+import { errorCode, MalformedError } from '../../lib/errors.ts'
+import { NodeConflictError } from '../../metadata/errors.ts'
 import {
   decodeNode,
+  encodeNode,
   encodeNodeBatch,
   encodeNodeKey,
   NODE_KEY_BYTES
@@ -85,7 +88,12 @@ export class RemoteMetadataProvider implements MetadataStore {
       MESSAGES_AT_ONCE,
       async (batch, signal) => {
         const request = { ticket, proof: signed, nodes: encodeNodeBatch(batch) }
-        await this.#put(treeMethods.putNodes, request, { signal })
+        try {
+          await this.#put(treeMethods.putNodes, request, { signal })
+        } catch (error) {
+          if (errorCode(error) === 'ERR_NODE_CONFLICT') await this.#throwConflict(batch, { signal })
+          throw error
+        }
       },
       options
     )
@@ -143,6 +151,21 @@ export class RemoteMetadataProvider implements MetadataStore {
 
   async #put<Q, A>(method: RpcMethod<Q, A>, request: Q, options?: AbortOptions): Promise<void> {
     await this.#rpc.call(method, request, { ...options, timeoutMs: this.#writeTimeoutMs })
+  }
+
+  /** Finds out which node of a refused batch it was. @throws {NodeConflictError} */
+  async #throwConflict(batch: readonly KeyedNode[], options: AbortOptions): Promise<void> {
+    const there = await this.getNodes(
+      batch.map(({ key }) => key),
+      options
+    )
+    for (const [at, { key, node }] of batch.entries()) {
+      const other = there[at]
+      if (other === undefined) continue
+      if (!equalBytes(encodeNode(key, other), encodeNode(key, node))) {
+        throw new NodeConflictError(key)
+      }
+    }
   }
 
   /** Asks for all keys; one answer may stand for the first few of its question only. */

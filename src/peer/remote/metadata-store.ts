@@ -1,9 +1,7 @@
 import { chunkKey, verifyChunk } from '../../chunks/chunk-id.ts'
 import { ChunkMismatchError } from '../../chunks/errors.ts'
 import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
-import { abortable } from '../../lib/abortable.ts'
 import { MIB } from '../../lib/bytes.ts'
-import { forEachConcurrently } from '../../lib/concurrently.ts'
 import { type LoggerFactory, noLogger } from '../../lib/logger.ts'
 import { LruCache } from '../../lib/lru-cache.ts'
 import type { Metrics } from '../../lib/metrics.ts'
@@ -21,10 +19,11 @@ import type {
 import { PeerChunkMismatchError } from '../errors.ts'
 import { nodeBundle } from '../owners.ts'
 import { BackgroundPuts } from './background-puts.ts'
+import { nodeBytes, OWNED_PAGES, OWNED_RECORDS, ownedNodes, placingNames } from './owned-kinds.ts'
 import { type OwnerFinding, readFromOwners } from './owner-reads.ts'
 import { readRecords } from './owner-records.ts'
 import { OwnerStores, type OwnerStoresComponents, type OwnerStoresOptions } from './owner-stores.ts'
-import { isRefusal, type OwnerShare, writeToOwners } from './owner-writes.ts'
+import { QuorumPuts } from './quorum-puts.ts'
 
 export interface DistributedMetadataStoreComponents extends OwnerStoresComponents {
   /** Checks the records that are received. */
@@ -42,48 +41,17 @@ export interface DistributedMetadataStoreOptions extends OwnerStoresOptions {
   repairs?: boolean
 }
 
-/** One kind of thing that owners keep: how to place, get and put it. */
-interface Kind<T> {
-  readonly what: string
-  owners(item: T, owners: OwnerStores, lookUp: (name: string) => string[]): string[]
-  put(store: MetadataStore, items: readonly T[], options: AbortOptions): Promise<void>
-  bytesOf(item: T): number
-}
-
-const PAGES: Kind<Page> = {
-  what: 'pages',
-  owners: ({ id }, owners) => owners.ownersOf(id),
-  put: (store, pages, options) => store.putPages(pages, options),
-  bytesOf: ({ bytes }) => bytes.byteLength
-}
-
-const RECORDS: Kind<NamedRecord> = {
-  what: 'records',
-  owners: ({ name }, _, lookUp) => lookUp(name),
-  put: (store, records, options) => store.putRecords(records, options),
-  bytesOf: ({ envelope }) => envelope.payload.byteLength + envelope.certificate.byteLength
-}
-
-/** Items of one call to a store, which checks them in one go. */
-const MAX_ITEMS = 512
-
-/** Calls to one store that are under way for one put. */
-const CALLS_AT_ONCE = 4
-
-/** What a node takes in the cache, about. */
-const NODE_BYTES = 200
-const FRAGMENT_BYTES = 250
-
 /**
  * The metadata of the cluster: every key is kept by the three metadata providers that are closest to it
  * on the metadata list (owners.ts). A put resolves when a majority of the owners of each key has it; the
  * rest get it in the background. A get asks one owner after the other; owners that lack a page or record
  * are given it. Nodes and pages never change and are remembered (what is not there is not); the arrays of
- * pages that are given out must not be changed.
+ * pages that are given out must not be changed. A batch that is refused may be stored in part.
  */
 export class DistributedMetadataStore implements MetadataStore {
   readonly #owners: OwnerStores
   readonly #background: BackgroundPuts
+  readonly #puts: QuorumPuts
   readonly #verifier: Verifier
   readonly #nodes: LruCache<TreeNode>
   readonly #pages: LruCache<Uint8Array>
@@ -100,6 +68,7 @@ export class DistributedMetadataStore implements MetadataStore {
       { clock, metrics, logger: logger.forComponent('blobswarm:peer:metadata-store') },
       { maxBytes: backgroundBytes }
     )
+    this.#puts = new QuorumPuts({ owners: this.#owners, background: this.#background })
     this.#verifier = verifier
     this.#nodes = new LruCache(cacheBytes / 2)
     this.#pages = new LruCache(cacheBytes / 2)
@@ -121,14 +90,14 @@ export class DistributedMetadataStore implements MetadataStore {
     keys: readonly NodeKey[],
     options: AbortOptions = {}
   ): Promise<(TreeNode | undefined)[]> {
-    const lookUp = this.#owners.lookUp()
+    const place = placingNames((keyHash) => this.#owners.ownersOf(keyHash))
     return await this.#getThrough(keys, {
       known: (key) => this.#nodes.get(nodeName(key)),
       remember: (key, node) => this.#rememberNode({ key, node }),
       fetch: (missing) =>
         readFromOwners<NodeKey, TreeNode>({
           keys: missing,
-          ownersOf: (key) => lookUp(nodeBundle(key)),
+          ownersOf: (key) => place(nodeBundle(key)),
           ask: (owner, some) => this.#owners.ask(owner, (store) => store.getNodes(some, options)),
           ...options
         })
@@ -140,12 +109,7 @@ export class DistributedMetadataStore implements MetadataStore {
     proof: NodeProof,
     options: AbortOptions = {}
   ): Promise<void> {
-    await this.#write(nodes, options, {
-      what: 'tree nodes',
-      owners: ({ key }, _, lookUp) => lookUp(nodeBundle(key)),
-      put: (store, some, within) => store.putNodes(some, proof, within),
-      bytesOf: ({ node }) => nodeBytes(node)
-    })
+    await this.#puts.put(nodes, ownedNodes(proof), options)
     for (const node of nodes) this.#rememberNode(node)
   }
 
@@ -165,7 +129,8 @@ export class DistributedMetadataStore implements MetadataStore {
         })
         for (const [at, { value: bytes, lacking }] of findings.entries()) {
           if (bytes === undefined) continue
-          this.#repair(lacking, { id: missing[at] as ChunkId, bytes }, PAGES)
+          if (this.#repairs)
+            this.#puts.repair(lacking, { id: missing[at] as ChunkId, bytes }, OWNED_PAGES)
         }
         return findings
       }
@@ -175,7 +140,7 @@ export class DistributedMetadataStore implements MetadataStore {
   /** @throws {ChunkMismatchError} if bytes do not hash to their id. */
   async putPages(pages: readonly Page[], options: AbortOptions = {}): Promise<void> {
     for (const { id, bytes } of pages) verifyChunk(id, bytes)
-    await this.#write(pages, options, PAGES)
+    await this.#puts.put(pages, OWNED_PAGES, options)
     for (const { id, bytes } of pages) this.#pages.set(chunkKey(id), bytes, bytes.byteLength)
   }
 
@@ -185,19 +150,21 @@ export class DistributedMetadataStore implements MetadataStore {
   ): Promise<(NamedRecord | undefined)[]> {
     const findings = await readRecords({
       names,
-      ownersOf: this.#owners.lookUp(),
+      ownersOf: placingNames((keyHash) => this.#owners.ownersOf(keyHash)),
       ask: (owner, some) => this.#owners.ask(owner, (store) => store.getRecords(some, options)),
       isTrue: (name, record) => this.#isTrue(name, record),
       ...options
     })
     return findings.map(({ newest, behind }) => {
-      if (newest !== undefined) this.#repair(behind, newest, RECORDS)
+      if (newest !== undefined && this.#repairs) {
+        this.#puts.repair(behind, newest, OWNED_RECORDS)
+      }
       return newest
     })
   }
 
   async putRecords(records: readonly NamedRecord[], options: AbortOptions = {}): Promise<void> {
-    await this.#write(records, options, RECORDS)
+    await this.#puts.put(records, OWNED_RECORDS, options)
   }
 
   /** Looks into the cache first, then fetches what is not there. */
@@ -244,83 +211,13 @@ export class DistributedMetadataStore implements MetadataStore {
     }
   }
 
-  async #write<T>(items: readonly T[], { signal }: AbortOptions, kind: Kind<T>): Promise<void> {
-    signal?.throwIfAborted()
-    const lookUp = this.#owners.lookUp()
-    const controller = new AbortController()
-    const within = { signal: AbortSignal.any([controller.signal, this.#background.signal]) }
-    try {
-      const writing = writeToOwners<T>({
-        items,
-        what: kind.what,
-        ownersOf: (item) => kind.owners(item, this.#owners, lookUp),
-        put: (owner, some) => this.#putAt(owner, some, kind, within)
-      })
-      for (const share of await abortable(writing, signal)) {
-        this.#goOn(share, kind, () => controller.abort(new Error('given up')))
-      }
-    } catch (error) {
-      controller.abort(error)
-      throw error
-    }
-  }
-
-  async #putAt<T>(
-    owner: string,
-    items: readonly T[],
-    kind: Kind<T>,
-    options: AbortOptions
-  ): Promise<void> {
-    await forEachConcurrently(
-      slices(items, MAX_ITEMS),
-      CALLS_AT_ONCE,
-      (some, signal) => this.#owners.ask(owner, (store) => kind.put(store, some, { signal })),
-      options
-    )
-  }
-
-  /** Lets an owner's share go on now that a majority has its items. */
-  #goOn<T>({ owner, items, outcome }: OwnerShare<T>, kind: Kind<T>, abandon: () => void): void {
-    this.#background.add({
-      owner,
-      what: kind.what,
-      bytes: items.reduce((sum, item) => sum + kind.bytesOf(item), 0),
-      underWay: outcome,
-      abandon,
-      attempt: (signal) => this.#putAt(owner, items, kind, { signal }),
-      isFinal: isRefusal
-    })
-  }
-
-  #repair<T>(owners: readonly string[], item: T, kind: Kind<T>): void {
-    if (!this.#repairs) return
-    for (const owner of owners) {
-      this.#background.add({
-        owner,
-        what: kind.what,
-        bytes: kind.bytesOf(item),
-        attempt: (signal) => this.#putAt(owner, [item], kind, { signal }),
-        isFinal: isRefusal
-      })
-    }
-  }
-
   #rememberNode({ key, node }: KeyedNode): void {
     this.#nodes.set(nodeName(key), node, nodeBytes(node))
   }
 }
 
-function slices<T>(items: readonly T[], length: number): T[][] {
-  const count = Math.ceil(items.length / length)
-  return Array.from({ length: count }, (_, at) => items.slice(at * length, (at + 1) * length))
-}
-
 function nodeName({ blob, version, offset, span }: NodeKey): string {
   return `${blob}/${version}/${offset}/${span}`
-}
-
-function nodeBytes(node: TreeNode): number {
-  return node.kind === 'leaf' ? NODE_BYTES + node.fragments.length * FRAGMENT_BYTES : NODE_BYTES
 }
 
 function verifyPage(owner: string, id: ChunkId, bytes: Uint8Array | undefined): void {

@@ -7,7 +7,7 @@ import {
   ProtocolRefusedError,
   ProtocolViolationError
 } from '../errors.ts'
-import { OwnerMap, ownerKey } from '../owners.ts'
+import { OwnerMap } from '../owners.ts'
 import type { PeerNode } from '../types.ts'
 import { RemoteMetadataProvider, type RemoteMetadataProviderOptions } from './metadata-provider.ts'
 
@@ -41,21 +41,6 @@ export class OwnerStores {
     this.#components = components
     this.#remoteOptions = remoteOptions
     this.#avoidMs = avoidMs
-  }
-
-  /**
-   * Gives a function that says who owns a named thing, for the items of one call: each name is looked up
-   * once.
-   */
-  lookUp(): (name: string) => string[] {
-    const known = new Map<string, string[]>()
-    return (name) => {
-      const there = known.get(name)
-      if (there !== undefined) return there
-      const owners = this.ownersOf(ownerKey(name))
-      known.set(name, owners)
-      return owners
-    }
   }
 
   /**

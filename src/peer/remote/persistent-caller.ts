@@ -1,7 +1,7 @@
 import pRetry from 'p-retry'
 import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode } from '../../lib/errors.ts'
+import { errorCode, NotRunningError } from '../../lib/errors.ts'
 import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../errors.ts'
 import type { RpcMethod } from '../rpc.ts'
 import { type CallOptions, RpcClient, type RpcClientOptions } from '../rpc-client.ts'
@@ -35,6 +35,7 @@ export class PersistentCaller {
   readonly #retryForMs: number
   readonly #retryPauseMs: number
   readonly #closing = new Set<Promise<void>>()
+  readonly #stopping = new AbortController()
   #client: RpcClient | undefined
 
   constructor(components: PersistentCallerComponents, options: PersistentCallerOptions = {}) {
@@ -69,8 +70,9 @@ export class PersistentCaller {
     return client.call(method, request, options)
   }
 
-  /** Ends what is in flight. */
+  /** Ends what is in flight; later calls reject with NotRunningError. */
   async close(): Promise<void> {
+    this.#stopping.abort(new NotRunningError(`asking ${this.#components.what}`))
     this.#drop()
     await Promise.all(this.#closing)
   }
@@ -79,12 +81,13 @@ export class PersistentCaller {
     attempt: (client: RpcClient) => Promise<T>,
     { signal }: AbortOptions
   ): Promise<T> {
+    const { signal: stopped } = this.#stopping
     return pRetry(() => attempt(this.#find()), {
       retries: Number.POSITIVE_INFINITY,
       maxRetryTime: this.#retryForMs,
       minTimeout: this.#retryPauseMs,
       maxTimeout: 2000,
-      signal,
+      signal: signal === undefined ? stopped : AbortSignal.any([signal, stopped]),
       shouldRetry: ({ error }) => isPassing(error)
     })
   }

@@ -81,7 +81,7 @@ export class ChunkTable {
     return this.manifest.chunkLength(index)
   }
 
-  /** Yields the indexes under which chunks are fetched, ascending. */
+  /** @yields the indexes under which chunks are fetched, ascending. */
   *distinct(): Generator<number, void> {
     for (const [index, first] of this.#firsts.entries()) {
       if (first === index) yield index

@@ -157,8 +157,10 @@ export class Dialling {
       const error = toError(thrown)
       log.debug('peer %p is not a neighbour: %e', peer, error)
       if (host.isNeighbour(peer)) return // it dialled, too, and that channel was kept
-      if (error instanceof GoodbyeError) this.refused(peer, error.reason)
-      else this.#candidates.failed(peer, clock.monotonic())
+      if (error instanceof GoodbyeError) {
+        this.exchanged(error.peers)
+        this.refused(peer, error.reason)
+      } else this.#candidates.failed(peer, clock.monotonic())
     } finally {
       this.#connecting.delete(peer)
     }

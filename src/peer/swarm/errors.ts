@@ -1,5 +1,5 @@
 import { BlobswarmError } from '../../lib/errors.ts'
-import type { GoodbyeReason } from '../protocols/swarm.ts'
+import type { ExchangedPeer, GoodbyeReason } from '../protocols/swarm.ts'
 
 /** What a download waits for when nothing arrives. */
 export type WaitReason =
@@ -53,12 +53,15 @@ export class PagesUnavailableError extends BlobswarmError {
   }
 }
 
-/** Thrown inside a session when the other agent ends it with a reason. */
+/** Thrown when another agent does not want a channel for an image, or not any more. */
 export class GoodbyeError extends BlobswarmError {
   readonly reason: GoodbyeReason
+  /** Others who may have room, if it said so. */
+  readonly peers: readonly ExchangedPeer[]
 
-  constructor(peer: string, reason: GoodbyeReason) {
+  constructor(peer: string, reason: GoodbyeReason, peers: readonly ExchangedPeer[] = []) {
     super(`peer ${peer} said goodbye: ${reason}`, 'ERR_SWARM_GOODBYE')
     this.reason = reason
+    this.peers = peers
   }
 }

@@ -9,7 +9,8 @@ import {
   encodeSwarmMessage,
   type GoodbyeReason,
   type HandshakeMessage,
-  SWARM_PROTOCOL
+  SWARM_PROTOCOL,
+  type SwarmMessage
 } from '../protocols/swarm.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { GoodbyeError } from './errors.ts'
@@ -17,7 +18,7 @@ import type { OpenedChannel } from './link.ts'
 
 export interface MeetingOptions {
   /** Time for connecting and for the handshake, each. @default 10 seconds */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -67,7 +68,7 @@ export async function meet(
 }
 
 /**
- * Waits for the first message of the other end.
+ * Waits for the handshake of the other end.
  *
  * @throws {GoodbyeError} if it is one.
  * @throws {PeerTimeoutError | PeerUnreachableError | MalformedError | ProtocolViolationError}
@@ -82,10 +83,15 @@ export async function introduce(
   const incoming = channel.messages()[Symbol.asyncIterator]()
   const timedOut = (): Error => new PeerTimeoutError(peerId, 'the handshake', timeoutMs)
   const deadline = { clock, timeoutMs, timedOut, signal }
-  const first = await withDeadline(async () => incoming.next(), deadline)
-  if (first.done === true) throw new PeerUnreachableError(peerId, 'it closed before the handshake')
-  const message = decodeSwarmMessage(first.value)
-  if (message.type === 'goodbye') throw new GoodbyeError(peerId, message.reason)
+  const next = async (): Promise<SwarmMessage> => {
+    const { done, value } = await withDeadline(async () => incoming.next(), deadline)
+    if (done === true) throw new PeerUnreachableError(peerId, 'it closed before the handshake')
+    return decodeSwarmMessage(value)
+  }
+  let message = await next()
+  const peers = message.type === 'peers' ? message.peers : []
+  if (message.type === 'peers') message = await next() // it is full, and says who may not be
+  if (message.type === 'goodbye') throw new GoodbyeError(peerId, message.reason, peers)
   if (message.type === 'handshake') return { channel, incoming, handshake: message }
   throw new ProtocolViolationError(peerId, `${message.type} before the handshake`)
 }

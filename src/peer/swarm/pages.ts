@@ -1,5 +1,4 @@
 import { chunkKey, verifyChunk } from '../../chunks/chunk-id.ts'
-import { buildManifest, type Manifest } from '../../chunks/manifest.ts'
 import type { ChunkId } from '../../chunks/types.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { withDeadline } from '../../lib/deadline.ts'
@@ -13,63 +12,12 @@ import {
   type SwarmMessage
 } from '../protocols/swarm.ts'
 import { PagesUnavailableError } from './errors.ts'
-import type { SwarmLink } from './link.ts'
 import {
   type IntroducedChannel,
   type MeetingComponents,
   type MeetingOptions,
   meet
 } from './meeting.ts'
-
-type PagesRequest = Extract<SwarmMessage, { type: 'pages' }>
-
-/** Gives out the pages of a manifest, which are rebuilt from it at the first request. */
-export class ManifestPages {
-  readonly #manifest: Manifest
-  readonly #answering = new WeakSet<SwarmLink>()
-  #pages: Map<string, Uint8Array> | undefined
-
-  constructor(manifest: Manifest) {
-    this.#manifest = manifest
-  }
-
-  /** The page with an id; undefined if the manifest has none. */
-  page(id: ChunkId): Uint8Array | undefined {
-    this.#pages ??= this.#build()
-    return this.#pages.get(chunkKey(id))
-  }
-
-  /**
-   * Sends what was asked for; pages that the manifest does not have are answered as not held.
-   *
-   * @throws {ProtocolViolationError} if the last request of this link is still being answered.
-   */
-  answer(link: SwarmLink, message: PagesRequest): void {
-    if (this.#answering.has(link)) {
-      throw new ProtocolViolationError(link.peerId, 'pages asked for before the last ones came')
-    }
-    this.#answering.add(link)
-    this.#send(link, message).catch(() => {}) // the link ended
-  }
-
-  async #send(link: SwarmLink, message: PagesRequest): Promise<void> {
-    const { request, ids } = message
-    try {
-      for (const [place, id] of ids.entries()) {
-        if (place === ids.length - 1) this.#answering.delete(link)
-        await link.send({ type: 'page', request, place, page: this.page(id) })
-      }
-    } finally {
-      this.#answering.delete(link)
-    }
-  }
-
-  #build(): Map<string, Uint8Array> {
-    const { ids, bytes, chunkBytes } = this.#manifest
-    const { pages } = buildManifest(ids, bytes, chunkBytes)
-    return new Map(pages.map((page) => [chunkKey(page.id), page.bytes]))
-  }
-}
 
 /** What is to be fetched, and from whom. */
 export interface PagesWanted {

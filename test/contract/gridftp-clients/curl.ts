@@ -21,6 +21,31 @@ export function testCurl(bench: GetBench): void {
     })
   }
 
+  for (const option of ['--disable-epsv', '--ftp-method nocwd', '--ftp-method singlecwd']) {
+    testWith('curl', `${option}: a path of several folders both ways`, async () => {
+      const { server, url, local } = bench()
+      const bytes = sampleBytes(100_000, 4)
+      await writeFile(local('method'), bytes)
+      await curl('--ftp-create-dirs', '-T', local('method'), url('/way/of/first.raw'))
+
+      await curl(...option.split(' '), '-T', local('method'), url('/way/of/second.raw'))
+      await curl(...option.split(' '), '-o', local('method.copy'), url('/way/of/second.raw'))
+
+      expect(await digestOf(server, '/way/of/second.raw')).toBe(sha256(bytes))
+      expect(sha256(await readFile(local('method.copy')))).toBe(sha256(bytes))
+    })
+  }
+
+  testWith('curl', '--append: adds to the end', async () => {
+    const { server, url, local } = bench()
+    await writeFile(local('add'), 'first,')
+    await curl('-T', local('add'), url('/add.raw'))
+
+    await curl('--append', '-T', local('add'), url('/add.raw'))
+
+    expect(await digestOf(server, '/add.raw')).toBe(sha256(Buffer.from('first,first,')))
+  })
+
   testWith('curl', '--ftp-create-dirs: makes the folders of the path', async () => {
     const { server, url, local } = bench()
     await writeFile(local('nested'), 'nested')

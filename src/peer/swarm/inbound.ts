@@ -1,0 +1,100 @@
+import { ProtocolViolationError } from '../errors.ts'
+import type { SwarmMessage } from '../protocols/swarm.ts'
+import type { ChunkTable } from './chunk-table.ts'
+import type { Dialling } from './dialling.ts'
+import type { Downloader } from './downloader.ts'
+import type { Neighbour } from './neighbour.ts'
+import type { Neighbourhood } from './neighbourhood.ts'
+import type { PageServer } from './page-server.ts'
+import type { Spread } from './spread.ts'
+import type { UploadSlot } from './upload-slot.ts'
+
+/** The parts of a session that messages go to. */
+export interface InboundComponents {
+  readonly table: ChunkTable
+  readonly spread: Spread
+  readonly neighbourhood: Neighbourhood
+  readonly dialling: Dialling
+  readonly pages: PageServer
+  readonly slotOf: (neighbour: Neighbour) => UploadSlot | undefined
+  /** Undefined before the image was first fetched. */
+  readonly downloader: () => Downloader | undefined
+}
+
+/** Acts on what neighbours say. */
+export class Inbound {
+  readonly #components: InboundComponents
+
+  constructor(components: InboundComponents) {
+    this.#components = components
+  }
+
+  /** Handles one message. @throws {ProtocolViolationError} if it breaks the protocol. */
+  handle(neighbour: Neighbour, message: SwarmMessage): void {
+    const { dialling, neighbourhood, pages, slotOf } = this.#components
+    if (neighbour.leaving !== undefined) return
+    switch (message.type) {
+      case 'have':
+        this.#gained(neighbour, message.indexes)
+        break
+      case 'request':
+      case 'any':
+        slotOf(neighbour)?.ask(message)
+        break
+      case 'cancel':
+        slotOf(neighbour)?.cancel(message.request)
+        break
+      case 'chunk':
+        this.#fetching(neighbour).receive(neighbour, message)
+        break
+      case 'reject':
+        this.#fetching(neighbour).rejected(neighbour, message.request, message.reason)
+        break
+      case 'peers':
+        dialling.exchanged(message.peers)
+        if (this.#components.downloader()?.isRunning === true) dialling.tick()
+        break
+      case 'pages':
+        pages.answer(neighbour.link, message)
+        break
+      case 'wants':
+        this.#changedWants(neighbour, message.wants)
+        break
+      case 'goodbye':
+        neighbourhood.remove(neighbour, 'goodbye')
+        dialling.refused(neighbour.peerId, message.reason)
+        break
+      case 'handshake':
+      case 'page':
+        throw new ProtocolViolationError(neighbour.peerId, `${message.type} out of place`)
+    }
+  }
+
+  #fetching(neighbour: Neighbour): Downloader {
+    const downloader = this.#components.downloader()
+    if (downloader !== undefined) return downloader
+    throw new ProtocolViolationError(neighbour.peerId, 'an answer to no request')
+  }
+
+  #gained(neighbour: Neighbour, chunks: readonly number[]): void {
+    const { table, spread } = this.#components
+    const news: number[] = []
+    for (const chunk of chunks) {
+      if (chunk >= table.count || !table.isDistinct(chunk)) {
+        throw new ProtocolViolationError(neighbour.peerId, `chunk ${chunk} cannot be announced`)
+      }
+      if (!neighbour.gained(chunk)) continue
+      spread.add(neighbour.peerId, chunk)
+      news.push(chunk)
+    }
+    if (neighbour.holdsAll) spread.leave(neighbour.peerId)
+    if (news.length > 0) this.#components.downloader()?.gained(neighbour, news)
+  }
+
+  #changedWants(neighbour: Neighbour, wants: boolean): void {
+    const { spread } = this.#components
+    neighbour.wants = wants
+    if (wants && !neighbour.holdsAll) spread.join(neighbour.peerId, neighbour.held)
+    else spread.leave(neighbour.peerId)
+  }
+}

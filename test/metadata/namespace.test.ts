@@ -1,0 +1,327 @@
+import { beforeEach, describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { compareNames } from '../../src/metadata/folder.ts'
+import { NamespaceState } from '../../src/metadata/namespace.ts'
+import type { EntryRemovalRow, EntryRow } from '../../src/metadata/version-rows.ts'
+
+let space: NamespaceState
+let rows: Map<number, EntryRow>
+let blobs = 0
+
+function keep(changed: readonly (EntryRow | EntryRemovalRow)[]): void {
+  for (const row of changed) {
+    if (row.kind === 'entry') rows.set(row.id, row)
+    else rows.delete(row.id)
+  }
+}
+
+function reserve(path: string): string {
+  const blob = String(++blobs)
+  keep(space.reserve(path, blob, 1))
+  return blob
+}
+
+function publish(path: string): string {
+  const blob = space.reserved(path) ?? reserve(path)
+  keep(space.show(blob, 2))
+  return blob
+}
+
+function names(path = '/', after?: string, limit = 100): string[] {
+  return space.list(path, after, limit).map((entry) => entry.path)
+}
+
+const code = (name: string) => expect.objectContaining({ code: name })
+
+beforeEach(() => {
+  space = new NamespaceState()
+  rows = new Map()
+  blobs = 0
+})
+
+describe('a reservation', () => {
+  test('and the folders above it are unseen until its blob has a version', () => {
+    const blob = reserve('/a/b/image')
+    expect(space.lookup('/a/b/image')).toBeUndefined()
+    expect(space.lookup('/a')).toBeUndefined()
+    expect(names()).toEqual([])
+    expect(space.blobAt('/a/b/image')).toBe(blob)
+
+    keep(space.show(blob, 7))
+
+    expect(space.lookup('/a/b/image')).toEqual({ kind: 'file', path: '/a/b/image', blob })
+    expect(space.lookup('/a/b')).toMatchObject({ kind: 'directory', modifiedMs: 7 })
+    expect(names('/a')).toEqual(['/a/b'])
+    expect(space.pathOf(blob)).toBe('/a/b/image')
+  })
+
+  test('of a path that is reserved gives the same blob', () => {
+    const blob = reserve('/image')
+
+    expect(space.reserved('/image')).toBe(blob)
+    publish('/image')
+    expect(space.reserved('/image')).toBe(blob)
+  })
+
+  test('gives way to a folder that is made, or needed, in its place', () => {
+    reserve('/made')
+    reserve('/needed')
+
+    keep(space.makeDirectory('/made', false, 1))
+    publish('/needed/image')
+
+    expect(names()).toEqual(['/made', '/needed'])
+    expect(space.pathOf('1')).toBeUndefined()
+    expect(space.pathOf('2')).toBeUndefined()
+  })
+
+  test('is refused where a folder can be seen, or below a file', () => {
+    keep(space.makeDirectory('/folder', false, 1))
+    publish('/file')
+
+    expect(() => space.reserved('/folder')).toThrow(code('ERR_IS_DIRECTORY'))
+    expect(() => space.reserved('/')).toThrow(code('ERR_IS_DIRECTORY'))
+    expect(() => space.reserved('/file/below')).toThrow(code('ERR_NOT_DIRECTORY'))
+    expect(() => space.reserved('/image@3')).toThrow(code('ERR_INVALID_PATH'))
+    expect(() => space.reserved('/a/../b')).toThrow(code('ERR_INVALID_PATH'))
+  })
+
+  test('that is too old is forgotten with the folders that were only there for it', () => {
+    reserve('/a/b/old')
+    reserve('/written')
+    publish('/a/seen')
+
+    keep(space.dropReservations(100, (blob) => blob === '2'))
+
+    expect(space.blobAt('/a/b/old')).toBeUndefined()
+    expect(space.blobAt('/written')).toBe('2')
+    expect(Array.from(rows.values(), ({ name }) => name).toSorted()).toEqual([
+      'a',
+      'seen',
+      'written'
+    ])
+  })
+
+  test('is what remains when the last version is retired', () => {
+    const blob = publish('/image')
+
+    keep(space.hide(blob, 5))
+
+    expect(names()).toEqual([])
+    expect(space.reserved('/image')).toBe(blob)
+  })
+})
+
+describe('folders', () => {
+  test('are made one by one, or with those above them', () => {
+    expect(() => space.makeDirectory('/a/b', false, 1)).toThrow(code('ERR_PATH_NOT_FOUND'))
+    keep(space.makeDirectory('/a/b', true, 1))
+    keep(space.makeDirectory('/a/b', true, 1))
+    publish('/a/file')
+
+    expect(names('/a')).toEqual(['/a/b', '/a/file'])
+    expect(() => space.makeDirectory('/a', false, 1)).toThrow(code('ERR_PATH_EXISTS'))
+    expect(() => space.makeDirectory('/a/file', false, 1)).toThrow(code('ERR_PATH_EXISTS'))
+    expect(() => space.makeDirectory('/a/file', true, 1)).toThrow(code('ERR_NOT_DIRECTORY'))
+    expect(() => space.makeDirectory('/a/file/c', true, 1)).toThrow(code('ERR_NOT_DIRECTORY'))
+    expect(() => space.makeDirectory('/', false, 1)).toThrow(code('ERR_PATH_EXISTS'))
+  })
+
+  test('that nobody sees do not stand above one that is made alone', () => {
+    reserve('/unseen/image')
+
+    expect(() => space.makeDirectory('/unseen/b', false, 1)).toThrow(code('ERR_PATH_NOT_FOUND'))
+  })
+
+  test('are listed in pages, in the order of their UTF-8 bytes', () => {
+    const all = ['/b', '/a', '/é', '/\u{1F600}', '/\uFFFD', '/aa', '/B']
+    for (const path of all) publish(path)
+
+    const sorted = all.toSorted((x, y) => Buffer.compare(Buffer.from(x), Buffer.from(y)))
+    expect(names()).toEqual(sorted)
+    expect(names('/', 'a', 2)).toEqual(['/aa', '/b'])
+    expect(names('/', 'ab')).toEqual(sorted.slice(3))
+    expect(names('/', '\u{1F600}')).toEqual([])
+    expect(() => names('/none')).toThrow(code('ERR_PATH_NOT_FOUND'))
+    expect(() => names('/a')).toThrow(code('ERR_NOT_DIRECTORY'))
+  })
+
+  test('names compare like their UTF-8 bytes', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (a, b) => {
+        const expected = Buffer.compare(Buffer.from(a), Buffer.from(b))
+        expect(Math.sign(compareNames(a, b))).toBe(expected)
+      })
+    )
+  })
+
+  test('of 100,000 files are listed page by page without looking at all of them', () => {
+    for (let at = 0; at < 100_000; at++) {
+      space.load({
+        ...{ kind: 'entry', id: at + 1, parent: 0, name: `f${(at * 7919) % 100_000}` },
+        ...{ blob: String(at), isVisible: true, modifiedMs: 0 }
+      })
+    }
+
+    let count = 0
+    let after: string | undefined
+    for (;;) {
+      const page = space.list('/', after, 1000)
+      if (page.length === 0) break
+      count += page.length
+      after = page.at(-1)?.path.slice(1)
+      publish(`/new${count}`)
+    }
+    expect(count).toBeGreaterThanOrEqual(100_000)
+  })
+
+  test('are removed when nothing in them can be seen', () => {
+    keep(space.makeDirectory('/a', false, 1))
+    publish('/a/seen')
+    expect(() => space.remove('/a', 'any', 3)).toThrow(code('ERR_DIRECTORY_NOT_EMPTY'))
+    keep(space.remove('/a/seen', 'file', 3))
+    reserve('/a/unseen')
+
+    keep(space.remove('/a', 'directory', 3))
+
+    expect(names()).toEqual([])
+    expect(rows.size).toBe(0)
+  })
+})
+
+describe('removing', () => {
+  test('takes what it was told to take', () => {
+    keep(space.makeDirectory('/folder', false, 1))
+    publish('/file')
+    reserve('/unseen')
+
+    expect(() => space.remove('/folder', 'file', 1)).toThrow(code('ERR_IS_DIRECTORY'))
+    expect(() => space.remove('/file', 'directory', 1)).toThrow(code('ERR_NOT_DIRECTORY'))
+    expect(() => space.remove('/none', 'any', 1)).toThrow(code('ERR_PATH_NOT_FOUND'))
+    expect(() => space.remove('/unseen', 'any', 1)).toThrow(code('ERR_PATH_NOT_FOUND'))
+    expect(() => space.remove('/file/x', 'any', 1)).toThrow(code('ERR_NOT_DIRECTORY'))
+    expect(() => space.remove('/', 'any', 1)).toThrow(code('ERR_INVALID_PATH'))
+    keep(space.remove('/file', 'any', 1))
+    expect(names()).toEqual(['/folder'])
+    expect(space.pathOf('1')).toBeUndefined()
+  })
+})
+
+describe('renaming', () => {
+  test('moves a folder with all below it, in one row of its own', () => {
+    const blob = publish('/a/b/image')
+    const unseen = reserve('/a/b/unseen')
+    keep(space.makeDirectory('/c', false, 1))
+
+    const changed = space.rename('/a/b', '/c/d', 5)
+    keep(changed)
+
+    expect(space.pathOf(blob)).toBe('/c/d/image')
+    expect(space.pathOf(unseen)).toBe('/c/d/unseen')
+    expect(names('/a')).toEqual([])
+    expect(names('/c')).toEqual(['/c/d'])
+    expect(changed).toHaveLength(3)
+  })
+
+  test('puts a file in the place of a file', () => {
+    const moved = publish('/new')
+    const replaced = publish('/old')
+
+    keep(space.rename('/new', '/old', 5))
+
+    expect(names()).toEqual(['/old'])
+    expect(space.blobAt('/old')).toBe(moved)
+    expect(space.pathOf(replaced)).toBeUndefined()
+  })
+
+  test('to the same path does nothing', () => {
+    publish('/image')
+
+    expect(space.rename('/image', '/image', 5)).toEqual([])
+  })
+
+  test('is refused where something else stands, or leads into itself', () => {
+    keep(space.makeDirectory('/a/b', true, 1))
+    keep(space.makeDirectory('/empty', false, 1))
+    publish('/file')
+
+    const refused: [string, string, string][] = [
+      ['/file', '/empty', 'ERR_IS_DIRECTORY'],
+      ['/empty', '/file', 'ERR_NOT_DIRECTORY'],
+      ['/empty', '/a', 'ERR_PATH_EXISTS'],
+      ['/a', '/a/b/c', 'ERR_INVALID_PATH'],
+      ['/', '/x', 'ERR_INVALID_PATH'],
+      ['/none', '/x', 'ERR_PATH_NOT_FOUND'],
+      ['/file', '/none/x', 'ERR_PATH_NOT_FOUND'],
+      ['/empty', '/file/x', 'ERR_NOT_DIRECTORY'],
+      ['/file', '/file@7', 'ERR_INVALID_PATH']
+    ]
+    for (const [from, to, reason] of refused) {
+      expect(() => space.rename(from, to, 1)).toThrow(code(reason))
+    }
+    expect(names()).toEqual(['/a', '/empty', '/file'])
+  })
+})
+
+describe('the namespace', () => {
+  test('refuses more entries than its limit, and is unchanged then', () => {
+    space = new NamespaceState({ maxEntries: 3 })
+    publish('/a')
+    publish('/b')
+
+    expect(() => space.reserved('/c/d')).toThrow(code('ERR_METADATA_LIMIT'))
+    expect(() => space.makeDirectory('/c/d', true, 1)).toThrow(code('ERR_METADATA_LIMIT'))
+    expect(names()).toEqual(['/a', '/b'])
+  })
+
+  test('is what its rows say, in whatever order they come', () => {
+    const paths = ['/a', '/a/b', '/c', '/a/b/d', '/e/f']
+    const step = fc.record({
+      kind: fc.constantFrom('publish', 'reserve', 'mkdir', 'remove', 'rename', 'hide'),
+      path: fc.constantFrom(...paths),
+      to: fc.constantFrom(...paths)
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        space = new NamespaceState()
+        rows = new Map()
+        for (const { kind, path, to } of steps) attempt(kind, path, to)
+
+        const again = new NamespaceState()
+        for (const row of Array.from(rows.values()).toReversed()) again.load(row)
+
+        expect(again.hasOrphans).toBe(false)
+        expect(tree(again, '/')).toEqual(tree(space, '/'))
+        for (const path of paths) expect(again.blobAt(path)).toBe(space.blobAt(path))
+      })
+    )
+  })
+
+  test('notices rows that are in no folder', () => {
+    space.load({
+      ...{ kind: 'entry', id: 5, parent: 4, name: 'lost', blob: '1' },
+      ...{ isVisible: true, modifiedMs: 0 }
+    })
+
+    expect(space.hasOrphans).toBe(true)
+  })
+})
+
+function attempt(kind: string, path: string, to: string): void {
+  try {
+    if (kind === 'publish') publish(path)
+    if (kind === 'reserve' && space.reserved(path) === undefined) reserve(path)
+    if (kind === 'mkdir') keep(space.makeDirectory(path, true, 1))
+    if (kind === 'remove') keep(space.remove(path, 'any', 1))
+    if (kind === 'rename') keep(space.rename(path, to, 1))
+    if (kind === 'hide') keep(space.hide(space.blobAt(path) ?? '', 1))
+  } catch (error) {
+    expect(error).toMatchObject({ code: expect.stringMatching(/^ERR_/) })
+  }
+}
+
+function tree(of: NamespaceState, path: string): string[] {
+  return of
+    .list(path, undefined, 100)
+    .flatMap((entry) => [entry.path, ...(entry.kind === 'file' ? [] : tree(of, entry.path))])
+}
