@@ -16,8 +16,8 @@ export interface FoundChunk {
 
 /**
  * Chunks as files. A file appears under its final name only when all of its bytes are written (and,
- * with durability `fsync`, on the disk). Whoever calls sees to it that nothing else happens to the same
- * chunk at the same time.
+ * with durability `fsync`, on the disk). Whoever calls sees to it that nothing else happens to the
+ * same chunk at the same time.
  */
 export class ChunkFiles {
   readonly #files: FileLayer
@@ -107,9 +107,9 @@ export class ChunkFiles {
   }
 
   /**
-   * Finds all chunks. Empty files, which a power cut can leave with durability `memory`, are removed.
-   * A process that was killed may have left names that no flush has made durable; a chunk that is found
-   * counts as acknowledged, so they are flushed now.
+   * Finds all chunks. Empty files, which a power cut can leave with durability `memory`, are
+   * removed. A process that was killed may have left names that no flush has made durable; a chunk
+   * that is found counts as acknowledged, so they are flushed now.
    *
    * @yields the chunks of one folder after the other.
    */

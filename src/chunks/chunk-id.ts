@@ -16,8 +16,9 @@ export const ZERO_CHUNK_ID: ChunkId = new Uint8Array(CHUNK_ID_BYTES)
 export const hashImplementation: 'native' | 'portable' = blake3Implementation
 
 /**
- * Computes the id of a chunk, page or leaf list from its bytes. It does not look for zeros: bytes that
- * are all zero have ZERO_CHUNK_ID by agreement, and whoever cuts chunks asks `isAllZero` first.
+ * Computes the id of a chunk, page or leaf list from its bytes. It does not look for zeros: bytes
+ * that are all zero have ZERO_CHUNK_ID by agreement, and whoever cuts chunks asks `isAllZero`
+ * first.
  */
 export function chunkId(bytes: Uint8Array): ChunkId {
   return blake3(bytes)

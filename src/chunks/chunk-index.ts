@@ -1,4 +1,5 @@
-import { chunkIdOfKey, chunkKey } from './chunk-id.ts'
+import { secureBytes } from '../lib/random.ts'
+import { CHUNK_ID_BYTES } from './chunk-id.ts'
 import type { ChunkId } from './types.ts'
 
 /** What a store knows of a chunk without reading it. */
@@ -8,14 +9,27 @@ export interface IndexEntry {
   readonly isVerified: boolean
 }
 
-/** Which chunks a store holds, in memory: about 120 bytes a chunk, up to 16 million chunks. */
+const SMALLEST_TABLE = 8
+const MAX_FILL = 0.7
+
+/**
+ * Which chunks a store holds, in memory: 50 to 110 bytes a chunk, without an object for each. A
+ * hash table for each first byte of the ids, so that growing one stops the process for a moment
+ * only.
+ */
 export class ChunkIndex {
-  /** Length × 2, plus 1 if verified: a small integer, so that an entry needs no object. */
-  readonly #entries = new Map<string, number>()
+  readonly #seed: number
+  readonly #tables: Table[]
+  #count = 0
   #bytes = 0
 
+  constructor(seed: number = Buffer.from(secureBytes(4)).readUInt32LE()) {
+    this.#seed = seed
+    this.#tables = Array.from({ length: 256 }, () => new Table(this.#seed, SMALLEST_TABLE))
+  }
+
   get count(): number {
-    return this.#entries.size
+    return this.#count
   }
 
   /** Sum of the lengths. */
@@ -24,34 +38,155 @@ export class ChunkIndex {
   }
 
   has(id: ChunkId): boolean {
-    return this.#entries.has(chunkKey(id))
+    return this.#tableOf(id).get(id) !== 0
   }
 
   get(id: ChunkId): IndexEntry | undefined {
-    const packed = this.#entries.get(chunkKey(id))
-    if (packed === undefined) return undefined
-    return { bytes: Math.floor(packed / 2), isVerified: packed % 2 === 1 }
+    const packed = this.#tableOf(id).get(id)
+    return packed === 0 ? undefined : unpack(packed)
   }
 
-  /** Adds a chunk or replaces what is known of it. */
+  /** Adds a chunk or replaces what is known of it. Chunks of 1 GiB and more do not fit. */
   set(id: ChunkId, entry: IndexEntry): void {
-    const key = chunkKey(id)
-    const before = this.#entries.get(key) ?? 0
-    this.#entries.set(key, entry.bytes * 2 + (entry.isVerified ? 1 : 0))
-    this.#bytes += entry.bytes - Math.floor(before / 2)
+    const before = this.get(id)
+    let table = this.#tableOf(id)
+    if (before === undefined && table.isFull) {
+      table = table.grown()
+      this.#tables[id[0] ?? 0] = table
+    }
+    table.set(id, pack(entry))
+    this.#bytes += entry.bytes - (before?.bytes ?? 0)
+    if (before === undefined) this.#count++
   }
 
   /** @returns what was known of the chunk, undefined if it was not there. */
   delete(id: ChunkId): IndexEntry | undefined {
     const entry = this.get(id)
     if (entry === undefined) return undefined
-    this.#entries.delete(chunkKey(id))
+    this.#tableOf(id).delete(id)
+    this.#count--
     this.#bytes -= entry.bytes
     return entry
   }
 
-  /** @yields every id, those added meanwhile included. */
+  /** @yields every id; of those added or deleted meanwhile some. */
   *ids(): Generator<ChunkId, void> {
-    for (const key of this.#entries.keys()) yield chunkIdOfKey(key)
+    for (let first = 0; first < 256; first++) {
+      const ids = this.#tables[first]?.ids() ?? []
+      for (const id of ids) if (this.has(id)) yield id
+    }
   }
+
+  #tableOf(id: ChunkId): Table {
+    return this.#tables[id[0] ?? 0] as Table
+  }
+}
+
+/** A hash table with linear probing; entries are numbers above 0. */
+class Table {
+  readonly #seed: number
+  readonly #mask: number
+  readonly #ids: Uint8Array
+  readonly #entries: Uint32Array
+  #count = 0
+
+  /** `slots` is a power of two. */
+  constructor(seed: number, slots: number) {
+    this.#seed = seed
+    this.#mask = slots - 1
+    this.#ids = new Uint8Array(slots * CHUNK_ID_BYTES)
+    this.#entries = new Uint32Array(slots)
+  }
+
+  get isFull(): boolean {
+    return this.#count + 1 > (this.#mask + 1) * MAX_FILL
+  }
+
+  /** @returns 0 if the id is not there. */
+  get(id: ChunkId): number {
+    return this.#entries[this.#slotOf(id)] ?? 0
+  }
+
+  set(id: ChunkId, entry: number): void {
+    const slot = this.#slotOf(id)
+    if (this.#entries[slot] === 0) this.#count++
+    this.#entries[slot] = entry
+    this.#ids.set(id, slot * CHUNK_ID_BYTES)
+  }
+
+  /** Removes an id that is there and moves those after it up, so that no gap cuts them off. */
+  delete(id: ChunkId): void {
+    let gap = this.#slotOf(id)
+    this.#entries[gap] = 0
+    this.#count--
+    for (let slot = this.#after(gap); this.#entries[slot] !== 0; slot = this.#after(slot)) {
+      const home = this.#homeOf(this.#idAt(slot))
+      // It may move up to the gap if that is not before its home, going round.
+      if (((slot - home) & this.#mask) < ((slot - gap) & this.#mask)) continue
+      this.#ids.set(this.#idAt(slot), gap * CHUNK_ID_BYTES)
+      this.#entries[gap] = this.#entries[slot] ?? 0
+      this.#entries[slot] = 0
+      gap = slot
+    }
+  }
+
+  /** A table of twice the size with the same entries. */
+  grown(): Table {
+    const larger = new Table(this.#seed, (this.#mask + 1) * 2)
+    for (const [slot, entry] of this.#entries.entries()) {
+      if (entry !== 0) larger.set(this.#idAt(slot), entry)
+    }
+    return larger
+  }
+
+  /** Copies of all ids. */
+  ids(): ChunkId[] {
+    const ids: ChunkId[] = []
+    for (const [slot, entry] of this.#entries.entries()) {
+      if (entry !== 0) ids.push(this.#idAt(slot).slice())
+    }
+    return ids
+  }
+
+  /** Where the id is, or the free slot where it belongs. */
+  #slotOf(id: ChunkId): number {
+    let slot = this.#homeOf(id)
+    while (this.#entries[slot] !== 0 && !this.#isAt(slot, id)) slot = this.#after(slot)
+    return slot
+  }
+
+  /**
+   * From four bytes of the id, which are random already; the seed hides the order from who made
+   * them.
+   */
+  #homeOf(id: ChunkId): number {
+    const word = (id[1] ?? 0) | ((id[2] ?? 0) << 8) | ((id[3] ?? 0) << 16) | ((id[4] ?? 0) << 24)
+    const mixed = Math.imul(word ^ this.#seed, 0x9e_37_79_b1)
+    return (mixed ^ (mixed >>> 15)) & this.#mask
+  }
+
+  #isAt(slot: number, id: ChunkId): boolean {
+    const start = slot * CHUNK_ID_BYTES
+    for (let at = 0; at < CHUNK_ID_BYTES; at++) {
+      if (this.#ids[start + at] !== id[at]) return false
+    }
+    return true
+  }
+
+  #idAt(slot: number): ChunkId {
+    return this.#ids.subarray(slot * CHUNK_ID_BYTES, (slot + 1) * CHUNK_ID_BYTES)
+  }
+
+  #after(slot: number): number {
+    return (slot + 1) & this.#mask
+  }
+}
+
+/** Length × 4, plus 2 if verified, plus 1 so that it is never 0. */
+function pack({ bytes, isVerified }: IndexEntry): number {
+  return bytes * 4 + (isVerified ? 3 : 1)
+}
+
+function unpack(packed: number): IndexEntry {
+  return { bytes: Math.floor(packed / 4), isVerified: (packed & 2) !== 0 }
 }

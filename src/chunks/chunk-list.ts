@@ -2,7 +2,9 @@ import { asBuffer, equalBytes } from '../lib/bytes.ts'
 import { CHUNK_ID_BYTES, checkChunkId, isZeroChunk } from './chunk-id.ts'
 import type { ChunkId } from './types.ts'
 
-/** A fixed number of chunk ids packed one after the other in a single array, the zero id at first. */
+/**
+ * A fixed number of chunk ids packed one after the other in a single array, the zero id at first.
+ */
 export class ChunkList {
   /** Number of ids. */
   readonly count: number

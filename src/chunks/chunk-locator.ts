@@ -23,7 +23,11 @@ export interface ChunkLocatorOptions {
   readonly maxIds?: number | undefined
   /** Look-ups at the same time. @default 4 */
   readonly maxLookups?: number | undefined
-  /** Time that a look-up may take, in milliseconds; providers that are slower do not count. @default 10_000 */
+  /**
+   * Time that a look-up may take, in milliseconds; providers that are slower do not count.
+   *
+   * @default 10_000
+   */
   readonly timeoutMs?: number | undefined
 }
 
@@ -38,9 +42,10 @@ interface Lookup {
 }
 
 /**
- * Finds out which live providers have chunks already. What is asked in the same turn of the event loop,
- * or while enough look-ups run, becomes one question to each provider. An answer is a hint: a provider
- * that does not answer counts as having nothing, because all that is lost is a transfer saved.
+ * Finds out which live providers have chunks already. What is asked in the same turn of the event
+ * loop, or while enough look-ups run, becomes one question to each provider. An answer is a hint: a
+ * provider that does not answer counts as having nothing, because all that is lost is a transfer
+ * saved.
  */
 export class ChunkLocator {
   readonly #components: ChunkLocatorComponents
@@ -59,7 +64,10 @@ export class ChunkLocator {
     this.#slots = new Budget(maxLookups, 'maxLookups')
   }
 
-  /** @returns for each id the providers that have it, in alphabetical order; none for the zero chunk. */
+  /**
+   * @returns for each id the providers that have it, in alphabetical order; none for the zero
+   * chunk.
+   */
   async locate(
     ids: readonly ChunkId[],
     options: AbortOptions = {}

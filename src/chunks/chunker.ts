@@ -26,16 +26,20 @@ export interface PartialChunk {
 
 export interface ChunkerComponents {
   /**
-   * Takes a whole chunk. Calls for different chunks run at the same time as far as `inFlight` allows;
-   * when a chunk is filled twice, the second call begins after the first has ended. The first failure
-   * ends the chunker.
+   * Takes a whole chunk. Calls for different chunks run at the same time as far as `inFlight`
+   * allows; when a chunk is filled twice, the second call begins after the first has ended. The
+   * first failure ends the chunker.
    */
   readonly onChunk: (chunk: WholeChunk) => Promise<void>
   /** Takes a part-filled chunk when the chunker is finished; otherwise like `onChunk`. */
   readonly onPartial: (chunk: PartialChunk) => Promise<void>
   /** Memory for chunks that have been handed out; may be shared. @default 32 MiB of its own */
   readonly inFlight?: Budget | undefined
-  /** Memory for part-filled chunks, beyond which they go to a file; may be shared. @default 64 MiB of its own */
+  /**
+   * Memory for part-filled chunks, beyond which they go to a file; may be shared.
+   *
+   * @default 64 MiB of its own
+   */
   readonly staging?: Budget | undefined
   /** @default the machine's file system */
   readonly files?: FileLayer | undefined
@@ -56,8 +60,8 @@ type State =
   | { readonly name: 'failed'; readonly error: Error }
 
 /**
- * Cuts blocks that arrive in any order onto the grid of chunks. A block that covers a chunk is handed on
- * without copying; the others are collected, each byte copied once.
+ * Cuts blocks that arrive in any order onto the grid of chunks. A block that covers a chunk is
+ * handed on without copying; the others are collected, each byte copied once.
  *
  * ```text
  * write ─┬─ covers a chunk ─────────────────────────────► onChunk
@@ -103,13 +107,14 @@ export class Chunker {
   }
 
   /**
-   * Takes a block, which belongs to the chunker from then on; blocks of any size may come at any offset
-   * and several calls may be under way. Where they overlap the later call wins. Resolves when the block
-   * is taken, which waits for room in flight: that is the back-pressure. An aborted call may have been
-   * taken in part.
+   * Takes a block, which belongs to the chunker from then on; blocks of any size may come at any
+   * offset and several calls may be under way. Where they overlap the later call wins. Resolves
+   * when the block is taken, which waits for room in flight: that is the back-pressure. An aborted
+   * call may have been taken in part.
    *
    * @throws {unknown} what `onChunk` threw for any chunk, from then on.
-   * @throws {StoreFullError | StoreFailedError | LimitExceededError} if part-filled chunks find no place.
+   * @throws {StoreFullError | StoreFailedError | LimitExceededError} if part-filled chunks find no
+   * place.
    */
   async write(offset: number, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
     const start = this.#baseOffset + offset
@@ -124,8 +129,8 @@ export class Chunker {
   }
 
   /**
-   * Hands out the part-filled chunks in order of index and resolves when every chunk has been taken.
-   * No write may be under way or come later.
+   * Hands out the part-filled chunks in order of index and resolves when every chunk has been
+   * taken. No write may be under way or come later.
    *
    * @throws {unknown} what `onChunk` or `onPartial` threw.
    */
@@ -146,7 +151,8 @@ export class Chunker {
 
   /**
    * Drops what has not been handed out and frees memory and file. Calls under way reject with
-   * `reason`. Resolves when the last `onChunk` has ended. Harmless after `finish` and when called twice.
+   * `reason`. Resolves when the last `onChunk` has ended. Harmless after `finish` and when called
+   * twice.
    */
   async abort(reason: Error = new Error('the upload was given up')): Promise<void> {
     if (this.#state.name !== 'finished') this.#fail(reason)

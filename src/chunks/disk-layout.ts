@@ -10,8 +10,8 @@
  * DIR/corrupt/abcdef…      chunks whose bytes were not theirs any more, a bounded number
  * ```
  *
- * A file whose name is not exactly 62 lower-case hex digits is no chunk and is left alone, which leaves
- * room for other encodings beside the plain one.
+ * A file whose name is not exactly 62 lower-case hex digits is no chunk and is left alone, which
+ * leaves room for other encodings beside the plain one.
  */
 
 import { dirname, join } from 'node:path'
@@ -119,7 +119,9 @@ export class DiskLayout {
     }
   }
 
-  /** The format is written last, so folders without it are empty, unless they are somebody else's. */
+  /**
+   * The format is written last, so folders without it are empty, unless they are somebody else's.
+   */
   async #checkNoChunks(files: FileLayer): Promise<void> {
     const own = new Set(['lock', 'chunks', 'tmp', 'corrupt', 'format.json.new'])
     const other = (await files.list(this.directory)).find((name) => !own.has(name))

@@ -52,7 +52,9 @@ export class DiskStore implements CheckableStore {
   readonly #writes: Budget
   readonly #reads: Budget
   readonly #index = new ChunkIndex()
-  /** The put, delete or removal that a chunk is in; whatever changes the chunk next waits for it. */
+  /**
+   * The put, delete or removal that a chunk is in; whatever changes the chunk next waits for it.
+   */
   readonly #changing = new Map<string, Promise<unknown>>()
   #state: State = 'new'
   #lock: DirectoryLock | undefined
@@ -144,8 +146,8 @@ export class DiskStore implements CheckableStore {
   }
 
   /**
-   * @throws {StoreUnusableError} if another process uses the folder, a newer version wrote it, or it
-   * cannot be made ready.
+   * @throws {StoreUnusableError} if another process uses the folder, a newer version wrote it, or
+   * it cannot be made ready.
    */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new TypeError(`start: the store is ${this.#state}`)

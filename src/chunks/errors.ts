@@ -17,7 +17,10 @@ export class ChunkMismatchError extends BlobswarmError {
   }
 }
 
-/** Thrown when a store has no room: its quota is used up or the disk is full (`cause` is then ENOSPC). */
+/**
+ * Thrown when a store has no room: its quota is used up or the disk is full (`cause` is then
+ * ENOSPC).
+ */
 export class StoreFullError extends BlobswarmError {
   readonly neededBytes: number
 

@@ -14,7 +14,9 @@ export interface LocalProviderComponents {
   readonly freeBytes: () => Promise<number>
 }
 
-/** This agent's own store as a provider: verifies what it is given, and reports its space and load. */
+/**
+ * This agent's own store as a provider: verifies what it is given, and reports its space and load.
+ */
 export class LocalProvider implements ChunkProvider {
   readonly id: ProviderId
   readonly #store: ChunkStore

@@ -12,8 +12,8 @@ import {
 import type { AbortOptions, ChunkId } from './types.ts'
 
 /**
- * Fetches manifest pages from wherever they are; entry i of the result is page i. Rejects if one cannot
- * be had. Whoever calls it verifies the bytes.
+ * Fetches manifest pages from wherever they are; entry i of the result is page i. Rejects if one
+ * cannot be had. Whoever calls it verifies the bytes.
  */
 export type FetchPages = (
   ids: readonly ChunkId[],
@@ -21,7 +21,11 @@ export type FetchPages = (
 ) => Promise<readonly Uint8Array[]>
 
 export interface LoadManifestOptions extends AbortOptions {
-  /** Chunks that the manifest may list, at 32 bytes of memory each. @default 16,777,216 (512 MiB) */
+  /**
+   * Chunks that the manifest may list, at 32 bytes of memory each.
+   *
+   * @default 16,777,216 (512 MiB)
+   */
   readonly maxChunks?: number
   /** Pages asked for at a time, of up to 32 KiB each. @default 128 */
   readonly pagesPerFetch?: number
@@ -34,8 +38,8 @@ interface Place {
 }
 
 /**
- * Walks a manifest from its root to its chunk ids, level by level: says which pages it wants and takes
- * them in any order. Does no I/O; a page is verified before anything of it is used.
+ * Walks a manifest from its root to its chunk ids, level by level: says which pages it wants and
+ * takes them in any order. Does no I/O; a page is verified before anything of it is used.
  */
 export class ManifestWalker {
   readonly #root: ChunkId
@@ -131,7 +135,8 @@ export class ManifestWalker {
 /**
  * Loads a whole manifest and verifies every page.
  *
- * @throws {ChunkMismatchError | MalformedError} if a page is not what its id names or fits no manifest.
+ * @throws {ChunkMismatchError | MalformedError} if a page is not what its id names or fits no
+ * manifest.
  * @throws {LimitExceededError} if it lists more than `maxChunks`.
  */
 export async function loadManifest(

@@ -42,9 +42,9 @@ export interface ManifestChanges {
 type LevelChanges = Map<number, Map<number, ChunkId>>
 
 /**
- * Makes the manifest of the next version from the one before. Fetches only the pages on the way to what
- * changes (and not those that are replaced whole), and returns only pages that the old manifest does
- * not have at the same place, plus the root.
+ * Makes the manifest of the next version from the one before. Fetches only the pages on the way to
+ * what changes (and not those that are replaced whole), and returns only pages that the old
+ * manifest does not have at the same place, plus the root.
  *
  * @throws {RangeError} if a changed chunk lies beyond the size or the size is impossible.
  * @throws {ChunkMismatchError | MalformedError} if a fetched page is not what it should be.
@@ -123,7 +123,9 @@ function touchedPages(update: LevelUpdate, changed: LevelChanges): number[] {
   return Array.from(touched).toSorted((left, right) => left - right)
 }
 
-/** The items of a page as they are now: the old ones, cut or grown to size, with changes applied. */
+/**
+ * The items of a page as they are now: the old ones, cut or grown to size, with changes applied.
+ */
 function editedPage(
   update: LevelUpdate,
   page: number,

@@ -1,6 +1,6 @@
 /**
- * The content-addressed list of a version's chunk ids: a tree of pages, each named by the BLAKE3 of its
- * bytes, so that versions share the pages in which they do not differ. Integers are big-endian.
+ * The content-addressed list of a version's chunk ids: a tree of pages, each named by the BLAKE3 of
+ * its bytes, so that versions share the pages in which they do not differ. Integers are big-endian.
  *
  * ```text
  * root page, 16 + 32 n bytes, n = 0 … 1,024
@@ -17,8 +17,9 @@
  * ```
  *
  * Child i of a page of level j covers 1024^(j-1) chunks; only the last page of a level is shorter.
- * `levels` is the smallest that leaves the root at most 1,024 children, and a page of nothing but the
- * zero id is itself named by the zero id and stored nowhere. So equal content has an equal root.
+ * `levels` is the smallest that leaves the root at most 1,024 children, and a page of nothing but
+ * the zero id is itself named by the zero id and stored nowhere. So equal content has an equal
+ * root.
  */
 
 import { ByteReader, ByteWriter, isAllZero } from '../lib/bytes.ts'
@@ -122,7 +123,11 @@ export function encodeManifestRoot(shape: ManifestShape, children: ChunkList): U
     .finish()
 }
 
-/** Reads a root page. @throws {MalformedError} if it is anything but what `encodeManifestRoot` writes. */
+/**
+ * Reads a root page.
+ *
+ * @throws {MalformedError} if it is anything but what `encodeManifestRoot` writes.
+ */
 export function decodeManifestRoot(bytes: Uint8Array): ManifestRoot {
   const reader = new ByteReader(bytes, 'manifest root')
   if (!Buffer.from(MAGIC).equals(reader.bytes(MAGIC.byteLength))) reader.fail('wrong magic')
@@ -160,8 +165,8 @@ export function decodeManifestPage(
 }
 
 /**
- * Builds the manifest of an image from its chunk ids, 7 ms for a million chunks. Pages are views of the
- * list, which must not change until they are stored.
+ * Builds the manifest of an image from its chunk ids in one go, about 40 ms for a million of them.
+ * Pages are views of the list, which must not change until they are stored.
  *
  * @throws {RangeError} if the list has not exactly ceil(bytes / chunkBytes) ids.
  */
@@ -241,7 +246,11 @@ export class Manifest {
     return this.ids.get(index)
   }
 
-  /** Bytes of chunk `index`; only the last may be shorter. @throws {RangeError} if there is none. */
+  /**
+   * Bytes of chunk `index`; only the last may be shorter.
+   *
+   * @throws {RangeError} if there is none.
+   */
   chunkLength(index: number): number {
     if (!Number.isInteger(index) || index < 0 || index >= this.chunkCount) {
       throw new RangeError(`chunk ${index} of ${this.chunkCount}`)
@@ -254,7 +263,9 @@ export class Manifest {
     return Math.max(1, this.#leafPages.count)
   }
 
-  /** Id of the page that lists chunks from 1,024 `page` on: the root in a small manifest, or zeros. */
+  /**
+   * Id of the page that lists chunks from 1,024 `page` on: the root in a small manifest, or zeros.
+   */
   leafPageId(page: number): ChunkId {
     return this.#leafPages.count === 0 && page === 0 ? this.root : this.#leafPages.get(page)
   }

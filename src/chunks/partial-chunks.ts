@@ -21,8 +21,8 @@ interface Part {
 }
 
 /**
- * Chunks of which some bytes are there: in memory as long as the budget allows, the longest untouched
- * ones in a staging file beyond that. Calls come one after the other, each awaited.
+ * Chunks of which some bytes are there: in memory as long as the budget allows, the longest
+ * untouched ones in a staging file beyond that. Calls come one after the other, each awaited.
  */
 export class PartialChunks {
   readonly #chunkBytes: number
@@ -76,7 +76,9 @@ export class PartialChunks {
     return this.#parts.get(index)?.filled.size ?? 0
   }
 
-  /** The filled runs of a chunk, in order; arrays that belong to the taker, who then calls `drop`. */
+  /**
+   * The filled runs of a chunk, in order; arrays that belong to the taker, who then calls `drop`.
+   */
   async fragments(index: number): Promise<Fragment[]> {
     const part = this.#parts.get(index)
     const fragments: Fragment[] = []

@@ -28,8 +28,8 @@ const FIRST_COUNT = 8
 const SMALLEST_SIZE = 64 * KIB
 
 /**
- * Placements for new chunks, asked for by the dozen, each used once: a large upload asks the provider
- * manager seldom, and never twice at the same time for chunks of about the same size.
+ * Placements for new chunks, asked for by the dozen, each used once: a large upload asks the
+ * provider manager seldom, and never twice at the same time for chunks of about the same size.
  */
 export class PlacementStock {
   readonly #providers: PlacementStockComponents['providers']

@@ -38,7 +38,10 @@ export const freeSpace: PlacementStrategy = (candidates, random) => {
   return found ?? pick(candidates, 0)
 }
 
-/** The better of two that chance picks: less work, then more room. Spreads well though reports are old. */
+/**
+ * The better of two that chance picks: less work, then more room. Spreads well though reports are
+ * old.
+ */
 export const leastLoadedOfTwo: PlacementStrategy = (candidates, random) => {
   const first = Math.floor(random() * candidates.length)
   const step = 1 + Math.floor(random() * (candidates.length - 1))
@@ -64,11 +67,12 @@ export function inDifferentZones(strategy: PlacementStrategy): ReplicaStrategy {
 }
 
 /**
- * Chooses providers for chunks: live ones that are not being drained, are not excluded and have room,
- * never two copies of a chunk on one. What was promised to a provider counts as used unless nobody
- * would have room then, because promises are often not kept.
+ * Chooses providers for chunks: live ones that are not being drained, are not excluded and have
+ * room, never two copies of a chunk on one. What was promised to a provider counts as used unless
+ * nobody would have room then, because promises are often not kept.
  *
- * @returns for each chunk its providers, fewer than asked for (down to none) when there are not enough.
+ * @returns for each chunk its providers, fewer than asked for (down to none) when there are not
+ * enough.
  */
 export function placeChunks(
   request: PlacementRequest,

@@ -51,8 +51,8 @@ interface Known {
 export const MAX_PLACEMENT_COUNT = 4096
 
 /**
- * The provider manager of a cluster, in one process. All it knows comes from reports: after a restart it
- * knows everything again as soon as each provider has reported once.
+ * The provider manager of a cluster, in one process. All it knows comes from reports: after a
+ * restart it knows everything again as soon as each provider has reported once.
  *
  * ```text
  *          report                 silent or failed             silent for longer
@@ -82,7 +82,7 @@ export class LocalProviderManager implements ProviderManager {
     const isOrdered = suspectAfterMs > 0 && deadAfterMs >= suspectAfterMs
     if (!isOrdered || !(forgetAfterMs >= deadAfterMs)) {
       throw new RangeError(
-        `suspect after ${suspectAfterMs} ms, dead after ${deadAfterMs}, forgotten after ${forgetAfterMs}`
+        `suspect, dead, forgotten after ${suspectAfterMs}, ${deadAfterMs}, ${forgetAfterMs} ms`
       )
     }
     this.#clock = components.clock

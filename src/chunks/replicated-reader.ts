@@ -24,7 +24,11 @@ export interface ReplicatedReaderComponents {
 }
 
 export interface ReplicatedReaderOptions {
-  /** Providers asked at the same time whether they have a chunk that the hint did not find. @default 16 */
+  /**
+   * Providers asked at the same time whether they have a chunk that the hint did not find.
+   *
+   * @default 16
+   */
   readonly maxQuestions?: number | undefined
 }
 

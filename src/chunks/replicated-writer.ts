@@ -36,7 +36,11 @@ export interface ReplicatedWriterOptions {
   readonly maxTries?: number | undefined
   /** Placements that are asked for in one call at most. @default 64 */
   readonly maxStock?: number | undefined
-  /** Time that placements are kept before they are asked for anew, in milliseconds. @default 5000 */
+  /**
+   * Time that placements are kept before they are asked for anew, in milliseconds.
+   *
+   * @default 5000
+   */
   readonly maxStockAgeMs?: number | undefined
 }
 
@@ -50,12 +54,12 @@ interface Attempt {
 }
 
 /**
- * Writes each chunk to several providers in parallel and waits for all of them. A provider that fails is
- * reported and replaced. Several writes of one chunk at the same time are one.
+ * Writes each chunk to several providers in parallel and waits for all of them. A provider that
+ * fails is reported and replaced. Several writes of one chunk at the same time are one.
  *
- * Where there are fewer providers than copies wanted, a write is accepted with as many as there are,
- * warned about once and counted. Providers that fail while others could take their place make a write
- * fail when fewer than the quorum acknowledged.
+ * Where there are fewer providers than copies wanted, a write is accepted with as many as there
+ * are, warned about once and counted. Providers that fail while others could take their place make
+ * a write fail when fewer than the quorum acknowledged.
  */
 export class ReplicatedWriter implements ChunkWriter {
   readonly #directory: ProviderDirectory

@@ -26,8 +26,8 @@ export interface ScrubOptions extends AbortOptions {
 }
 
 /**
- * Reads every chunk of a store again and hashes it, slowly. What is not what it should be is dropped by
- * the store, so that it is fetched from elsewhere instead of being served.
+ * Reads every chunk of a store again and hashes it, slowly. What is not what it should be is
+ * dropped by the store, so that it is fetched from elsewhere instead of being served.
  *
  * @throws {StoreFailedError} if the disk cannot read a chunk.
  */

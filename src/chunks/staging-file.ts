@@ -6,8 +6,8 @@ import { secureBytes } from '../lib/random.ts'
 import { StoreFailedError, StoreFullError } from './errors.ts'
 
 /**
- * Slots of one size in a temporary file. The file is made at the first write and loses its name at once,
- * so that it is gone with the process however that ends. Slots that are freed are used again.
+ * Slots of one size in a temporary file. The file is made at the first write and loses its name at
+ * once, so that it is gone with the process however that ends. Slots that are freed are used again.
  */
 export class StagingFile {
   readonly #files: FileLayer

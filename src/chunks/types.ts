@@ -1,7 +1,7 @@
 /**
  * BLAKE3-256 of a chunk's plain bytes, 32 bytes. Pages and leaf lists are named the same way. The
- * reserved ZERO_CHUNK_ID (32 zero bytes) names a chunk of zeros of any length, which is never stored,
- * sent or read from a disk.
+ * reserved ZERO_CHUNK_ID (32 zero bytes) names a chunk of zeros of any length, which is never
+ * stored, sent or read from a disk.
  */
 export type ChunkId = Uint8Array
 
@@ -12,7 +12,10 @@ export interface AbortOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** When a store may say that it has a chunk: after it is on disk, or in memory (the paper's setting). */
+/**
+ * When a store may say that it has a chunk: after it is on disk, or in memory (the paper's
+ * setting).
+ */
 export type Durability = 'fsync' | 'memory'
 
 /**
@@ -27,9 +30,9 @@ export interface ChunkStore {
   /** Tells whether the chunk is held; always true for the zero chunk. */
   has(id: ChunkId): boolean
   /**
-   * Stores a chunk and resolves when it is as durable as the store was told to make it. The caller has
-   * hashed the bytes and must not change them before it resolves. A chunk that is held already costs
-   * nothing. Concurrent puts of one chunk share one write.
+   * Stores a chunk and resolves when it is as durable as the store was told to make it. The caller
+   * has hashed the bytes and must not change them before it resolves. A chunk that is held already
+   * costs nothing. Concurrent puts of one chunk share one write.
    *
    * @returns true if the chunk was not held before.
    * @throws {StoreFullError} if the quota or the disk has no room; nothing is left behind.
@@ -66,10 +69,16 @@ export interface CheckableStore extends ChunkStore {
   check(id: ChunkId, options?: AbortOptions): Promise<ChunkCondition | undefined>
 }
 
-/** A place that keeps chunks durably for others: this agent's own store or another agent's over the network. */
+/**
+ * A place that keeps chunks durably for others: this agent's own store or another agent's over the
+ * network.
+ */
 export interface ChunkProvider {
   readonly id: ProviderId
-  /** Tells for each id whether the provider has the chunk; a yes is a lease (design: section 4, store). */
+  /**
+   * Tells for each id whether the provider has the chunk; a yes is a lease (design: section 4,
+   * store).
+   */
   has(ids: readonly ChunkId[], options?: AbortOptions): Promise<boolean[]>
   /** Stores a chunk durably. @throws {StoreFullError | ProviderError} */
   put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<void>
@@ -115,15 +124,18 @@ export interface PlacementRequest {
 }
 
 /**
- * Knows the providers and where new chunks go. Entry i of a placement lists the providers for chunk i,
- * fewer than `replicas` when there are not that many, none when the space has run out before it.
+ * Knows the providers and where new chunks go. Entry i of a placement lists the providers for chunk
+ * i, fewer than `replicas` when there are not that many, none when the space has run out before it.
  */
 export interface ProviderManager {
   /** Takes a registration or heartbeat. */
   report(report: ProviderReport, options?: AbortOptions): Promise<void>
   /** @throws {NoProviderError} if not a single provider can take a chunk. */
   place(request: PlacementRequest, options?: AbortOptions): Promise<ProviderId[][]>
-  /** Notes that a provider failed while it was used, so that it is not chosen until it reports again. */
+  /**
+   * Notes that a provider failed while it was used, so that it is not chosen until it reports
+   * again.
+   */
   reportFailure(id: ProviderId, options?: AbortOptions): Promise<void>
   list(options?: AbortOptions): Promise<ProviderState[]>
 }

@@ -1,6 +1,6 @@
 /**
- * Waits for a promise, but no longer than until `signal` aborts. What the promise stands for goes on;
- * if it rejects later, nobody hears of it.
+ * Waits for a promise, but no longer than until `signal` aborts. What the promise stands for goes
+ * on; if it rejects later, nobody hears of it.
  *
  * @throws {unknown} `signal.reason` if aborted first.
  */

@@ -1,9 +1,10 @@
 /**
- * Keeps two processes from using one directory. Every process that wants it first announces itself by a
- * file of its own in the lock folder, then looks who else is there: a process that finds a living one
- * withdraws. Of two that start at the same moment at least one sees the other, so never both go on.
- * A file's name alone tells whether its process lives, so what `kill -9` left is removed by whoever
- * comes next, and removing it can hit nobody else. Processes must share one table of processes.
+ * Keeps two processes from using one directory. Every process that wants it first announces itself
+ * by a file of its own in the lock folder, then looks who else is there: a process that finds a
+ * living one withdraws. Of two that start at the same moment at least one sees the other, so never
+ * both go on. A file's name alone tells whether its process lives, so what `kill -9` left is
+ * removed by whoever comes next, and removing it can hit nobody else. Processes must share one
+ * table of processes.
  *
  * ```text
  * LOCK/<pid>.<start>.<boot>.<nonce>    empty file: process id, its start in clock ticks after boot

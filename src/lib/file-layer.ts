@@ -5,8 +5,8 @@ import { nextTurn } from './turn.ts'
 const SLICE_MS = 2
 
 /**
- * The file operations that durable stores use, as a component: tests record their order and let them
- * fail. Errors are Node's own, with `code` (ENOENT, ENOSPC, EIO …). Paths are absolute.
+ * The file operations that durable stores use, as a component: tests record their order and let
+ * them fail. Errors are Node's own, with `code` (ENOENT, ENOSPC, EIO …). Paths are absolute.
  */
 export interface FileLayer {
   /** Opens a file; flags as of `fs.open`. @returns the file descriptor. */
@@ -30,7 +30,10 @@ export interface FileLayer {
 
 type Settle<T> = (error: NodeJS.ErrnoException | null, value: T) => void
 
-/** Wraps a callback: half the cost of fs.promises, which matters at thousands of small files a second. */
+/**
+ * Wraps a callback: half the cost of fs.promises, which matters at thousands of small files a
+ * second.
+ */
 async function call<T>(start: (settle: Settle<T>) => void): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>()
   start((error, value) => {
@@ -81,7 +84,11 @@ export async function writeFully(
   }
 }
 
-/** Fills `bytes` from a position. @returns how many bytes there were, fewer only at the file's end. */
+/**
+ * Fills `bytes` from a position.
+ *
+ * @returns how many bytes there were, fewer only at the file's end.
+ */
 export async function readFully(
   files: FileLayer,
   file: number,
@@ -126,7 +133,9 @@ export async function syncFolder(files: FileLayer, path: string): Promise<void> 
   }
 }
 
-/** Replaces a small file durably: after a crash it has the old content or the new, never a mixture. */
+/**
+ * Replaces a small file durably: after a crash it has the old content or the new, never a mixture.
+ */
 export async function replaceFile(
   files: FileLayer,
   path: string,

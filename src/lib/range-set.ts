@@ -20,7 +20,9 @@ export class RangeSet {
     return this.#bounds.length / 2
   }
 
-  /** Adds the numbers from `start` to before `end`; costs a binary search and a shift of an array. */
+  /**
+   * Adds the numbers from `start` to before `end`; costs a binary search and a shift of an array.
+   */
   add(start: number, end: number): void {
     if (start >= end) return
     // All ranges that overlap or touch the new one become one with it.

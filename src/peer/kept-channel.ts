@@ -40,8 +40,8 @@ interface Open<S> {
 }
 
 /**
- * Keeps one channel to a peer open for everybody who has requests for it. It is opened when it is first
- * needed, and again by the next request after it ended.
+ * Keeps one channel to a peer open for everybody who has requests for it. It is opened when it is
+ * first needed, and again by the next request after it ended.
  */
 export class KeptChannel<S extends ChannelSession> {
   readonly #components: KeptChannelComponents<S>

@@ -6,9 +6,9 @@ import type { NodeKey } from '../metadata/types.ts'
 export const OWNER_COUNT = 3
 
 /**
- * Places that each provider has among the keys. With a single one, the provider that happens to stand
- * alone in half of the space would own half of the keys; with 64 all shares are within about a third of
- * the mean.
+ * Places that each provider has among the keys. With a single one, the provider that happens to
+ * stand alone in half of the space would own half of the keys; with 64 all shares are within about
+ * a third of the mean.
  */
 export const POINTS_PER_PROVIDER = 64
 
@@ -21,8 +21,9 @@ interface Candidate {
 }
 
 /**
- * Says which metadata providers keep a key: those closest to it by XOR. Everybody who has the same list
- * gets the same answer. A provider that joins or leaves changes only the keys that it is an owner of.
+ * Says which metadata providers keep a key: those closest to it by XOR. Everybody who has the same
+ * list gets the same answer. A provider that joins or leaves changes only the keys that it is an
+ * owner of.
  */
 export class OwnerMap {
   readonly providers: readonly string[]
@@ -35,8 +36,8 @@ export class OwnerMap {
   }
 
   /**
-   * Owners of the key with this hash, the closest first; all providers if there are fewer than `count`.
-   * Costs 64 operations a provider.
+   * Owners of the key with this hash, the closest first; all providers if there are fewer than
+   * `count`. Costs 64 operations a provider.
    */
   owners(keyHash: Uint8Array, count = OWNER_COUNT): string[] {
     const key = asBuffer(keyHash).readUInt32BE(0)
@@ -54,8 +55,8 @@ export class OwnerMap {
 }
 
 /**
- * Names what a tree node is placed by: its bundle, a subtree of six levels that begins at span 1, 64,
- * 4,096 …, so that a walk meets few owners on its way down and a batch has few to go to.
+ * Names what a tree node is placed by: its bundle, a subtree of six levels that begins at span 1,
+ * 64, 4,096 …, so that a walk meets few owners on its way down and a batch has few to go to.
  */
 export function nodeBundle({ blob, version, offset, span }: NodeKey): string {
   const tier = Math.floor(Math.log2(span) / BUNDLE_LEVELS)

@@ -25,7 +25,11 @@ export interface RpcClientComponents {
 }
 
 export interface RpcClientOptions {
-  /** Time for an answer unless the method or the call says another, in milliseconds. @default 15000 */
+  /**
+   * Time for an answer unless the method or the call says another, in milliseconds.
+   *
+   * @default 15000
+   */
   timeoutMs?: number
   /** Time to connect and to agree on the protocol, in milliseconds. @default 10000 */
   openTimeoutMs?: number
@@ -60,16 +64,19 @@ export class RpcClient {
     this.#kept = new KeptChannel({ ...components, attach }, { openTimeoutMs })
   }
 
-  /** Makes sure that a channel is open: a call right after it is not lost for want of a connection. */
+  /**
+   * Makes sure that a channel is open: a call right after it is not lost for want of a connection.
+   */
   async ready(options: AbortOptions = {}): Promise<void> {
     await this.#kept.session(options)
   }
 
   /**
-   * Sends a request and waits for its answer. The time includes waiting for a channel, not waiting for
-   * a slot.
+   * Sends a request and waits for its answer. The time includes waiting for a channel, not waiting
+   * for a slot.
    *
-   * @throws {PeerUnreachableError} if the channel could not be opened, or ended before the answer came:
+   * @throws {PeerUnreachableError} if the channel could not be opened, or ended before the answer
+   *   came:
    *   the peer may then have done what it was asked or not. Nothing is sent twice.
    * @throws {PeerTimeoutError} if no answer came in time.
    * @throws {RemoteError} if the peer answered with a failure; it has the same `code`.
@@ -153,7 +160,8 @@ class RpcSession implements ChannelSession {
       this.#pending.take(id)
       reject(signal.reason as Error)
       if (signal.reason instanceof PeerTimeoutError && this.#heardMs <= startedMs) {
-        this.#pending.failAll(signal.reason) // it says nothing at all: the next call opens another
+        // It says nothing at all: the next call opens another channel.
+        this.#pending.failAll(signal.reason)
         this.#channel.abort(signal.reason)
       } else if (isSent) {
         this.#sendCancel(id)

@@ -68,8 +68,8 @@ export interface ServeRpcComponents {
 }
 
 /**
- * Answers the requests of one channel until the remote closes its side; what is then still being worked
- * on is aborted.
+ * Answers the requests of one channel until the remote closes its side; what is then still being
+ * worked on is aborted.
  *
  * @throws {ProtocolViolationError} if the remote sends what is not a request.
  */

@@ -1,7 +1,7 @@
 /**
  * Requests and answers over one channel, many in flight; what the `version`, `tree` and `providers`
- * protocols are made of. The client numbers its requests; answers may come in any order. Integers are
- * big-endian, bodies are one canonical CBOR message each (codec.ts).
+ * protocols are made of. The client numbers its requests; answers may come in any order. Integers
+ * are big-endian, bodies are one canonical CBOR message each (codec.ts).
  *
  * ```text
  * request   1 (1) | id (4) | n (1) | method, ASCII (n) | body (the rest)     client → server
@@ -10,8 +10,8 @@
  * failure   3 (1) | id (4) | n (1) | code, ASCII (n) | message, UTF-8 (the rest, at most 2,000)
  * ```
  *
- * A request is answered or fails exactly once, also after a cancel; a client ignores what comes for a
- * request that it has given up. Codes of failures are those of docs/errors.md.
+ * A request is answered or fails exactly once, also after a cancel; a client ignores what comes for
+ * a request that it has given up. Codes of failures are those of docs/errors.md.
  */
 import type { z } from 'zod'
 import { ByteReader, ByteWriter } from '../lib/bytes.ts'
@@ -35,14 +35,18 @@ export interface RpcMethod<Request, Answer> {
   readonly answer: MessageCodec<Answer>
   /** Time for its answer, in milliseconds; undefined for the client's own default. */
   readonly timeoutMs: number | undefined
-  /** True if the server holds it until something happens; such ones do not take the slots of others. */
+  /**
+   * True if the server holds it until something happens; such ones do not take the slots of others.
+   */
   readonly isLong: boolean
 }
 
-/** The types of an RpcMethod's two messages. */
+/** The type of what a method is asked with. */
 export type RequestOf<M> = M extends { request: MessageCodec<infer Request> } ? Request : never
+/** The type of what a method answers. */
 export type AnswerOf<M> = M extends { answer: MessageCodec<infer Answer> } ? Answer : never
 
+/** What a method is made of. */
 export interface MethodShape<Q extends z.ZodType, A extends z.ZodType> {
   readonly request: Q
   readonly answer: A
@@ -67,7 +71,9 @@ export function defineMethod<Q extends z.ZodType, A extends z.ZodType>(
   }
 }
 
-/** Bytes that a frame adds to its body at most; a protocol's message limit is its body's plus this. */
+/**
+ * Bytes that a frame adds to its body at most; a protocol's message limit is its body's plus this.
+ */
 export const RPC_OVERHEAD_BYTES = 6 + MAX_NAME_LENGTH
 
 /** One message, either way. Bodies are views of the message. */

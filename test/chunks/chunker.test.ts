@@ -145,7 +145,7 @@ describe('cutting', () => {
     expect(image.bytes.slice(13)).toEqual(Array.from(pattern(13, 11)))
   })
 
-  test('lets the later of two overlapping blocks win, even over a chunk handed out before', async () => {
+  test('lets the later of two blocks win, even over a chunk handed out before', async () => {
     const image = new Image()
     const chunker = make(image)
 
@@ -171,7 +171,7 @@ describe('cutting', () => {
     expect([image.whole, image.partial]).toEqual([[], []])
   })
 
-  test('gives the array that was written, whatever the splits, order, overlaps and budgets', async () => {
+  test('gives the array that was written, whatever splits, order and budgets', async () => {
     const block = fc.record({ offset: fc.nat(100), length: fc.nat(30), seed: fc.nat(255) })
     const setup = fc.record({
       chunkBytes: fc.integer({ min: 1, max: 16 }),
@@ -207,7 +207,7 @@ describe('cutting', () => {
     expect(files.openFiles).toBe(0)
   })
 
-  test('takes blocks of 100,000 bytes in reverse order over 4 streams, a thousandth of their size', async () => {
+  test('takes 100,000-byte blocks in reverse over 4 streams, at a thousandth', async () => {
     const total = 256 * 1024 // of 256 MiB
     const blockBytes = 98 // 100,000 bytes to chunks of 256 KiB
     const offsets = Array.from(

@@ -55,7 +55,7 @@ async function checkAfterwards(
   }
 }
 
-test('kills and power cuts at any moment lose no chunk that was acknowledged, and serve no wrong one', async () => {
+test('kills and power cuts lose no acknowledged chunk and serve no wrong one', async () => {
   const end = fc.record({ after: fc.nat(160), isPowerCut: fc.boolean() })
   await fc.assert(
     fc.asyncProperty(fc.nat(), fc.array(end, { maxLength: 3 }), async (seed, ends) => {
@@ -75,7 +75,7 @@ test('kills and power cuts at any moment lose no chunk that was acknowledged, an
   )
 })
 
-test('with durability memory a power cut may lose chunks but never serves a wrong one', async () => {
+test('with durability memory a power cut loses chunks but serves no wrong one', async () => {
   const files = new PowerCutFiles(seededRandom(3), dirname(directory))
   const before = new DiskStore({ logger: noLogger, files }, { directory, durability: 'memory' })
   await before.start()

@@ -101,7 +101,7 @@ test('ends although chunks are added and removed meanwhile', async () => {
     }
   })
 
-  expect(report.checked).toBe(4)
+  expect([3, 4]).toContain(report.checked)
   expect([report.corrupt, report.missing]).toEqual([[], []])
 })
 

@@ -276,6 +276,7 @@ describe('bad uploads publish nothing, and the session goes on', () => {
     await raw.command('STOR image')
     data.write(Buffer.concat([block(0, 0, 'hello'), eof(2)]))
     await written
+    await new Promise(setImmediate) // the queue hears of it
 
     clock.advance(1000)
 

@@ -130,7 +130,7 @@ describe('a call', () => {
     })
   })
 
-  test('ends in time when the server answers nothing, and the next one uses a new channel', async () => {
+  test('ends in time when nothing is answered, and the next uses a new channel', async () => {
     const net = new MemoryNetwork()
     await net.node('server').serve(SPEC, async ({ ended }) => {
       await new Promise((resolve) => ended.addEventListener('abort', resolve))
@@ -205,7 +205,7 @@ describe('a call', () => {
     await server.idle()
   })
 
-  test('waits for its turn when enough are in flight, and long ones do not take its slot', async () => {
+  test('waits for its turn, but not behind long ones', async () => {
     const gate = Promise.withResolvers<void>()
     let running = 0
     let peak = 0

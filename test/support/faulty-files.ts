@@ -15,7 +15,10 @@ export interface Fault {
 
 /** Files that remember what was done to them in which order, and fail, or stop short, on demand. */
 export class FaultyFiles implements FileLayer {
-  /** Lines like `fsync tmp/0`, each written when the operation is over; with the path's last two parts. */
+  /**
+   * Lines like `fsync tmp/0`, each written when the operation is over; with the path's last two
+   * parts.
+   */
   readonly trace: string[] = []
   /** Bytes that a read or write moves at most. */
   maxBytes = Infinity

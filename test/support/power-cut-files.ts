@@ -22,8 +22,9 @@ function failure(code: string, path: string): Error {
 }
 
 /**
- * Files in memory that obey no rule but POSIX's: what was not flushed may be lost, each name and each
- * file for itself. `cut` takes the power away after some operations; `restore` shows what the disk kept.
+ * Files in memory that obey no rule but POSIX's: what was not flushed may be lost, each name and
+ * each file for itself. `cut` takes the power away after some operations; `restore` shows what the
+ * disk kept.
  */
 export class PowerCutFiles implements FileLayer {
   #root: Folder = { entries: new Map(), durable: new Map() }

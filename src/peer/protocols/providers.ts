@@ -1,6 +1,6 @@
 /**
- * `/blobswarm/providers/1`: providers and writers talk to the provider manager. Requests and answers as
- * rpc.ts draws them; messages are at most 1 MiB. Bodies in CBOR:
+ * `/blobswarm/providers/1`: providers and writers talk to the provider manager. Requests and
+ * answers as rpc.ts draws them; messages are at most 1 MiB. Bodies in CBOR:
  *
  * ```text
  * method         right  request                                     answer
@@ -16,11 +16,11 @@
  * id      peer id in text form
  * ```
  *
- * A report must come from the provider itself, whose certificate gives it that role; it registers the
- * provider and is its heartbeat. Entry i of `placements` lists where chunk i goes as indexes into
- * `providers`; at most 512 chunks a request. Addresses are full multiaddrs, at most 16 a provider;
- * they are what the provider last reported, and left out of an answer that would grow too long. `list` is in order of ids; the next one begins `after` the
- * last of a cut one.
+ * A report must come from the provider itself, whose certificate gives it that role; it registers
+ * the provider and is its heartbeat. Entry i of `placements` lists where chunk i goes as indexes
+ * into `providers`; at most 512 chunks a request. Addresses are full multiaddrs, at most 16 a
+ * provider; they are what the provider last reported, and left out of an answer that would grow too
+ * long. `list` is in order of ids; the next one begins `after` the last of a cut one.
  */
 import { z } from 'zod'
 import { MIB } from '../../lib/bytes.ts'
@@ -44,6 +44,7 @@ export const MAX_LISTED_PROVIDERS = 500
 /** Providers that a placement may exclude; a longer list is cut by the client. */
 export const MAX_EXCLUDED = 256
 
+/** Id and limits of the protocol. */
 export const PROVIDERS_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/providers/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,

@@ -3,8 +3,11 @@ import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
 import { boundedText, exactBytes } from '../codec.ts'
 import { MAX_PEER_ID_LENGTH } from '../peer-identity.ts'
 
+/** Id of a chunk or page, a byte string. */
 export const chunkIdSchema = exactBytes(CHUNK_ID_BYTES)
+/** Id of a blob, in text form. */
 export const blobIdSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be a blob id')
+/** Peer id, in text form. */
 export const peerIdSchema = boundedText(MAX_PEER_ID_LENGTH).min(1)
 
 /** An answer or request without content. */

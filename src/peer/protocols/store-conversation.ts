@@ -31,6 +31,7 @@ export interface StoreLimits {
   readonly reads: Budget
 }
 
+/** What one conversation is made of. */
 export interface StoreConversationParts {
   readonly channel: Channel
   readonly provider: ChunkProvider

@@ -24,7 +24,11 @@ export interface ServeStoreOptions {
   maxReads?: number
   /** The same for one stream. @default 8 */
   streamMaxReads?: number
-  /** Time that a peer may take for one message, to send it or to read it, in milliseconds. @default 30000 */
+  /**
+   * Time that a peer may take for one message, to send it or to read it, in milliseconds.
+   *
+   * @default 30000
+   */
   partTimeoutMs?: number
 }
 

@@ -12,23 +12,23 @@
  *
  * server → client
  *   stored   16 (1) | request (4)
- *   held     17 (1) | request (4) | count (2) | ⌈count / 8⌉ bytes, a bit for each id, the first is 0x80
+ *   held     17 (1) | request (4) | count (2) | bitfield of the ids (chunks/bitfield.ts)
  *   chunk    18 (1) | request (4) | encoding (1) | length (4) | first part
  *   more     19 (1) | request (4) | next part
  *   absent   20 (1) | request (4)
- *   failure  21 (1) | request (4) | n (1) | code, ASCII (n) | message, UTF-8 (the rest, at most 2,000)
+ *   failure  21 (1) | request (4) | n (1) | code, ASCII (n) | message, UTF-8 (at most 2,000)
  * ```
  *
- * A chunk travels in parts of at most 256 KiB; `length` is that of all parts together, 1 to 16 MiB. The
- * parts of one put follow each other with no other message in between, so that a server which waits for
- * room only ever waits for whole puts. The parts of chunks that are given may come interleaved.
- * `encoding` is 0 (raw); others are reserved (1: zstd).
+ * A chunk travels in parts of at most 256 KiB; `length` is that of all parts together, 1 to 16 MiB.
+ * The parts of one put follow each other with no other message in between, so that a server which
+ * waits for room only ever waits for whole puts. The parts of chunks that are given may come
+ * interleaved. `encoding` is 0 (raw); others are reserved (1: zstd).
  *
- * A put is answered when the chunk is as durable as the provider is set to make it, after its bytes were
- * checked against the id. A client has at most 4 MiB of puts outstanding, or one chunk that is larger. A
- * server reads the next message only when it has room. `has` asks for at most 1,024 chunks. Each request
- * gets one answer unless it was cancelled; a cancelled one may still get it. `put` needs the right to
- * write, the others to read.
+ * A put is answered when the chunk is as durable as the provider is set to make it, after its bytes
+ * were checked against the id. A client has at most 4 MiB of puts outstanding, or one chunk that is
+ * larger. A server reads the next message only when it has room. `has` asks for at most 1,024
+ * chunks. Each request gets one answer unless it was cancelled; a cancelled one may still get it.
+ * `put` needs the right to write, the others to read.
  */
 import { Bitfield } from '../../chunks/bitfield.ts'
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
@@ -48,6 +48,7 @@ const HEAD_BYTES = 64
 const MAX_FAILURE_LENGTH = 2000
 const ENCODING_RAW = 0
 
+/** Id and limits of the protocol. */
 export const STORE_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/store/1',
   maxMessageBytes: MAX_PART_BYTES + HEAD_BYTES,

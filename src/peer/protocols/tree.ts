@@ -1,6 +1,6 @@
 /**
- * `/blobswarm/tree/1`: tree nodes, content-addressed pages and named records of the metadata providers.
- * Requests and answers as rpc.ts draws them; messages are under 4 MiB. Bodies in CBOR:
+ * `/blobswarm/tree/1`: tree nodes, content-addressed pages and named records of the metadata
+ * providers. Requests and answers as rpc.ts draws them; messages are under 4 MiB. Bodies in CBOR:
  *
  * ```text
  * method      right  request                                           answer
@@ -16,10 +16,11 @@
  * envelope   byte string: a signed envelope (metadata/signed.ts)
  * ```
  *
- * A get asks for at most 1,024 things. Its answer stands for the first of them: at least one, and as
- * many as fit into 1 MiB; the client asks again for the rest. `null` says that it is not there. A put
- * carries at most 8,192 nodes, 1,024 pages or 1,024 records, and is answered when they are durable. The
- * proof lists the digests of a larger batch that these nodes were cut from (metadata/tickets.ts).
+ * A get asks for at most 1,024 things. Its answer stands for the first of them: at least one, and
+ * as many as fit into 1 MiB; the client asks again for the rest. `null` says that it is not there.
+ * A put carries at most 8,192 nodes, 1,024 pages or 1,024 records, and is answered when they are
+ * durable. The proof lists the digests of a larger batch that these nodes were cut from
+ * (metadata/tickets.ts).
  */
 import { z } from 'zod'
 import { KIB, MIB } from '../../lib/bytes.ts'
@@ -42,6 +43,7 @@ export const MAX_TREE_PAYLOAD_BYTES = MIB
 /** Bytes of nodes beside their proof, about. */
 export const MAX_NODE_PAYLOAD_BYTES = 512 * KIB
 
+/** Id and limits of the protocol. */
 export const TREE_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/tree/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,

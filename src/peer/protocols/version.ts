@@ -1,6 +1,7 @@
 /**
- * `/blobswarm/version/1`: writers and readers ask the version manager. Requests and answers as rpc.ts
- * draws them; messages are at most 3 MiB and 64 KiB. Bodies in CBOR, `?` marks what may be absent:
+ * `/blobswarm/version/1`: writers and readers ask the version manager. Requests and answers as
+ * rpc.ts draws them; messages are at most 3 MiB and 64 KiB. Bodies in CBOR, `?` marks what may be
+ * absent:
  *
  * ```text
  * method         right  request                                          answer
@@ -14,7 +15,7 @@
  * waitPublished  read   {blob, version, waitMs}                          {summary?}
  * latest         read   {blob}                                           {summary?}
  * newest         read   {blob}                                           {version, bytes}
- * history        read   {blob, after: version}                           {versions: [SUMMARY…], isCut}
+ * history        read   {blob, after: version}                     {versions: [SUMMARY…], isCut}
  * record         read   {blob, version}                                  {record: envelope}
  * retire         write  {blob, version}                                  {}
  * lookup         read   {path}                                           {entry?}
@@ -26,14 +27,17 @@
  *
  * DESCRIPTION  {blob, chunkBytes, replicas, createdMs}
  * SUMMARY      {version, bytes, timeMs, note, condition}
- * ENTRY        {kind: 'directory', path, modifiedMs} | {kind: 'file', path, blob, version, bytes, modifiedMs}
- * envelope     byte string: a signed envelope (metadata/signed.ts) around a ticket or a version record
+ * ENTRY        {kind: 'directory', path, modifiedMs}
+ *              | {kind: 'file', path, blob, version, bytes, modifiedMs}
+ * envelope     byte string: a signed envelope (metadata/signed.ts) around a ticket or a
+ *              version record
  * blob         text of 64 hexadecimal digits; `leafList` a byte string of 32
  * ```
  *
- * `writer` must be the peer that asks, and only it may renew and commit. `waitPublished` is a long request: it is answered without a
- * summary after `waitMs` (at most 60,000), and the client asks again. `history` and `list` cut their
- * answers to 1 MiB; `isCut` says that more come after the last one.
+ * `writer` must be the peer that asks, and only it may renew and commit. `waitPublished` is a long
+ * request: it is answered without a summary after `waitMs` (at most 60,000), and the client asks
+ * again. `history` and `list` cut their answers to 1 MiB; `isCut` says that more come after the
+ * last one.
  */
 import { z } from 'zod'
 import { MIB } from '../../lib/bytes.ts'
@@ -54,6 +58,7 @@ export const MAX_WAIT_MS = 60_000
 /** Ranges that one ticket request may name. */
 const MAX_RANGES = 4096
 
+/** Id and limits of the protocol. */
 export const VERSION_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/version/1',
   maxMessageBytes: MAX_BODY_BYTES + RPC_OVERHEAD_BYTES,

@@ -10,7 +10,11 @@ export interface BackgroundPutsComponents {
 }
 
 export interface BackgroundPutsOptions {
-  /** Bytes of puts that are going on or wait to be tried again; more are given up. @default 16 MiB */
+  /**
+   * Bytes of puts that are going on or wait to be tried again; more are given up.
+   *
+   * @default 16 MiB
+   */
   maxBytes?: number
   /** Tries of one put. @default 3 */
   tries?: number
@@ -33,7 +37,10 @@ export interface BackgroundPut {
   isFinal(error: Error): boolean
 }
 
-/** Finishes puts that are no longer waited for, within bounds. What is given up is counted, not lost: reads repair it. */
+/**
+ * Finishes puts that are no longer waited for, within bounds. What is given up is counted, not
+ * lost: reads repair it.
+ */
 export class BackgroundPuts {
   readonly #clock: Clock
   readonly #logger: Logger

@@ -42,8 +42,8 @@ export interface RemoteMetadataProviderOptions extends RpcClientOptions {
 }
 
 /**
- * What one metadata provider keeps, over the network. Calls of any size are cut into messages that fit.
- * Nothing that it says is verified here.
+ * What one metadata provider keeps, over the network. Calls of any size are cut into messages that
+ * fit. Nothing that it says is verified here.
  */
 export class RemoteMetadataProvider implements MetadataStore {
   readonly peerId: string

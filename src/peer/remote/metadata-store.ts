@@ -37,16 +37,21 @@ export interface DistributedMetadataStoreOptions extends OwnerStoresOptions {
   cacheBytes?: number
   /** Bytes of puts that go on after their majority, and of repairs. @default 16 MiB */
   backgroundBytes?: number
-  /** Whether owners that lack what others have are given it; needs the right to write. @default true */
+  /**
+   * Whether owners that lack what others have are given it; needs the right to write.
+   *
+   * @default true
+   */
   repairs?: boolean
 }
 
 /**
- * The metadata of the cluster: every key is kept by the three metadata providers that are closest to it
- * on the metadata list (owners.ts). A put resolves when a majority of the owners of each key has it; the
- * rest get it in the background. A get asks one owner after the other; owners that lack a page or record
- * are given it. Nodes and pages never change and are remembered (what is not there is not); the arrays of
- * pages that are given out must not be changed. A batch that is refused may be stored in part.
+ * The metadata of the cluster: every key is kept by the three metadata providers that are closest
+ * to it on the metadata list (owners.ts). A put resolves when a majority of the owners of each key
+ * has it; the rest get it in the background. A get asks one owner after the other; owners that lack
+ * a page or record are given it. Nodes and pages never change and are remembered (what is not there
+ * is not); the arrays of pages that are given out must not be changed. A batch that is refused may
+ * be stored in part.
  */
 export class DistributedMetadataStore implements MetadataStore {
   readonly #owners: OwnerStores

@@ -1,6 +1,7 @@
 import { toError } from '../../lib/to-error.ts'
 import { majorityOf } from '../owners.ts'
 
+/** Keys to look for, and how. */
 export interface OwnerRead<K, V> {
   readonly keys: readonly K[]
   /** Owners of a key in the order in which they are asked. */
@@ -35,7 +36,8 @@ interface Search<K, V> {
  * Looks for keys at their owners: each at its first owner, those that are not there (or whose owner
  * failed) at the second, and so on, with one call an owner and round.
  *
- * @returns a finding for each key, without a value when a majority of its owners does not have it: it
+ * @returns a finding for each key, without a value when a majority of its owners does not have it:
+ *   it
  *   was then never acknowledged.
  * @throws {Error} what an owner failed with, if a key was not found and too few owners answered.
  */

@@ -2,6 +2,7 @@ import { toError } from '../../lib/to-error.ts'
 import type { NamedRecord } from '../../metadata/types.ts'
 import { majorityOf } from '../owners.ts'
 
+/** Records to look for, and how. */
 export interface RecordRead {
   readonly names: readonly string[]
   /** Owners of a record in the order in which they are asked. */
@@ -29,8 +30,8 @@ interface Ballot {
 }
 
 /**
- * Reads the newest of each record that a majority of its owners knows. The rest of the owners is asked
- * when one of them failed or none has it.
+ * Reads the newest of each record that a majority of its owners knows. The rest of the owners is
+ * asked when one of them failed or none has it.
  *
  * @throws {Error} what an owner failed with, if a record was not found and too few owners answered.
  */

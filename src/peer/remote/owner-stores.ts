@@ -44,8 +44,8 @@ export class OwnerStores {
   }
 
   /**
-   * Owners of the key with this hash, in the order in which to ask them: this agent itself, then the
-   * closest ones, then those that failed a short time ago.
+   * Owners of the key with this hash, in the order in which to ask them: this agent itself, then
+   * the closest ones, then those that failed a short time ago.
    *
    * @throws {PeerUnreachableError} if the list of metadata providers is empty or not known yet.
    */

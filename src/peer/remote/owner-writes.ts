@@ -3,6 +3,7 @@ import { toError } from '../../lib/to-error.ts'
 import { NotEnoughOwnersError } from '../errors.ts'
 import { majorityOf } from '../owners.ts'
 
+/** Items to put, and how. */
 export interface OwnerWrite<T> {
   readonly items: readonly T[]
   /** What the items are called in errors. */
@@ -40,14 +41,16 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'ERR_INVALID_REQUEST'
 ])
 
-/** Tells whether a put failed because of what was put, and not because of the owner or the network. */
+/**
+ * Tells whether a put failed because of what was put, and not because of the owner or the network.
+ */
 export function isRefusal(error: Error): boolean {
   return REFUSALS.has(errorCode(error) ?? '') || error instanceof RangeError
 }
 
 /**
- * Puts items to their owners, with one call an owner. Resolves as soon as each item is acknowledged by a
- * majority of its owners.
+ * Puts items to their owners, with one call an owner. Resolves as soon as each item is acknowledged
+ * by a majority of its owners.
  *
  * @returns the shares of all owners, some of which may still be on their way.
  * @throws {Error} what an owner refused the items with.

@@ -19,7 +19,11 @@ export interface PersistentCallerComponents {
 }
 
 export interface PersistentCallerOptions extends RpcClientOptions {
-  /** How long calls are tried again while the peer cannot be reached, in milliseconds. @default 30000 */
+  /**
+   * How long calls are tried again while the peer cannot be reached, in milliseconds.
+   *
+   * @default 30000
+   */
   retryForMs?: number
   /** First pause between two attempts, doubled each time up to 2 s. @default 100 */
   retryPauseMs?: number
@@ -48,8 +52,8 @@ export class PersistentCaller {
   }
 
   /**
-   * Calls a method. What is repeatable is tried again until `retryForMs` have passed; of another call
-   * only the connecting is, so that it reaches the peer at most once.
+   * Calls a method. What is repeatable is tried again until `retryForMs` have passed; of another
+   * call only the connecting is, so that it reaches the peer at most once.
    *
    * @throws {PeerUnreachableError | PeerTimeoutError} the last failure, when the time is up.
    * @throws {RemoteError} what the peer answered.

@@ -20,16 +20,20 @@ export interface NetworkProviderDirectoryComponents {
 }
 
 export interface NetworkProviderDirectoryOptions extends RemoteProviderOptions {
-  /** Providers with streams kept open; the longest unused one is closed beyond that. @default 256 */
+  /**
+   * Providers with streams kept open; the longest unused one is closed beyond that.
+   *
+   * @default 256
+   */
   maxOpen?: number
   /** Least time between two looks at the list of providers, in milliseconds. @default 5000 */
   refreshMs?: number
 }
 
 /**
- * Opens providers by name: this agent's own store, and others over the network. Names are those on the
- * provider manager's list and members with the role; until the list was read once, any name is given a
- * try, because a fresh agent with the provider manager down must still be able to read.
+ * Opens providers by name: this agent's own store, and others over the network. Names are those on
+ * the provider manager's list and members with the role; until the list was read once, any name is
+ * given a try, because a fresh agent with the provider manager down must still be able to read.
  */
 export class NetworkProviderDirectory implements ProviderDirectory {
   readonly #components: NetworkProviderDirectoryComponents
@@ -70,7 +74,10 @@ export class NetworkProviderDirectory implements ProviderDirectory {
     return this.#remote(id)
   }
 
-  /** Reads the list of providers. Failing is no error: the list is asked for again when it is needed. */
+  /**
+   * Reads the list of providers. Failing is no error: the list is asked for again when it is
+   * needed.
+   */
   async refresh(): Promise<void> {
     this.#refreshing ??= this.#readList().finally(() => {
       this.#refreshing = undefined

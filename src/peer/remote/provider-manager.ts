@@ -29,8 +29,9 @@ export interface RemoteProviderManagerComponents {
 }
 
 /**
- * The provider manager of the cluster, over the network. Every call is tried again while it restarts.
- * What it says of providers' addresses is passed on to the node, so that they can be dialled.
+ * The provider manager of the cluster, over the network. Every call is tried again while it
+ * restarts. What it says of providers' addresses is passed on to the node, so that they can be
+ * dialled.
  */
 export class RemoteProviderManager implements ProviderManager {
   readonly #caller: PersistentCaller

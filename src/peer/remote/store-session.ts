@@ -17,7 +17,13 @@ import {
 import type { Channel } from '../types.ts'
 
 interface PendingAnswer {
-  /** Takes an answer. @returns true if it was the last. @throws {MalformedError} if it does not fit. */
+  /**
+   * Takes an answer.
+   *
+   * @returns true if it was the last.
+   *
+   * @throws {MalformedError} if it does not fit.
+   */
   take(answer: StoreAnswer): boolean
   reject(error: Error): void
 }
@@ -123,7 +129,8 @@ export class StoreSession implements ChannelSession {
       this.#pending.take(request)
       reject(signal.reason)
       if (signal.reason instanceof PeerTimeoutError && this.#heardMs <= startedMs) {
-        this.#pending.failAll(signal.reason) // it says nothing at all: the next request opens another
+        // It says nothing at all: the next request opens another channel.
+        this.#pending.failAll(signal.reason)
         this.#channel.abort(signal.reason)
       } else if (isSent) {
         this.#cancel(request)

@@ -44,10 +44,11 @@ const DEFAULT_LIST_LIMIT = 1000
 const WAIT_MARGIN_MS = 10_000
 
 /**
- * The version manager and the namespace of the cluster, over the network. Calls are tried again while it
- * restarts, but those that would do something twice are sent once only: `assign`, `rename`, `remove` and
- * `makeDirectory` without parents reject with PeerUnreachableError or PeerTimeoutError when their answer
- * was lost, and may have happened. Refusals are RemoteErrors with the codes of metadata/errors.ts.
+ * The version manager and the namespace of the cluster, over the network. Calls are tried again
+ * while it restarts, but those that would do something twice are sent once only: `assign`,
+ * `rename`, `remove` and `makeDirectory` without parents reject with PeerUnreachableError or
+ * PeerTimeoutError when their answer was lost, and may have happened. Refusals are RemoteErrors
+ * with the codes of metadata/errors.ts.
  */
 export class RemoteVersionManager implements VersionManager, Namespace {
   readonly #caller: PersistentCaller

@@ -161,7 +161,7 @@ describe('the distributed metadata store', () => {
     expect(await store.getPages([page(1).id])).toEqual([page(1).bytes])
   })
 
-  test('works with one of three owners lost, and the lost one is topped up when it is back', async () => {
+  test('works with one of three owners lost, and tops it up when it is back', async () => {
     const cluster = await MetadataCluster.of(3)
     cluster.lose(2)
     const store = cluster.client('writer')
@@ -193,7 +193,7 @@ describe('the distributed metadata store', () => {
     await expect(cluster.client().putPages([page(1)])).rejects.toBeInstanceOf(NotEnoughOwnersError)
   })
 
-  test('still reads what a single owner has, but does not take its silence for an answer', async () => {
+  test('reads what a single owner has, but does not take silence for an answer', async () => {
     const cluster = await MetadataCluster.of(3)
     const writer = cluster.client('writer')
     await writer.putPages([page(1)])

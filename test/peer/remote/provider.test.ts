@@ -202,7 +202,7 @@ describe('a remote provider', () => {
     expect(remote.isIdle).toBe(true)
   })
 
-  test('that goes away in the middle rejects what is in flight and is used again when it is back', async () => {
+  test('that goes away rejects what is in flight and is used again when back', async () => {
     const provider = new StoreBackedProvider()
     provider.gate = new Promise(() => {})
     const { client, server } = await setUp(provider)

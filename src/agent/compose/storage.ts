@@ -1,0 +1,71 @@
+import { statfs } from 'node:fs/promises'
+import { DiskStore } from '../../chunks/disk-store.ts'
+import { LocalProvider } from '../../chunks/local-provider.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { Ed25519Key } from '../../lib/ed25519.ts'
+import { DiskMetadataStore } from '../../metadata/disk-node-store.ts'
+import { LocalSigner } from '../../metadata/signed.ts'
+import { CertificateVerifier } from '../../peer/certificate-verifier.ts'
+import { serveStore } from '../../peer/protocols/store-serve.ts'
+import { serveTree } from '../../peer/protocols/tree-serve.ts'
+import { DistributedMetadataStore } from '../../peer/remote/metadata-store.ts'
+import type { Foundation } from './foundation.ts'
+import { serviceOf } from './service.ts'
+
+/** What this agent keeps, and its signature: chunk store, metadata store, signer and verifier. */
+export function composeStorage(foundation: Foundation) {
+  const { config, data, seed, node, logger, metrics } = foundation
+  const isProvider = config.agent.roles.includes('provider')
+  const { quotaBytes } = config.storage
+  const store = new DiskStore(
+    { logger, metrics },
+    {
+      directory: data.file('store'),
+      // What a deployer keeps is a cache: it has to be right, not durable.
+      durability: isProvider ? config.storage.durability : 'memory',
+      quotaBytes: quotaBytes === 0 ? undefined : quotaBytes
+    }
+  )
+  const freeBytes = async (): Promise<number> => {
+    const { bavail, bsize } = await statfs(data.path)
+    const left = quotaBytes === 0 ? Number.POSITIVE_INFINITY : quotaBytes - store.storedBytes
+    return Math.max(0, Math.min(bavail * bsize, left))
+  }
+  const provider = isProvider ? new LocalProvider(node.peerId, { store, freeBytes }) : undefined
+  const { clusterId } = node.membership.credentials()
+  const verifier = new CertificateVerifier(clusterId)
+  const signer = new LocalSigner({
+    peerId: node.peerId,
+    key: new Ed25519Key(seed),
+    certificate: () => node.membership.credentials().certificate
+  })
+  const local = config.agent.roles.includes('metadata')
+    ? new DiskMetadataStore(data.path, { verifier })
+    : undefined
+  const metadata = new DistributedMetadataStore(
+    {
+      node,
+      clock: systemClock,
+      providers: () => node.membership.metadataList?.providers.map(({ peerId }) => peerId) ?? [],
+      local,
+      verifier,
+      logger,
+      metrics
+    },
+    { repairs: node.membership.self?.rights.has('write') === true }
+  )
+  const serve = async (): Promise<void> => {
+    const common = { clock: systemClock, logger }
+    if (provider !== undefined) await serveStore(node, { provider, ...common })
+    if (local !== undefined) await serveTree(node, { store: local, ...common })
+  }
+  const services = [
+    serviceOf('chunk store', store),
+    ...(local === undefined ? [] : [serviceOf('metadata store', local)]),
+    serviceOf('metadata', { start: serve, stop: async () => metadata.stop() })
+  ]
+  return { store, provider, verifier, signer, metadata, services }
+}
+
+/** What `composeStorage` gives. */
+export type Storage = ReturnType<typeof composeStorage>

@@ -1,0 +1,49 @@
+import { loadManifest } from '../../chunks/manifest-load.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { systemRandom } from '../../lib/random.ts'
+import { pageFetcher } from '../../metadata/page-fetch.ts'
+import { KadImageDirectory } from '../../peer/discovery.ts'
+import { SwarmService } from '../../peer/swarm/swarm-service.ts'
+import type { Foundation } from './foundation.ts'
+import { serviceOf } from './service.ts'
+import type { Storage } from './storage.ts'
+
+/** This agent's part in the swarms of all images. */
+export function composeSwarm(foundation: Foundation, { store, metadata, provider }: Storage) {
+  const { config, node, logger, metrics, events } = foundation
+  const { maxNeighbours, uploadRate, downloadRate, stallTimeout } = config.swarm
+  const images = new KadImageDirectory({
+    node,
+    dht: node.dht,
+    clock: systemClock,
+    random: systemRandom,
+    logger
+  })
+  const fetchPages = pageFetcher(metadata)
+  const service = new SwarmService(
+    {
+      node,
+      directory: images,
+      store,
+      clock: systemClock,
+      random: systemRandom,
+      logger,
+      metrics,
+      events,
+      // A provider keeps chunks of images that nobody has told it about.
+      ...(provider === undefined
+        ? {}
+        : { loadManifest: async (root, options) => loadManifest(root, fetchPages, options) })
+    },
+    {
+      downloadBytesPerSecond: rateOf(downloadRate),
+      uploads: { bytesPerSecond: rateOf(uploadRate) },
+      session: { maxNeighbours, download: { silenceMs: stallTimeout } }
+    }
+  )
+  return { service, services: [serviceOf('image directory', images), serviceOf('swarm', service)] }
+}
+
+function rateOf(bytesPerSecond: number): number | undefined {
+  return bytesPerSecond === 0 ? undefined : bytesPerSecond
+}

@@ -1,0 +1,52 @@
+/**
+ * Commits versions and makes folders one after the other and prints a line for each once it is
+ * acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node commit-loop.ts FOLDER
+ */
+import { systemClock } from '../../src/lib/clock.ts'
+import { noLogger } from '../../src/lib/logger.ts'
+import { systemRandom } from '../../src/lib/random.ts'
+import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
+import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
+import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts'
+import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
+import { gullible, plainSigner } from './plain-signing.ts'
+
+const folder = process.argv[2] ?? '.'
+const metadata = new MemoryMetadataStore({ verifier: gullible })
+const versions = new LocalVersionManager(
+  {
+    ...{ metadata, signer: plainSigner('manager'), verifier: gullible },
+    sealer: { seal: () => Promise.reject(new Error('nothing is sealed here')) },
+    ...{ clock: systemClock, random: systemRandom, logger: noLogger },
+    onFailure: (error) => {
+      throw error
+    }
+  },
+  { folder, leaseMs: 100, sealIdleMs: 3_600_000 }
+)
+await versions.start()
+const [leafList] = encodeLeafList(new LeafListBuilder().build())
+if (leafList === undefined) throw new Error('no leaf list')
+await metadata.putPages([leafList])
+const path = '/images/debian'
+const { blob } = await versions.reserve(path, { chunkBytes: 65_536, replicas: 1 })
+
+async function commitLoop(): Promise<void> {
+  for (;;) {
+    const request = { blob, writer: 'writer', ranges: [], endBytes: 0, truncates: true, path }
+    const { ticket } = await versions.assign({ ...request, leafList: leafList!.id })
+    console.log(`assigned ${ticket.version}`)
+    await versions.commit(blob, ticket.version)
+    console.log(`committed ${ticket.version}`)
+  }
+}
+
+async function folderLoop(): Promise<void> {
+  for (let number = 0; ; number++) {
+    const name = `/${process.pid}-${number}`
+    await versions.makeDirectory(name)
+    console.log(`made ${name}`)
+  }
+}
+
+await Promise.all([commitLoop(), commitLoop(), commitLoop(), folderLoop()])
