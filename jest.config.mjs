@@ -22,6 +22,7 @@ export default {
     project('system', ['<rootDir>/test/**/*.system.test.ts']),
     project('interop', ['<rootDir>/test/**/*.interop.test.ts'])
   ],
+  maxWorkers: 2,
   testTimeout: 30_000,
   reporters: ['default', '<rootDir>/test/support/closing-line-reporter.mjs']
 }

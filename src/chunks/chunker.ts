@@ -130,7 +130,7 @@ export class Chunker {
 
   /**
    * Hands out the part-filled chunks in order of index and resolves when every chunk has been
-   * taken. No write may be under way or come later.
+   * taken. No write may be under way or come later. If it fails, `abort` frees what is held.
    *
    * @throws {unknown} what `onChunk` or `onPartial` threw.
    */
@@ -212,18 +212,18 @@ export class Chunker {
   async #handOutFilled(index: number, signal: AbortSignal | undefined): Promise<void> {
     const size = this.#chunkBytes
     await this.#reserve(size, signal)
-    const bytes = await this.#fragmentsOf(index, size)
-    const [whole] = bytes
+    const [whole] = await this.#fragmentsOf(index, size)
     if (whole === undefined) throw new RangeError(`chunk ${index} has no bytes`)
     const chunk = { index, start: index * size, bytes: whole.bytes }
     this.#handOut(index, size, () => this.#onChunk(chunk))
   }
 
   async #handOutPartial(index: number, signal: AbortSignal | undefined): Promise<void> {
-    const size = this.#parts.filledBytes(index)
+    // Its fragments are views of a buffer for the whole chunk, as a rule.
+    const size = this.#chunkBytes
     await this.#reserve(size, signal)
     const fragments = await this.#fragmentsOf(index, size)
-    const chunk = { index, start: index * this.#chunkBytes, fragments }
+    const chunk = { index, start: index * size, fragments }
     this.#handOut(index, size, () => this.#onPartial(chunk))
   }
 

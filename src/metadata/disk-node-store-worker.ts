@@ -113,17 +113,12 @@ function writeOne(write: MetadataWrite): WriteOutcome {
 }
 
 function apply(write: MetadataWrite): WriteOutcome {
-  switch (write.kind) {
-    case 'nodes':
-      return writeNodes(write)
-    case 'pages':
-      for (const [at, id] of write.ids.entries()) {
-        statement('INSERT OR IGNORE INTO pages VALUES (?, ?)').run(id, write.pages[at] ?? null)
-      }
-      return undefined
-    case 'records':
-      return writeRecords(write.records)
+  if (write.kind === 'nodes') return writeNodes(write)
+  if (write.kind === 'records') return writeRecords(write.records)
+  for (const [at, id] of write.ids.entries()) {
+    statement('INSERT OR IGNORE INTO pages VALUES (?, ?)').run(id, write.pages[at] ?? null)
   }
+  return undefined
 }
 
 function writeNodes(write: NodeWrite): WriteOutcome {

@@ -211,16 +211,13 @@ export class DiskMetadataStore implements MetadataStore {
 }
 
 function sizeOf(write: MetadataWrite): number {
-  const total = (parts: readonly Uint8Array[]): number =>
-    parts.reduce((sum, { byteLength }) => sum + byteLength + 64, 0)
-  switch (write.kind) {
-    case 'nodes':
-      return total(write.nodes) + total([write.ticket, write.proof])
-    case 'pages':
-      return total(write.pages)
-    case 'records':
-      return total(write.records.map(({ envelope }) => envelope)) * 2
-  }
+  if (write.kind === 'nodes') return totalBytes([...write.nodes, write.ticket, write.proof])
+  if (write.kind === 'pages') return totalBytes(write.pages)
+  return totalBytes(write.records.flatMap(({ payload, envelope }) => [payload, envelope]))
+}
+
+function totalBytes(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, { byteLength }) => sum + byteLength + 64, 0)
 }
 
 function toRow({ name, sequence, purpose, envelope }: NamedRecord): RecordRow {

@@ -26,8 +26,14 @@ export class EntryTree {
   constructor(maxEntries: number) {
     this.#maxEntries = maxEntries
     this.#entries.set(ROOT_ID, {
-      ...{ kind: 'entry', id: ROOT_ID, parent: ROOT_ID, name: '', blob: undefined },
-      ...{ isVisible: true, modifiedMs: 0, folder: new Folder() }
+      kind: 'entry',
+      id: ROOT_ID,
+      parent: ROOT_ID,
+      name: '',
+      blob: undefined,
+      isVisible: true,
+      modifiedMs: 0,
+      folder: new Folder()
     })
   }
 
@@ -128,8 +134,14 @@ export class EntryTree {
     nowMs: number
   ): Entry {
     return this.replace({
-      ...{ kind: 'entry', id: this.#nextId++, parent: parent.id, name, blob },
-      ...{ isVisible, modifiedMs: nowMs, folder: folderFor(blob) }
+      kind: 'entry',
+      id: this.#nextId++,
+      parent: parent.id,
+      name,
+      blob,
+      isVisible,
+      modifiedMs: nowMs,
+      folder: folderFor(blob)
     })
   }
 

@@ -70,7 +70,7 @@ export class Folder {
     return this.#entries.values()
   }
 
-  /** Visible entries with names above `after`, in order. */
+  /** @yields visible entries with names above `after`, in order. */
   *listAfter(after: string | undefined): Generator<Entry> {
     const names = this.#names()
     const from = after === undefined ? 0 : this.#firstAbove(after)

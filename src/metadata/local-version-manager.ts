@@ -108,13 +108,17 @@ export class LocalVersionManager implements VersionManager, Namespace {
       onFailure: (error) => this.#fail(error)
     })
     this.#namespace = new LocalNamespace({
-      ...{ state: this.#state, clock },
+      state: this.#state,
+      clock,
       newBlobId: () => this.#newBlobId(),
       checkCreate: (request) => this.#checkCreate(request)
     })
     this.#seals = new SealQueue(
       {
-        ...{ versions: this.#versions, sealer, clock, logger },
+        versions: this.#versions,
+        sealer,
+        clock,
+        logger,
         keep: async (blob, version, seal) => {
           verifyRecord(verifier, seal, { blob, version })
           await this.#state.persist(this.#versions.sealed(blob, version, seal))
@@ -123,7 +127,11 @@ export class LocalVersionManager implements VersionManager, Namespace {
       sealIdleMs === undefined ? {} : { idleMs: sealIdleMs }
     )
     this.#rollForward = new RollForward({
-      ...{ metadata, signer, clock, logger, metrics },
+      metadata,
+      signer,
+      clock,
+      logger,
+      metrics,
       versions: {
         open: () => this.#versions.open(),
         fence: (blob, version) => this.#fence(blob, version),

@@ -227,9 +227,9 @@ function fragmentProblem(fragment: Fragment): string | undefined {
   if (chunk.byteLength !== CHUNK_ID_BYTES) return `an id of ${chunk.byteLength} bytes`
   if (replicas.length > MAX_REPLICAS_LISTED) return `${replicas.length} replicas`
   if (replicas.length > 0 && isZeroChunk(chunk)) return 'replicas of the zero chunk'
-  for (const [at, id] of replicas.entries()) {
+  for (const [place, id] of replicas.entries()) {
     if (id === '' || id.length > MAX_REPLICA_NAME_BYTES) return `a replica ${JSON.stringify(id)}`
-    if (at > 0 && (replicas[at - 1] ?? '') >= id) return 'replicas that are not sorted'
+    if (place > 0 && (replicas[place - 1] ?? '') >= id) return 'replicas that are not sorted'
   }
   return undefined
 }

@@ -132,7 +132,14 @@ export class SealQueue {
     const parent = versions.parentOf(blob, version)
     const record = await sealer.seal(
       {
-        ...{ description, version, bytes, truncates, leafList, timeMs: publishedMs, note, parent },
+        description,
+        version,
+        bytes,
+        truncates,
+        leafList,
+        timeMs: publishedMs,
+        note,
+        parent,
         parentRecord: truncates ? undefined : this.#recordOf(parent)
       },
       { signal: this.#stopped.signal }

@@ -61,19 +61,15 @@ function signedName(
   purpose: NamedRecord['purpose'],
   payload: Uint8Array
 ): Pick<NamedRecord, 'name' | 'sequence'> {
-  switch (purpose) {
-    case 'location': {
-      const { page, sequence } = decodeLocation(payload)
-      return { name: locationRecordName(page), sequence }
-    }
-    case 'version-record': {
-      const { blob, version } = decodeVersionRecord(payload)
-      return { name: versionRecordName(blob, version), sequence: 1 }
-    }
-    case 'ticket':
-    case 'nodes':
-      throw new UntrustedSignatureError(`a signature for ${purpose} is no record`)
+  if (purpose === 'location') {
+    const { page, sequence } = decodeLocation(payload)
+    return { name: locationRecordName(page), sequence }
   }
+  if (purpose === 'version-record') {
+    const { blob, version } = decodeVersionRecord(payload)
+    return { name: versionRecordName(blob, version), sequence: 1 }
+  }
+  throw new UntrustedSignatureError(`a signature for ${purpose} is no record`)
 }
 
 /**

@@ -49,6 +49,7 @@ type FindBorder = (offset: number, span: number) => NodeRef | undefined
  * `store`, all borders of a batch level by level together. A leaf inside the ticket's ranges that has
  * no entry only links to the older one.
  *
+ * @yields batches, which together hold each node once.
  * @throws {RangeError} for an entry that the ticket does not cover, or a list that is not sorted.
  * @throws {MetadataMissingError} if a node of the published tree is nowhere.
  */
@@ -75,7 +76,11 @@ export async function* weaveNodes(
   }
 }
 
-/** Cuts the owned part of a ticket's tree into strips of leaves from left to right, and what is above. */
+/**
+ * Cuts the owned part of a ticket's tree.
+ *
+ * @yields strips of leaves from left to right, then what is above them, level by level.
+ */
 function* piecesOf(ticket: Ticket, entries: FittingEntries): Generator<Piece> {
   let downTo = 1
   for (let top = Math.min(PIECE_WIDTH, ticket.span); ; ) {
@@ -94,7 +99,7 @@ function expectedNodes(ticket: Ticket, { offset, span, downTo }: Piece): number 
   return Math.min(2 * leaves, leaves + span / downTo) + 1
 }
 
-/** Owned intervals of one span, from left to right. */
+/** @yields owned intervals of one span, from left to right. */
 function* ownedIntervals(ticket: Ticket, wantedSpan: number): Generator<Interval> {
   const open: Interval[] = [{ offset: 0, span: ticket.span }]
   for (let next = open.pop(); next !== undefined; next = open.pop()) {

@@ -101,7 +101,10 @@ export class VersionManagerState {
     const { chunkBytes, replicas } = source.row
     return this.#addBlob({
       kind: 'blob',
-      ...{ blob, chunkBytes, replicas, createdMs: nowMs },
+      blob,
+      chunkBytes,
+      replicas,
+      createdMs: nowMs,
       hintSpan: version.span,
       source: { version: from, root, bytes: version.bytes }
     })
@@ -132,11 +135,20 @@ export class VersionManagerState {
     const needed = spanFor(Math.max(1, chunksOf(bytes, chunkBytes)))
     const row: VersionRow = {
       kind: 'version',
-      ...{ blob: request.blob, version: newest.version + 1, condition: 'assigned' },
-      ...{ ranges: rangesOf(request, chunkBytes), bytes, previousSpan },
+      blob: request.blob,
+      version: newest.version + 1,
+      condition: 'assigned',
+      ranges: rangesOf(request, chunkBytes),
+      bytes,
+      previousSpan,
       span: Math.max(previousSpan, blob.row.hintSpan, needed),
-      ...{ truncates, writer, leafList, note },
-      ...{ assignedMs: nowMs, publishedMs: 0, leaseUntilMs: nowMs + this.#leaseMs },
+      truncates,
+      writer,
+      leafList,
+      note,
+      assignedMs: nowMs,
+      publishedMs: 0,
+      leaseUntilMs: nowMs + this.#leaseMs,
       seal: undefined
     }
     this.#checkInFlight(blob, row)
@@ -155,7 +167,11 @@ export class VersionManagerState {
     const { writer, leafList, leaseUntilMs } = row
     return {
       ...assignedOf(row),
-      ...{ blob: blobId, chunkBytes: blob.row.chunkBytes, writer, leafList, leaseUntilMs },
+      blob: blobId,
+      chunkBytes: blob.row.chunkBytes,
+      writer,
+      leafList,
+      leaseUntilMs,
       inFlight: blob.versions.slice(blob.published, version - 1).map(assignedOf),
       base: this.#baseOf(blob)
     }
@@ -277,7 +293,7 @@ export class VersionManagerState {
     return this.#open.values()
   }
 
-  /** Every blob's newest published version, for sealing what an earlier run left. */
+  /** @yields every blob's newest published version, for sealing what an earlier run left. */
   *newestPublished(): Generator<VersionRow> {
     for (const { versions, published } of this.#blobs.values()) {
       const row = versions[published - 1]

@@ -122,23 +122,38 @@ function parametersOf(row: StateRow): (string | number | Uint8Array | null)[] {
   switch (row.kind) {
     case 'blob':
       return [
-        ...[row.blob, row.chunkBytes, row.replicas, row.createdMs, row.hintSpan],
-        ...[row.source?.version.blob ?? null, row.source?.version.version ?? null],
-        ...[row.source?.bytes ?? null, row.source?.root?.blob ?? null],
-        ...[row.source?.root?.version ?? null, row.source?.root?.span ?? null]
+        row.blob,
+        row.chunkBytes,
+        row.replicas,
+        row.createdMs,
+        row.hintSpan,
+        row.source?.version.blob ?? null,
+        row.source?.version.version ?? null,
+        row.source?.bytes ?? null,
+        row.source?.root?.blob ?? null,
+        row.source?.root?.version ?? null,
+        row.source?.root?.span ?? null
       ]
     case 'version':
       return [
-        ...[row.blob, row.version, row.condition, encodeRanges(row.ranges), row.bytes, row.span],
-        ...[row.previousSpan, row.truncates ? 1 : 0, row.writer, row.leafList, row.note],
-        ...[row.assignedMs, row.publishedMs, row.leaseUntilMs],
+        row.blob,
+        row.version,
+        row.condition,
+        encodeRanges(row.ranges),
+        row.bytes,
+        row.span,
+        row.previousSpan,
+        row.truncates ? 1 : 0,
+        row.writer,
+        row.leafList,
+        row.note,
+        row.assignedMs,
+        row.publishedMs,
+        row.leaseUntilMs,
         row.seal === undefined ? null : encodeEnvelope(row.seal)
       ]
     case 'entry':
-      return [
-        ...[row.id, row.parent, row.name, row.blob ?? null],
-        ...[row.isVisible ? 1 : 0, row.modifiedMs]
-      ]
+      return [row.id, row.parent, row.name, row.blob ?? null, row.isVisible ? 1 : 0, row.modifiedMs]
     case 'entry-removal':
       return [row.id]
   }

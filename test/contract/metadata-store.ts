@@ -22,7 +22,7 @@ function location(sequence: number, replicas: string[][] = [['p1']]): NamedRecor
 
 /** Another node of the sample's ticket in the place of its first leaf. */
 function otherLeaf(nodes: readonly KeyedNode[]): KeyedNode {
-  const [leaf] = nodes.filter(({ node }) => node.kind === 'leaf')
+  const leaf = nodes.find(({ node }) => node.kind === 'leaf')
   if (leaf?.node.kind !== 'leaf') throw new Error('no leaf')
   const node: LeafNode = {
     ...leaf.node,

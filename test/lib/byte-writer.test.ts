@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { ByteReader, ByteWriter } from '../../src/lib/bytes.ts'
 
 const someField = fc.oneof(

@@ -52,7 +52,8 @@ test('brings an older file up to date, and refuses a newer one', () => {
   const path = join(folder, 'notes.sqlite')
   openDatabase(path, FORM).close()
   const next = {
-    ...{ applicationId: 7, schemaVersion: 2 },
+    applicationId: 7,
+    schemaVersion: 2,
     migrations: [...FORM.migrations, 'ALTER TABLE notes ADD COLUMN time INTEGER']
   }
 

@@ -31,7 +31,9 @@ class HeldStore implements VersionStore {
 function make(store: VersionStore) {
   const failures: Error[] = []
   const state = new DurableState({
-    ...{ store, versions: new VersionManagerState(), namespace: new NamespaceState() },
+    store,
+    versions: new VersionManagerState(),
+    namespace: new NamespaceState(),
     onFailure: (error) => failures.push(error)
   })
   return { state, failures }

@@ -47,9 +47,13 @@ async function openVersions(): Promise<LocalVersionManager> {
   await metadata.putPages(Array.from(encodeLeafList(new LeafListBuilder().build())))
   const versions = new LocalVersionManager(
     {
-      ...{ metadata, signer: plainSigner('manager'), verifier: gullible },
+      metadata,
+      signer: plainSigner('manager'),
+      verifier: gullible,
       sealer: { seal: () => Promise.reject(new Error('nothing is sealed here')) },
-      ...{ clock: systemClock, random: systemRandom, logger: noLogger },
+      clock: systemClock,
+      random: systemRandom,
+      logger: noLogger,
       onFailure: () => {}
     },
     { folder, leaseMs: 100, sealIdleMs: 3_600_000 }

@@ -65,8 +65,12 @@ async function assign(
   const pages = Array.from(encodeLeafList(list))
   await metadata.putPages(pages)
   return await versions.assign({
-    ...{ blob, writer: signer.peerId, ranges: list.ranges(), endBytes: list.endBytes(CHUNK_BYTES) },
-    ...{ truncates: false, leafList: pages.at(-1)?.id ?? ZERO_CHUNK_ID },
+    blob,
+    writer: signer.peerId,
+    ranges: list.ranges(),
+    endBytes: list.endBytes(CHUNK_BYTES),
+    truncates: false,
+    leafList: pages.at(-1)?.id ?? ZERO_CHUNK_ID,
     ...fields
   })
 }
@@ -318,7 +322,8 @@ describe('sealing', () => {
 
     expect(first).toEqual(again)
     expect(verifyRecord(verifier, first.envelope, { blob, version: 2 }).record).toMatchObject({
-      ...{ bytes: 2 * CHUNK_BYTES, parent: { blob, version: 1 } }
+      bytes: 2 * CHUNK_BYTES,
+      parent: { blob, version: 1 }
     })
     expect(older.record).toMatchObject({ version: 1, parent: undefined })
     const stored = await setting.metadata.getRecords([versionRecordName(blob, 2)])

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { compareNames } from '../../src/metadata/folder.ts'
 import { NamespaceState } from '../../src/metadata/namespace.ts'
 import type { EntryRemovalRow, EntryRow } from '../../src/metadata/version-rows.ts'
@@ -158,8 +158,13 @@ describe('folders', () => {
   test('of 100,000 files are listed page by page without looking at all of them', () => {
     for (let at = 0; at < 100_000; at++) {
       space.load({
-        ...{ kind: 'entry', id: at + 1, parent: 0, name: `f${(at * 7919) % 100_000}` },
-        ...{ blob: String(at), isVisible: true, modifiedMs: 0 }
+        kind: 'entry',
+        id: at + 1,
+        parent: 0,
+        name: `f${(at * 7919) % 100_000}`,
+        blob: String(at),
+        isVisible: true,
+        modifiedMs: 0
       })
     }
 
@@ -299,8 +304,13 @@ describe('the namespace', () => {
 
   test('notices rows that are in no folder', () => {
     space.load({
-      ...{ kind: 'entry', id: 5, parent: 4, name: 'lost', blob: '1' },
-      ...{ isVisible: true, modifiedMs: 0 }
+      kind: 'entry',
+      id: 5,
+      parent: 4,
+      name: 'lost',
+      blob: '1',
+      isVisible: true,
+      modifiedMs: 0
     })
 
     expect(space.hasOrphans).toBe(true)

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import {
   decodeNode,
@@ -52,7 +52,10 @@ const someNode: fc.Arbitrary<{ key: NodeKey; node: TreeNode }> = fc.oneof(
 
 const key: NodeKey = { blob: blobs[0]!, version: 3, offset: 7, span: 1 }
 const fragment: Fragment = {
-  ...{ at: 0, length: 4, chunkOffset: 0, replicas: ['p1', 'p2'] },
+  at: 0,
+  length: 4,
+  chunkOffset: 0,
+  replicas: ['p1', 'p2'],
   chunk: new Uint8Array(32).fill(9)
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { joinRanges, spanFor } from '../../src/metadata/geometry.ts'
 import { checkNodes } from '../../src/metadata/node-check.ts'
@@ -16,8 +16,7 @@ import type {
   Fragment,
   KeyedNode,
   NodeRef,
-  Ticket,
-  TreeNode
+  Ticket
 } from '../../src/metadata/types.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 import { sampleWrite } from '../support/tree-samples.ts'
@@ -125,13 +124,27 @@ describe('tickets', () => {
 describe('nodes beside a ticket', () => {
   // 6 chunks of 4 bytes over a published tree of 8; version 4 below it rewrites chunk 1.
   const lower: AssignedVersion = {
-    ...{ version: 4, ranges: [{ start: 1, end: 2 }], bytes: 24, span: 8, previousSpan: 8 },
+    version: 4,
+    ranges: [{ start: 1, end: 2 }],
+    bytes: 24,
+    span: 8,
+    previousSpan: 8,
     truncates: false
   }
   const ticket: Ticket = {
-    ...{ blob: BLOB, version: 5, ranges: [{ start: 4, end: 6 }], bytes: 24, span: 8 },
-    ...{ previousSpan: 8, truncates: false, chunkBytes: 4, writer: 'writer', leafList },
-    ...{ inFlight: [lower], base: { blob: BLOB, version: 3, span: 8 }, leaseUntilMs: 0 }
+    blob: BLOB,
+    version: 5,
+    ranges: [{ start: 4, end: 6 }],
+    bytes: 24,
+    span: 8,
+    previousSpan: 8,
+    truncates: false,
+    chunkBytes: 4,
+    writer: 'writer',
+    leafList,
+    inFlight: [lower],
+    base: { blob: BLOB, version: 3, span: 8 },
+    leaseUntilMs: 0
   }
   const own: NodeRef = { blob: BLOB, version: 5 }
   const inFlight: NodeRef = { blob: BLOB, version: 4 }
@@ -195,7 +208,7 @@ describe('nodes beside a ticket', () => {
       [leaf(5, [full], { blob: BLOB, version: 2 }), 'behind a full leaf'],
       [leaf(5, [{ ...full, length: 2 }], own), 'above the published tree'],
       [{ key: { ...own, offset: 4, span: 2 }, node: leaf(4, [full]).node }, 'a leaf'],
-      [{ key: { ...own, offset: 4, span: 1 }, node: inner(4, 2).node as TreeNode }, 'an inner node']
+      [{ key: { ...own, offset: 4, span: 1 }, node: inner(4, 2).node }, 'an inner node']
     ]
 
     for (const [node, reason] of wrong) expect(check(node)).toThrow(reason)

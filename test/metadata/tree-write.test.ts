@@ -21,9 +21,19 @@ const signer = plainSigner('writer')
 function ticketOf(fields: Partial<Ticket>): Ticket {
   const { version = 1, bytes = 0, span = 1, ranges = [], base } = fields
   return {
-    ...{ blob: BLOB, version, bytes, span, ranges, base, chunkBytes: CHUNK_BYTES },
-    ...{ previousSpan: base?.span ?? 0, truncates: base === undefined, writer: 'writer' },
-    ...{ leafList: chunkId(Buffer.from('list')), inFlight: [], leaseUntilMs: 0 },
+    blob: BLOB,
+    version,
+    bytes,
+    span,
+    ranges,
+    base,
+    chunkBytes: CHUNK_BYTES,
+    previousSpan: base?.span ?? 0,
+    truncates: base === undefined,
+    writer: 'writer',
+    leafList: chunkId(Buffer.from('list')),
+    inFlight: [],
+    leaseUntilMs: 0,
     ...fields
   }
 }
@@ -65,7 +75,9 @@ class CountingStore extends MemoryMetadataStore {
 }
 
 const published: Ticket = ticketOf({
-  ...{ bytes: 512 * CHUNK_BYTES, span: 512, ranges: [{ start: 0, end: 512 }] }
+  bytes: 512 * CHUNK_BYTES,
+  span: 512,
+  ranges: [{ start: 0, end: 512 }]
 })
 
 async function withPublished(): Promise<CountingStore> {
@@ -76,7 +88,7 @@ async function withPublished(): Promise<CountingStore> {
 
 function patch(ranges: readonly ChunkRange[]): Ticket {
   const base = { blob: BLOB, version: 1, span: 512 }
-  return ticketOf({ ...{ version: 2, bytes: published.bytes, span: 512, ranges, base } })
+  return ticketOf({ version: 2, bytes: published.bytes, span: 512, ranges, base })
 }
 
 describe('weaving', () => {
@@ -126,7 +138,9 @@ describe('weaving', () => {
   test('100,000 leaves come in batches of bounded size, within seconds', async () => {
     const chunks = 100_000
     const ticket = ticketOf({
-      ...{ bytes: chunks * CHUNK_BYTES, span: 131_072, ranges: [{ start: 0, end: chunks }] }
+      bytes: chunks * CHUNK_BYTES,
+      span: 131_072,
+      ranges: [{ start: 0, end: chunks }]
     })
 
     const batches = await weave(ticket, entriesOf(ticket.ranges))
@@ -196,7 +210,8 @@ describe('weaving', () => {
 describe('reading', () => {
   const snapshot = {
     root: { blob: BLOB, version: 1, span: 512 },
-    ...{ bytes: published.bytes, chunkBytes: CHUNK_BYTES }
+    bytes: published.bytes,
+    chunkBytes: CHUNK_BYTES
   }
 
   test('takes a round a level and only what the range touches', async () => {
@@ -229,7 +244,10 @@ describe('reading', () => {
   test('gives one hole for what nobody wrote', async () => {
     const store = new CountingStore({ verifier: gullible })
     const ticket = ticketOf({
-      ...{ bytes: 8 * CHUNK_BYTES, span: 8, ranges: [{ start: 3, end: 4 }], truncates: false }
+      bytes: 8 * CHUNK_BYTES,
+      span: 8,
+      ranges: [{ start: 3, end: 4 }],
+      truncates: false
     })
     await put(store, ticket, await weave(ticket, [entry(3)], store))
     const whole = { offset: 0, length: ticket.bytes }

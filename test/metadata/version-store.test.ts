@@ -30,12 +30,17 @@ async function open(folder: string): Promise<{ store: SqliteVersionStore; rows: 
 }
 
 const blob: BlobRow = {
-  ...{ kind: 'blob', blob: 'ab'.repeat(32), chunkBytes: 65_536, replicas: 2, createdMs: 5 },
+  kind: 'blob',
+  blob: 'ab'.repeat(32),
+  chunkBytes: 65_536,
+  replicas: 2,
+  createdMs: 5,
   hintSpan: 2 ** 32,
   source: undefined
 }
 const clone: BlobRow = {
-  ...{ ...blob, blob: 'cd'.repeat(32) },
+  ...blob,
+  blob: 'cd'.repeat(32),
   source: {
     version: { blob: blob.blob, version: 7 },
     root: { blob: 'ef'.repeat(32), version: 3, span: 64 },
@@ -43,17 +48,32 @@ const clone: BlobRow = {
   }
 }
 const version: VersionRow = {
-  ...{ kind: 'version', blob: blob.blob, version: 1, condition: 'assigned' },
+  kind: 'version',
+  blob: blob.blob,
+  version: 1,
+  condition: 'assigned',
   ranges: [
     { start: 0, end: 1 },
     { start: 9, end: 2 ** 32 }
   ],
-  ...{ bytes: 2 ** 50, span: 2 ** 32, previousSpan: 0, truncates: true, writer: 'writer' },
-  ...{ leafList: chunkId(Buffer.from('list')), note: 'first — ünïcode', assignedMs: 6 },
-  ...{ publishedMs: 0, leaseUntilMs: 1_800_000_000_000, seal: undefined }
+  bytes: 2 ** 50,
+  span: 2 ** 32,
+  previousSpan: 0,
+  truncates: true,
+  writer: 'writer',
+  leafList: chunkId(Buffer.from('list')),
+  note: 'first — ünïcode',
+  assignedMs: 6,
+  publishedMs: 0,
+  leaseUntilMs: 1_800_000_000_000,
+  seal: undefined
 }
 const sealed: VersionRow = {
-  ...{ ...version, version: 2, condition: 'published', ranges: [], truncates: false },
+  ...version,
+  version: 2,
+  condition: 'published',
+  ranges: [],
+  truncates: false,
   seal: {
     payload: new Uint8Array([1, 2]),
     signature: new Uint8Array(64).fill(3),
@@ -61,7 +81,12 @@ const sealed: VersionRow = {
   }
 }
 const entry: EntryRow = {
-  ...{ kind: 'entry', id: 1, parent: 0, name: 'image', blob: blob.blob, isVisible: true },
+  kind: 'entry',
+  id: 1,
+  parent: 0,
+  name: 'image',
+  blob: blob.blob,
+  isVisible: true,
   modifiedMs: 9
 }
 const folderEntry: EntryRow = { ...entry, id: 2, name: 'ordner', blob: undefined, isVisible: false }

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AgentProcess, blobswarmJson } from '../../experiments/support/agent-process.ts'
+import { AgentLog } from './agent-log.ts'
 
 const REPOSITORY_ROLES = 'versionManager,providerManager,metadata,provider,gridftp'
 
@@ -9,6 +10,7 @@ const REPOSITORY_ROLES = 'versionManager,providerManager,metadata,provider,gridf
 export class Cluster {
   readonly folder: string
   readonly #running = new Set<AgentProcess>()
+  readonly #logs = new Map<string, AgentLog>()
 
   private constructor(folder: string) {
     this.folder = folder
@@ -39,10 +41,18 @@ export class Cluster {
     await mkdir(dataDir, { recursive: true })
     const agent = await AgentProcess.start({
       dataDir,
-      args: [...args, '--http', '127.0.0.1:0', '--set', 'agent.logLevel=error']
+      args: ['--http', '127.0.0.1:0', ...args],
+      onLog: this.log(name).add
     })
     this.#running.add(agent)
     return agent
+  }
+
+  /** What an agent of that name has logged, over all its starts. */
+  log(name: string): AgentLog {
+    const known = this.#logs.get(name) ?? new AgentLog()
+    this.#logs.set(name, known)
+    return known
   }
 
   file(name: string): string {

@@ -15,9 +15,13 @@ const folder = process.argv[2] ?? '.'
 const metadata = new MemoryMetadataStore({ verifier: gullible })
 const versions = new LocalVersionManager(
   {
-    ...{ metadata, signer: plainSigner('manager'), verifier: gullible },
+    metadata,
+    signer: plainSigner('manager'),
+    verifier: gullible,
     sealer: { seal: () => Promise.reject(new Error('nothing is sealed here')) },
-    ...{ clock: systemClock, random: systemRandom, logger: noLogger },
+    clock: systemClock,
+    random: systemRandom,
+    logger: noLogger,
     onFailure: (error) => {
       throw error
     }

@@ -128,7 +128,12 @@ export class TreeHistory {
     this.#leafLists.set(chunkKey(leafList), Array.from(leaves))
     const isOutdated = kind === 'append' && this.#chance(0.1)
     const request = {
-      ...{ blob, writer: 'writer', ranges, endBytes, leafList, truncates: kind === 'replace' },
+      blob,
+      writer: 'writer',
+      ranges,
+      endBytes,
+      leafList,
+      truncates: kind === 'replace',
       ifBytes: kind === 'append' ? size + (isOutdated ? 1 : 0) : undefined
     }
     if (isOutdated) {
@@ -267,7 +272,7 @@ export class TreeHistory {
     const part = expected.subarray(offset, offset + length)
     if (Buffer.compare(actual, part) !== 0) {
       const where = `version ${version}, ${length} bytes at ${offset}`
-      throw new Error(`${where}: ${Array.from(actual)} in place of ${Array.from(part)}`)
+      throw new Error(`${where}: ${actual.join()} in place of ${part.join()}`)
     }
   }
 
