@@ -16,8 +16,8 @@ export interface DatabaseForm {
 const LOCK_WAIT_MS = 500
 
 /**
- * Opens a database that only this process may use, creating it if it is not there. A commit is on disk
- * when it returns (WAL, synchronous=FULL). Blocks, so it belongs into a worker thread.
+ * Opens a database that only this process may use, creating it if it is not there. A commit is on
+ * disk when it returns (WAL, synchronous=FULL). Blocks, so it belongs into a worker thread.
  *
  * @throws {Error} saying why the file cannot be used: in use, not ours, newer, or corrupt.
  */

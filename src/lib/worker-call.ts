@@ -2,7 +2,9 @@ import { isMainThread, parentPort, type Transferable, Worker } from 'node:worker
 import { BlobswarmError, errorCode, NotRunningError } from './errors.ts'
 import { toError } from './to-error.ts'
 
-/** What a worker answers to: each method takes one argument that can be cloned and gives one back. */
+/**
+ * What a worker answers to: each method takes one argument that can be cloned and gives one back.
+ */
 export type WorkerMethods = {
   readonly [name: string]: (argument: never) => unknown
 }
@@ -52,16 +54,16 @@ export function workerUrl(name: string, moduleUrl: string): URL {
 }
 
 /**
- * Gives bytes in an array of their own: a view of a larger array would take all of that along when it
- * is sent to a worker.
+ * Gives bytes in an array of their own: a view of a larger array would take all of that along
+ * when it is sent to a worker.
  */
 export function sendable(bytes: Uint8Array): Uint8Array {
   return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
 }
 
 /**
- * Calls methods that run in a thread of their own, one after the other in the order of the calls, so
- * that what blocks (SQLite, fsync) does not block here.
+ * Calls methods that run in a thread of their own, one after the other in the order of the calls,
+ * so that what blocks (SQLite, fsync) does not block here.
  */
 export class WorkerCaller<M extends WorkerMethods> {
   readonly #worker: Worker
@@ -133,7 +135,7 @@ export class WorkerCaller<M extends WorkerMethods> {
 }
 
 /** Answers calls; the last statement of a worker's module. */
-export function serveWorkerCalls<M extends WorkerMethods>(methods: M): void {
+export function serveWorkerCalls(methods: WorkerMethods): void {
   const port = parentPort
   if (isMainThread || port === null) throw new Error('not in a worker thread')
   const run = async ({ id, method, argument }: Call): Promise<Answer> => {

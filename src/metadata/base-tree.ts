@@ -52,8 +52,8 @@ function describeKey(key: NodeKey): string {
 }
 
 /**
- * A published tree as writers above it see it: which node stands at an interval. Nodes are fetched level
- * by level, all that a level needs at once, and those near the root are kept.
+ * A published tree as writers above it see it: which node stands at an interval. Nodes are
+ * fetched level by level, all that a level needs at once, and those near the root are kept.
  */
 export class BaseTree {
   readonly #store: NodeStore
@@ -66,8 +66,8 @@ export class BaseTree {
   }
 
   /**
-   * Finds the nodes at disjoint intervals; undefined where there is a hole. One round to the store for
-   * each level that is not kept yet.
+   * Finds the nodes at disjoint intervals; undefined where there is a hole. One round to the
+   * store for each level that is not kept yet.
    *
    * @throws {MetadataMissingError} if a node of the tree is nowhere.
    */

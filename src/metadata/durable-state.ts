@@ -16,9 +16,9 @@ export interface DurableStateComponents {
 }
 
 /**
- * The version manager's and the namespace's state with the store that makes it durable. Memory changes
- * at once, and every answer waits until all that it depends on is on disk: a change for its own rows, a
- * question for whatever was written before it.
+ * The version manager's and the namespace's state with the store that makes it durable. Memory
+ * changes at once, and every answer waits until all that it depends on is on disk: a change for
+ * its own rows, a question for whatever was written before it.
  */
 export class DurableState {
   readonly versions: VersionManagerState

@@ -12,8 +12,8 @@ export type NamespaceRows = readonly (EntryRow | EntryRemovalRow)[]
 export const ROOT_ID = 0
 
 /**
- * Files and folders by path, by id and by blob, hidden ones too: what the rules in namespace.ts stand
- * on. Every change comes back as rows.
+ * Files and folders by path, by id and by blob, hidden ones too: what the rules in namespace.ts
+ * stand on. Every change comes back as rows.
  */
 export class EntryTree {
   readonly #maxEntries: number

@@ -124,7 +124,10 @@ export class UploadAbortedError extends BlobswarmError {
   }
 }
 
-/** Thrown when the durable state of the version manager cannot be read or written; this machine is at fault. */
+/**
+ * Thrown when the durable state of the version manager cannot be read or written; this machine is
+ * at fault.
+ */
 export class VersionStoreError extends BlobswarmError {
   constructor(what: string, options?: ErrorOptions) {
     super(`version store: ${what}`, 'ERR_VERSION_STORE', options)

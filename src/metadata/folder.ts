@@ -7,8 +7,8 @@ export interface Entry extends EntryRow {
 }
 
 /**
- * Compares names by their code points, which is also the order of their UTF-8 bytes. Plain `<` compares
- * code units and puts emoji before U+E000.
+ * Compares names by their code points, which is also the order of their UTF-8 bytes. Plain `<`
+ * compares code units and puts emoji before U+E000.
  */
 export function compareNames(left: string, right: string): number {
   const shorter = Math.min(left.length, right.length)
@@ -25,7 +25,10 @@ function rank(unit: number): number {
   return unit >= 0xd8_00 && unit <= 0xdf_ff ? unit + 0x1_00_00 : unit
 }
 
-/** What a folder contains. Names that can be seen are kept sorted, so a page of a listing costs its length. */
+/**
+ * What a folder contains. Names that can be seen are kept sorted, so a page of a listing costs
+ * its length.
+ */
 export class Folder {
   readonly #entries = new Map<string, Entry>()
   /** Visible names; undefined while many are being added. */

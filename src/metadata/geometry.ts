@@ -14,7 +14,10 @@ import type { AssignedVersion, ByteRange, ChunkRange } from './types.ts'
 /** Ranges that a ticket may list; beyond that, the nearest neighbours are joined. */
 export const MAX_TICKET_RANGES = 4096
 
-/** Fragments that one leaf may have; who writes more in one chunk merges them into one chunk first. */
+/**
+ * Fragments that one leaf may have; who writes more in one chunk merges them into one chunk
+ * first.
+ */
 export const MAX_LEAF_FRAGMENTS = 4096
 
 /** Chunks that a blob may have. */
@@ -30,8 +33,8 @@ export interface Interval {
 }
 
 /**
- * What a version has at a place: a node of its own, a hole (what was there is cut off, so nothing older
- * may be looked for), or whatever the versions below it have.
+ * What a version has at a place: a node of its own, a hole (what was there is cut off, so nothing
+ * older may be looked for), or whatever the versions below it have.
  */
 export type Ownership = 'owned' | 'hole' | 'older'
 
@@ -73,8 +76,9 @@ export function byteRangeOf(range: ChunkRange, chunkBytes: number): ByteRange {
 }
 
 /**
- * Brings ranges into the form of a ticket: sorted, without empty ones, touching and overlapping ones
- * joined, and then those with the smallest gaps between them joined until at most `limit` are left.
+ * Brings ranges into the form of a ticket: sorted, without empty ones, touching and overlapping
+ * ones joined, and then those with the smallest gaps between them joined until at most `limit`
+ * are left.
  */
 export function joinRanges(
   ranges: Iterable<ChunkRange>,
@@ -158,10 +162,10 @@ export function coveredChunks(ranges: readonly ChunkRange[], start: number, end:
 /**
  * Tells what version `u` has at `[offset, offset + span)`.
  *
- * It owns its root, even if it writes nothing; where its tree has grown, the spine of intervals between
- * the old root and the new one, because otherwise nothing would link to the old root; and every
- * interval that meets its ranges. A version that truncates has holes past its end: old bytes must not
- * reappear when a later version grows again.
+ * It owns its root, even if it writes nothing; where its tree has grown, the spine of intervals
+ * between the old root and the new one, because otherwise nothing would link to the old root; and
+ * every interval that meets its ranges. A version that truncates has holes past its end: old
+ * bytes must not reappear when a later version grows again.
  */
 export function ownership(
   u: AssignedVersion,

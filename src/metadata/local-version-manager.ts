@@ -76,8 +76,9 @@ const NONCE_WORDS = 8
 
 /**
  * The version manager and the namespace on this machine. The rules are in VersionManagerState and
- * NamespaceState, which change in memory at once; every answer, also of what only reads, waits until
- * all that it depends on is on disk. Versions whose writers do not finish are rolled forward.
+ * NamespaceState, which change in memory at once; every answer, also of what only reads, waits
+ * until all that it depends on is on disk. Versions whose writers do not finish are rolled
+ * forward.
  */
 export class LocalVersionManager implements VersionManager, Namespace {
   readonly #components: LocalVersionManagerComponents

@@ -25,9 +25,9 @@ export interface BlobPath {
 }
 
 /**
- * The rules of paths, without I/O. A file's name is reserved, unseen, until its blob has a version that
- * can be read; folders that only hold reservations are unseen too. Entries point to their folder, so
- * renaming a tree changes one row.
+ * The rules of paths, without I/O. A file's name is reserved, unseen, until its blob has a
+ * version that can be read; folders that only hold reservations are unseen too. Entries point to
+ * their folder, so renaming a tree changes one row.
  */
 export class NamespaceState {
   readonly #tree: EntryTree
@@ -118,7 +118,11 @@ export class NamespaceState {
     return undefined
   }
 
-  /** Reserves a path for a new blob, unseen, with the folders above it. @throws what `reserved` throws */
+  /**
+   * Reserves a path for a new blob, unseen, with the folders above it.
+   *
+   * @throws what `reserved` throws
+   */
   reserve(path: string, blob: BlobId, nowMs: number): NamespaceRows {
     if (this.reserved(path) !== undefined) throw new PathExistsError(path)
     const there = this.#tree.find(path)
@@ -157,10 +161,11 @@ export class NamespaceState {
   }
 
   /**
-   * Moves a file or a folder with all below it. A file takes the place of a file; anything else that can
-   * be seen at the target stays, and is an error.
+   * Moves a file or a folder with all below it. A file takes the place of a file; anything else
+   * that can be seen at the target stays, and is an error.
    *
-   * @throws {PathNotFoundError | PathExistsError | IsDirectoryError | NotDirectoryError | InvalidPathError}
+   * @throws {PathNotFoundError | PathExistsError | IsDirectoryError | NotDirectoryError |
+   *   InvalidPathError}
    */
   rename(from: string, to: string, nowMs: number): NamespaceRows {
     checkNewPath(to)
@@ -180,7 +185,10 @@ export class NamespaceState {
     return [...dropped, rowOf(moved), ...touched, ...this.#tree.touch(parent.id, nowMs)]
   }
 
-  /** Forgets reservations that nothing was published for since `beforeMs`, except those to be kept. */
+  /**
+   * Forgets reservations that nothing was published for since `beforeMs`, except those to be
+   * kept.
+   */
   dropReservations(beforeMs: number, isKept: (blob: BlobId) => boolean): NamespaceRows {
     const stale = Array.from(this.#tree.files()).filter(
       ({ isVisible, modifiedMs, blob }) =>

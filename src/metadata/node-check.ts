@@ -4,9 +4,10 @@ import { borderRule, coveredFrom0, fragmentsProblem } from './tree-write.ts'
 import type { KeyedNode, LeafNode, NodeRef, Ticket } from './types.ts'
 
 /**
- * Checks that nodes follow from a ticket as far as can be told without reading other nodes: each stands
- * where the version owns one, links to itself where it owns and to what is in flight below it where that
- * owns, and elsewhere to nothing newer than the published tree. So a writer can spoil only what it writes.
+ * Checks that nodes follow from a ticket as far as can be told without reading other nodes: each
+ * stands where the version owns one, links to itself where it owns and to what is in flight below
+ * it where that owns, and elsewhere to nothing newer than the published tree. So a writer can
+ * spoil only what it writes.
  *
  * @throws {InvalidNodeError} naming the first node that does not.
  */

@@ -1,6 +1,6 @@
 /**
- * Canonical bytes of tree nodes: one node has one encoding, and nodes are compared, hashed and stored
- * by it. A node is encoded relative to its key, so that links within a blob are short.
+ * Canonical bytes of tree nodes: one node has one encoding, and nodes are compared, hashed and
+ * stored by it. A node is encoded relative to its key, so that links within a blob are short.
  *
  * ```text
  * key    32 blob · u64 version · u32 offset · u8 level              span = 2^level; 45 bytes
@@ -53,7 +53,11 @@ export function readBlobId(reader: ByteReader): BlobId {
   return toHex(reader.bytes(BLOB_ID_BYTES))
 }
 
-/** Encodes a key; keys sort by blob, version and offset. @throws {RangeError} for an impossible key. */
+/**
+ * Encodes a key; keys sort by blob, version and offset.
+ *
+ * @throws {RangeError} for an impossible key.
+ */
 export function encodeNodeKey(key: NodeKey): Uint8Array {
   const writer = new ByteWriter(NODE_KEY_BYTES)
   writeNodeKey(writer, key)
@@ -68,7 +72,11 @@ export function decodeNodeKey(bytes: Uint8Array): NodeKey {
   return key
 }
 
-/** Encodes a node that stands at `key`. @throws {RangeError} for a node that no decoder would take. */
+/**
+ * Encodes a node that stands at `key`.
+ *
+ * @throws {RangeError} for a node that no decoder would take.
+ */
 export function encodeNode(key: NodeKey, node: TreeNode): Uint8Array {
   const writer = new ByteWriter(160)
   writeNode(writer, key, node)
@@ -83,7 +91,11 @@ export function encodeKeyedNode({ key, node }: KeyedNode): Uint8Array {
   return writer.finish()
 }
 
-/** Decodes the node that stands at `key`. @throws {MalformedError} for anything but a canonical node. */
+/**
+ * Decodes the node that stands at `key`.
+ *
+ * @throws {MalformedError} for anything but a canonical node.
+ */
 export function decodeNode(key: NodeKey, bytes: Uint8Array): TreeNode {
   const reader = new ByteReader(bytes, 'tree node')
   const node = readNode(reader, key)

@@ -16,7 +16,11 @@ export class PublicationWaiters {
   readonly #waiters = new Map<string, Waiter>()
   #failure: Error | undefined
 
-  /** Resolves when the version was announced. @throws {unknown} `signal.reason`, or why waiting is over. */
+  /**
+   * Resolves when the version was announced.
+   *
+   * @throws {unknown} `signal.reason`, or why waiting is over.
+   */
   async wait(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
     const key = `${blob}/${version}`

@@ -47,9 +47,9 @@ const MAX_DOUBLINGS = 5
 const MIN_PAUSE_MS = 10
 
 /**
- * Finishes versions whose writers have not committed by the end of their lease: loads the leaf list that
- * the ticket names, weaves the same nodes as the writer would have, and commits. Harmless when the writer
- * was only slow.
+ * Finishes versions whose writers have not committed by the end of their lease: loads the leaf
+ * list that the ticket names, weaves the same nodes as the writer would have, and commits.
+ * Harmless when the writer was only slow.
  */
 export class RollForward {
   readonly #components: RollForwardComponents

@@ -37,10 +37,10 @@ export interface SealQueueOptions {
 }
 
 /**
- * Seals published versions: at once when somebody asks for the record, and unasked when nothing has
- * been published for a while, the newest of each blob, the blob that was published last first. A
- * version stands on its parent's manifest, so what is unsealed below it down to one that truncates is
- * sealed first. Each version is sealed once, however many ask.
+ * Seals published versions: at once when somebody asks for the record, and unasked when nothing
+ * has been published for a while, the newest of each blob, the blob that was published last
+ * first. A version stands on its parent's manifest, so what is unsealed below it down to one that
+ * truncates is sealed first. Each version is sealed once, however many ask.
  */
 export class SealQueue {
   readonly #components: SealQueueComponents

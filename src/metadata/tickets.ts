@@ -33,8 +33,8 @@
  *    5      count × 32: BLAKE3 of encoded key and encoded node, each
  * ```
  *
- * A proof lists the digest of every node of a batch, so the same proof also stands beside any part of
- * it: batches are cut by owner when they are put, and again when owners change.
+ * A proof lists the digest of every node of a batch, so the same proof also stands beside any
+ * part of it: batches are cut by owner when they are put, and again when owners change.
  */
 import { CHUNK_ID_BYTES } from '../chunks/chunk-id.ts'
 import { BLAKE3_BYTES, blake3 } from '../lib/blake3.ts'
@@ -126,7 +126,10 @@ export function verifyTicket(verifier: Verifier, envelope: SignedEnvelope): Sign
   return { ticket: decodeTicket(envelope.payload), envelope }
 }
 
-/** Signs a batch of nodes, as the writer that the ticket names or as a version manager that repairs. */
+/**
+ * Signs a batch of nodes, as the writer that the ticket names or as a version manager that
+ * repairs.
+ */
 export function proveNodes(
   signer: Signer,
   ticket: SignedEnvelope,
@@ -139,9 +142,9 @@ export function proveNodes(
 }
 
 /**
- * Checks that the proof holds for these nodes, which may be a part of the batch it was made for: the
- * ticket is a version manager's, its writer (or that version manager, in repair) signed the nodes, and
- * each of them follows from the ticket. `encoded` saves encoding them again.
+ * Checks that the proof holds for these nodes, which may be a part of the batch it was made for:
+ * the ticket is a version manager's, its writer (or that version manager, in repair) signed the
+ * nodes, and each of them follows from the ticket. `encoded` saves encoding them again.
  *
  * @returns the ticket.
  * @throws {UntrustedSignatureError | MalformedError | InvalidNodeError}

@@ -34,9 +34,9 @@ interface Gap {
 }
 
 /**
- * Finds what a version reads as: extents in order that cover the range up to the version's end, without
- * gaps or overlaps. Holes come as extents without a chunk, neighbouring ones as one. Each tree level
- * costs one round to the store; links into other blobs (clones) are followed.
+ * Finds what a version reads as: extents in order that cover the range up to the version's end,
+ * without gaps or overlaps. Holes come as extents without a chunk, neighbouring ones as one. Each
+ * tree level costs one round to the store; links into other blobs (clones) are followed.
  *
  * @throws {MetadataMissingError} if a node is nowhere.
  */
@@ -130,7 +130,11 @@ function nameOf(ref: NodeRef, index: number): string {
   return `${ref.blob}/${ref.version}/${index}`
 }
 
-/** Adds what a leaf has of a gap to `found`. @returns what is to be looked for in the older leaf. */
+/**
+ * Adds what a leaf has of a gap to `found`.
+ *
+ * @returns what is to be looked for in the older leaf.
+ */
 function readLeaf(gap: Gap, leaf: LeafNode, chunkBytes: number, found: Extent[]): Gap[] {
   const { index } = gap
   const open: Gap[] = []

@@ -18,16 +18,22 @@ import type {
   Ticket
 } from './types.ts'
 
-/** A piece is at most this many times as wide as its narrowest nodes, so it has at most 511 nodes. */
+/**
+ * A piece is at most this many times as wide as its narrowest nodes, so it has at most 511 nodes.
+ */
 const PIECE_WIDTH = 256
 
-/** Nodes after which a batch is handed on; few enough to be hashed and signed in a few milliseconds. */
+/**
+ * Nodes after which a batch is handed on; few enough to be hashed and signed in a few
+ * milliseconds.
+ */
 const BATCH_NODES = 512
 
 export interface WeaveOptions extends AbortOptions {
   /**
-   * Called with leaf entries that the ticket does not cover, which are then left out. Only a repairer
-   * wants that, so that a wrong leaf list cannot hold up the blob; without it they are refused.
+   * Called with leaf entries that the ticket does not cover, which are then left out. Only a
+   * repairer wants that, so that a wrong leaf list cannot hold up the blob; without it they are
+   * refused.
    */
   readonly onMisfit?: ((entry: LeafEntry, reason: string) => void) | undefined
 }
@@ -43,11 +49,11 @@ interface Piece extends Interval {
 type FindBorder = (offset: number, span: number) => NodeRef | undefined
 
 /**
- * Makes the tree nodes of a version from its ticket and its leaf list, in batches of at most 1,022:
- * the same nodes whoever does it and whenever. What the version does not own is linked: to versions in
- * flight, whose nodes need not exist yet, and below those to the published tree, which is read from
- * `store`, all borders of a batch level by level together. A leaf inside the ticket's ranges that has
- * no entry only links to the older one.
+ * Makes the tree nodes of a version from its ticket and its leaf list, in batches of at most
+ * 1,022: the same nodes whoever does it and whenever. What the version does not own is linked: to
+ * versions in flight, whose nodes need not exist yet, and below those to the published tree,
+ * which is read from `store`, all borders of a batch level by level together. A leaf inside the
+ * ticket's ranges that has no entry only links to the older one.
  *
  * @yields batches, which together hold each node once.
  * @throws {RangeError} for an entry that the ticket does not cover, or a list that is not sorted.
@@ -113,7 +119,10 @@ function* ownedIntervals(ticket: Ticket, wantedSpan: number): Generator<Interval
   }
 }
 
-/** Walks pieces twice in the same order: once to learn which borders are needed, once to make nodes. */
+/**
+ * Walks pieces twice in the same order: once to learn which borders are needed, once to make
+ * nodes.
+ */
 class Weaver {
   readonly #ticket: Ticket
   readonly #own: NodeRef
@@ -123,7 +132,9 @@ class Weaver {
     this.#own = { blob: ticket.blob, version: ticket.version }
   }
 
-  /** Intervals whose node stands in the published tree, in the order in which `weave` needs them. */
+  /**
+   * Intervals whose node stands in the published tree, in the order in which `weave` needs them.
+   */
   borders(pieces: readonly Piece[]): Interval[] {
     const wanted: Interval[] = []
     for (const piece of pieces) {
@@ -169,7 +180,8 @@ class Weaver {
 
   #leaf(index: number, fragments: readonly Fragment[], findBorder: FindBorder): LeafNode {
     const { truncates, bytes, chunkBytes } = this.#ticket
-    // Beyond the version's end nothing older can be seen either, so a leaf that is full up to there is
+    // Beyond the version's end nothing older can be seen either, so a leaf that is full up to there
+    // is
     // full.
     const isFull = coveredFrom0(fragments) >= chunkLengthAt(bytes, chunkBytes, index)
     const previous = truncates || isFull ? undefined : this.#border(index, 1, findBorder)
@@ -276,7 +288,9 @@ function isOwnedLeaf(ticket: Ticket, index: number): boolean {
   return ownership(ticket, ticket.chunkBytes, index, 1) === 'owned'
 }
 
-/** Says what is wrong with the fragments of a leaf of `leafBytes`; undefined if they are in order. */
+/**
+ * Says what is wrong with the fragments of a leaf of `leafBytes`; undefined if they are in order.
+ */
 export function fragmentsProblem(
   fragments: readonly Fragment[],
   leafBytes: number

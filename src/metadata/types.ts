@@ -20,19 +20,27 @@ export interface ByteRange {
 
 // ---- segment tree (live layer) ----
 
-/** Names the version of a blob whose node stands somewhere; offset and span follow from the place. */
+/**
+ * Names the version of a blob whose node stands somewhere; offset and span follow from the place.
+ */
 export interface NodeRef {
   readonly blob: BlobId
   readonly version: Version
 }
 
-/** Key of a tree node; `offset` and `span` in chunks, span a power of two, offset a multiple of it. */
+/**
+ * Key of a tree node; `offset` and `span` in chunks, span a power of two, offset a multiple of
+ * it.
+ */
 export interface NodeKey extends NodeRef {
   readonly offset: number
   readonly span: number
 }
 
-/** Part of a leaf that one write brought: `length` bytes at `at`, found at `chunkOffset` of a chunk. */
+/**
+ * Part of a leaf that one write brought: `length` bytes at `at`, found at `chunkOffset` of a
+ * chunk.
+ */
 export interface Fragment {
   readonly at: number
   readonly length: number
@@ -50,7 +58,9 @@ export interface InnerNode {
   readonly right: NodeRef | undefined
 }
 
-/** Fragments do not overlap and are sorted by `at`; what they leave open is read from `previous`. */
+/**
+ * Fragments do not overlap and are sorted by `at`; what they leave open is read from `previous`.
+ */
 export interface LeafNode {
   readonly kind: 'leaf'
   readonly fragments: readonly Fragment[]
@@ -60,9 +70,9 @@ export interface LeafNode {
 export type TreeNode = InnerNode | LeafNode
 
 /**
- * What one write brought to one chunk: fragments sorted by `at` that do not overlap, at least one, at
- * most MAX_LEAF_FRAGMENTS (geometry.ts), none reaching past the chunk or the version's end. A leaf list
- * is an iterable of these, sorted by `index`, each index once.
+ * What one write brought to one chunk: fragments sorted by `at` that do not overlap, at least
+ * one, at most MAX_LEAF_FRAGMENTS (geometry.ts), none reaching past the chunk or the version's
+ * end. A leaf list is an iterable of these, sorted by `index`, each index once.
  */
 export interface LeafEntry {
   readonly index: number
@@ -102,8 +112,8 @@ export interface Signer {
 
 export interface Verifier {
   /**
-   * Checks signature, certificate and that its roles allow this purpose (tickets, records and locations
-   * need `versionManager`).
+   * Checks signature, certificate and that its roles allow this purpose (tickets, records and
+   * locations need `versionManager`).
    *
    * @returns the signer's peer id.
    * @throws {UntrustedSignatureError}
@@ -132,18 +142,26 @@ export interface RootRef extends NodeRef {
   readonly span: number
 }
 
-/** What the version manager hands a writer; travels signed. Weaving is a pure function of it and the leaf list. */
+/**
+ * What the version manager hands a writer; travels signed. Weaving is a pure function of it and
+ * the leaf list.
+ */
 export interface Ticket extends AssignedVersion {
   readonly blob: BlobId
   readonly chunkBytes: number
   readonly writer: string
-  /** Root of the writer's leaf list (see leaf-list.ts), stored as pages before the ticket was asked for. */
+  /**
+   * Root of the writer's leaf list (see leaf-list.ts), stored as pages before the ticket was
+   * asked for.
+   */
   readonly leafList: ChunkId
   /** Versions assigned and not yet published below this one, oldest first. */
   readonly inFlight: readonly AssignedVersion[]
   /** undefined when nothing was published yet. */
   readonly base: RootRef | undefined
-  /** Milliseconds since the epoch; a commit after it may find the version already rolled forward. */
+  /**
+   * Milliseconds since the epoch; a commit after it may find the version already rolled forward.
+   */
   readonly leaseUntilMs: number
 }
 
@@ -152,7 +170,10 @@ export interface TicketRequest {
   /** Peer id of who writes; the version manager checks it against the connection. */
   readonly writer: string
   readonly ranges: readonly ChunkRange[]
-  /** End of what is written in bytes; the new size if `truncates`, else the size becomes at least this. */
+  /**
+   * End of what is written in bytes; the new size if `truncates`, else the size becomes at least
+   * this.
+   */
   readonly endBytes: number
   readonly truncates: boolean
   readonly leafList: ChunkId
@@ -197,7 +218,10 @@ export interface VersionSummary {
   readonly condition: VersionCondition
 }
 
-/** The sealed form of a published version: all that a deployer needs besides a few manifest pages. Travels signed. */
+/**
+ * The sealed form of a published version: all that a deployer needs besides a few manifest pages.
+ * Travels signed.
+ */
 export interface VersionRecord {
   readonly blob: BlobId
   readonly version: Version
@@ -216,7 +240,10 @@ export interface SignedVersionRecord {
   readonly envelope: SignedEnvelope
 }
 
-/** A published version that is to get its manifest; all that the record says is in here, so sealing is deterministic. */
+/**
+ * A published version that is to get its manifest; all that the record says is in here, so
+ * sealing is deterministic.
+ */
 export interface SealRequest {
   readonly description: BlobDescription
   readonly version: Version
@@ -239,7 +266,10 @@ export interface Sealer {
   seal(request: SealRequest, options?: AbortOptions): Promise<SignedVersionRecord>
 }
 
-/** Where the chunks of one manifest page are: a hint. A higher sequence replaces a lower one. Travels signed. */
+/**
+ * Where the chunks of one manifest page are: a hint. A higher sequence replaces a lower one.
+ * Travels signed.
+ */
 export interface LocationRecord {
   readonly page: ChunkId
   readonly sequence: number
@@ -275,7 +305,10 @@ export interface PageStore {
   putPages(pages: readonly Page[], options?: AbortOptions): Promise<void>
 }
 
-/** A signed record under a name; the highest sequence wins, other bytes under the same sequence are refused. */
+/**
+ * A signed record under a name; the highest sequence wins, other bytes under the same sequence
+ * are refused.
+ */
 export interface NamedRecord {
   /** `location/<page id hex>` or `version/<blob id>/<version>`. */
   readonly name: string
@@ -310,7 +343,9 @@ export interface VersionManager {
   assign(request: TicketRequest, options?: AbortOptions): Promise<SignedTicket>
   /** Extends the lease. @throws {TicketConflictError} if it was fenced already. */
   renew(blob: BlobId, version: Version, options?: AbortOptions): Promise<number>
-  /** assigned → committed, once all nodes are stored; published with the longest finished prefix. */
+  /**
+   * assigned → committed, once all nodes are stored; published with the longest finished prefix.
+   */
   commit(blob: BlobId, version: Version, options?: AbortOptions): Promise<void>
   /** Resolves when the version is published. */
   waitPublished(blob: BlobId, version: Version, options?: AbortOptions): Promise<VersionSummary>
@@ -344,10 +379,17 @@ export interface FileEntry {
 
 export type NamespaceEntry = DirectoryEntry | FileEntry
 
-/** Paths are absolute, `/`-separated, normalised, UTF-8, at most 4,096 bytes with parts of at most 255. */
+/**
+ * Paths are absolute, `/`-separated, normalised, UTF-8, at most 4,096 bytes with parts of at most
+ * 255.
+ */
 export interface Namespace {
   lookup(path: string, options?: AbortOptions): Promise<NamespaceEntry | undefined>
-  /** At most `limit` (default 1,000) entries of a directory with names above `after`, in order. @throws {PathNotFoundError | NotDirectoryError} */
+  /**
+   * At most `limit` (default 1,000) entries of a directory with names above `after`, in order.
+   *
+   * @throws {PathNotFoundError | NotDirectoryError}
+   */
   list(
     path: string,
     request?: { readonly after?: string; readonly limit?: number },
@@ -359,13 +401,17 @@ export interface Namespace {
     options?: AbortOptions
   ): Promise<void>
   /**
-   * Gives the blob of a path for writing, making one (and the parent folders) when there is none. A new
-   * one is invisible until its first version is published.
+   * Gives the blob of a path for writing, making one (and the parent folders) when there is none.
+   * A new one is invisible until its first version is published.
    *
    * @throws {NotDirectoryError | IsDirectoryError}
    */
   reserve(path: string, create: CreateBlobRequest, options?: AbortOptions): Promise<BlobDescription>
-  /** Removes a file or an empty directory. @throws {PathNotFoundError | DirectoryNotEmptyError | IsDirectoryError | NotDirectoryError} */
+  /**
+   * Removes a file or an empty directory.
+   *
+   * @throws {PathNotFoundError | DirectoryNotEmptyError | IsDirectoryError | NotDirectoryError}
+   */
   remove(
     path: string,
     request: { readonly kind: 'file' | 'directory' | 'any' },

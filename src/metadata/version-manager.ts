@@ -45,9 +45,9 @@ interface Blob {
 const MAX_REPLICAS = 64
 
 /**
- * The rules of versions, without I/O: tickets in order, publication in order, leases. Its state is the
- * rows that it was given and has given out; a version goes assigned → committed → published → retired,
- * with fenced beside assigned once its lease has run out.
+ * The rules of versions, without I/O: tickets in order, publication in order, leases. Its state
+ * is the rows that it was given and has given out; a version goes assigned → committed →
+ * published → retired, with fenced beside assigned once its lease has run out.
  */
 export class VersionManagerState {
   readonly #leaseMs: number
@@ -118,8 +118,9 @@ export class VersionManagerState {
   }
 
   /**
-   * Gives the next version of a blob to a writer: → assigned. The size never shrinks from version to
-   * version, except by one that truncates, and it counts what is assigned, not only what is published.
+   * Gives the next version of a blob to a writer: → assigned. The size never shrinks from version
+   * to version, except by one that truncates, and it counts what is assigned, not only what is
+   * published.
    *
    * @throws {UnknownBlobError | TicketConflictError | MetadataLimitError | RangeError}
    */
@@ -157,8 +158,9 @@ export class VersionManagerState {
   }
 
   /**
-   * Makes the ticket of a version that is not published, from what is known now. A later ticket of the
-   * same version names fewer versions in flight and a newer base, and weaves the same nodes.
+   * Makes the ticket of a version that is not published, from what is known now. A later ticket
+   * of the same version names fewer versions in flight and a newer base, and weaves the same
+   * nodes.
    */
   ticket(blobId: BlobId, version: Version): Ticket {
     const blob = this.#blob(blobId)
@@ -177,7 +179,11 @@ export class VersionManagerState {
     }
   }
 
-  /** Extends the lease of a version that is still assigned. @throws {UnknownVersionError | TicketConflictError} */
+  /**
+   * Extends the lease of a version that is still assigned.
+   *
+   * @throws {UnknownVersionError | TicketConflictError}
+   */
   renew(blob: BlobId, version: Version, nowMs: number): Change<number> {
     const row = this.version(blob, version)
     if (row.condition !== 'assigned') {
@@ -267,7 +273,11 @@ export class VersionManagerState {
     return summaryOf(this.version(blob, version))
   }
 
-  /** The row of a version. @throws {UnknownBlobError | UnknownVersionError} if it was never assigned. */
+  /**
+   * The row of a version.
+   *
+   * @throws {UnknownBlobError | UnknownVersionError} if it was never assigned.
+   */
   version(blob: BlobId, version: Version): VersionRow {
     const row = this.#blob(blob).versions[version - 1]
     if (row === undefined) throw new UnknownVersionError(blob, version, 'was never assigned')

@@ -34,8 +34,8 @@ export interface BlobRow extends BlobDescription {
 }
 
 /**
- * assigned → committed → published → retired, where `fenced` is an assigned version whose lease has run
- * out, so that somebody else may be finishing it.
+ * assigned → committed → published → retired, where `fenced` is an assigned version whose lease
+ * has run out, so that somebody else may be finishing it.
  */
 export type RowCondition = 'assigned' | 'fenced' | 'committed' | 'published' | 'retired'
 

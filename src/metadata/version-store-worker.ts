@@ -154,7 +154,7 @@ function parametersOf(row: StateRow): (string | number | Uint8Array | null)[] {
       ]
     case 'entry':
       return [row.id, row.parent, row.name, row.blob ?? null, row.isVisible ? 1 : 0, row.modifiedMs]
-    case 'entry-removal':
+    default:
       return [row.id]
   }
 }

@@ -13,7 +13,11 @@ export interface VersionStore {
   readonly name: string
   /** Opens it and yields every row, folders before what is in them. @throws {VersionStoreError} */
   start(): Promise<AsyncIterable<StateRow[]>>
-  /** Resolves when these rows, and all that were written before, are durable. @throws {VersionStoreError} */
+  /**
+   * Resolves when these rows, and all that were written before, are durable.
+   *
+   * @throws {VersionStoreError}
+   */
   write(rows: readonly StateRow[]): Promise<void>
   /** Finishes what was written and lets go of the file. */
   stop(): Promise<void>
@@ -26,9 +30,9 @@ export const VERSION_STORE_FILE = 'versions.sqlite'
 const ROWS_PER_LOAD = 5000
 
 /**
- * Rows in SQLite (WAL, synchronous=FULL) in a worker thread, so that an fsync does not stop the event
- * loop. Rows of many calls share one transaction and one fsync. The file is held exclusively: a second
- * process is refused, and the system lets go of it even after kill -9.
+ * Rows in SQLite (WAL, synchronous=FULL) in a worker thread, so that an fsync does not stop the
+ * event loop. Rows of many calls share one transaction and one fsync. The file is held
+ * exclusively: a second process is refused, and the system lets go of it even after kill -9.
  */
 export class SqliteVersionStore implements VersionStore {
   readonly #path: string
@@ -90,7 +94,8 @@ export class SqliteVersionStore implements VersionStore {
   async #flush(items: (readonly StateRow[])[]): Promise<void> {
     const rows = items.flat()
     if (rows.length === 0) return
-    // Once a write failed the state in memory is ahead of the disk, so nothing may be written any more.
+    // Once a write failed the state in memory is ahead of the disk, so nothing may be written any
+    // more.
     if (this.#failure !== undefined) throw this.#failure
     try {
       await this.#caller?.call('write', rows)

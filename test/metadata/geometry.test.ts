@@ -24,6 +24,10 @@ function chunksIn(ranges: readonly ChunkRange[]): Set<number> {
   return chunks
 }
 
+function gapsOf(ranges: readonly ChunkRange[]): number[] {
+  return ranges.slice(1).map(({ start }, at) => start - (ranges[at]?.end ?? 0))
+}
+
 function version(fields: Partial<AssignedVersion>): AssignedVersion {
   const { ranges = [], bytes = 0, span = 8, previousSpan = 8, truncates = false } = fields
   return { version: 5, ranges, bytes, span, previousSpan, truncates }
@@ -48,8 +52,6 @@ describe('ranges', () => {
         const joined = joinRanges(ranges, limit)
 
         expect(joined).toHaveLength(Math.min(all.length, limit))
-        const gapsOf = (some: readonly ChunkRange[]): number[] =>
-          some.slice(1).map(({ start }, at) => start - (some[at]?.end ?? 0))
         const widest = gapsOf(all).toSorted((a, b) => b - a)
         const kept = gapsOf(joined).toSorted((a, b) => b - a)
         expect(kept).toEqual(widest.slice(0, Math.max(0, limit - 1)))

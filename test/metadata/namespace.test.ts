@@ -331,7 +331,10 @@ function attempt(kind: string, path: string, to: string): void {
 }
 
 function tree(of: NamespaceState, path: string): string[] {
-  return of
-    .list(path, undefined, 100)
-    .flatMap((entry) => [entry.path, ...(entry.kind === 'file' ? [] : tree(of, entry.path))])
+  const paths: string[] = []
+  for (const entry of of.list(path, undefined, 100)) {
+    paths.push(entry.path)
+    if (entry.kind === 'directory') paths.push(...tree(of, entry.path))
+  }
+  return paths
 }

@@ -50,7 +50,7 @@ const someNode: fc.Arbitrary<{ key: NodeKey; node: TreeNode }> = fc.oneof(
   })
 )
 
-const key: NodeKey = { blob: blobs[0]!, version: 3, offset: 7, span: 1 }
+const LEAF_KEY: NodeKey = { blob: blobs[0]!, version: 3, offset: 7, span: 1 }
 const fragment: Fragment = {
   at: 0,
   length: 4,
@@ -121,17 +121,17 @@ test('what is not canonical is not encoded', () => {
     leaf(...Array.from({ length: 4097 }, (_, at) => ({ ...fragment, at: at * 4 })))
   ]
 
-  for (const node of wrong) expect(() => encodeNode(key, node)).toThrow(RangeError)
-  expect(() => encodeNodeKey({ ...key, span: 2 })).toThrow(RangeError)
-  expect(() => encodeNodeKey({ ...key, blob: 'AA'.repeat(32) })).toThrow(RangeError)
+  for (const node of wrong) expect(() => encodeNode(LEAF_KEY, node)).toThrow(RangeError)
+  expect(() => encodeNodeKey({ ...LEAF_KEY, span: 2 })).toThrow(RangeError)
+  expect(() => encodeNodeKey({ ...LEAF_KEY, blob: 'AA'.repeat(32) })).toThrow(RangeError)
 })
 
 test('a node is a leaf where it is one chunk wide and nowhere else', () => {
   const inner: TreeNode = { kind: 'inner', left: undefined, right: undefined }
-  const wide = { ...key, offset: 8, span: 2 }
+  const wide = { ...LEAF_KEY, offset: 8, span: 2 }
 
-  expect(() => decodeNode(key, encodeNode(wide, inner))).toThrow('inner node')
-  expect(() => decodeNode(wide, encodeNode(key, leaf(fragment)))).toThrow('leaf')
+  expect(() => decodeNode(LEAF_KEY, encodeNode(wide, inner))).toThrow('inner node')
+  expect(() => decodeNode(wide, encodeNode(LEAF_KEY, leaf(fragment)))).toThrow('leaf')
 })
 
 function taken<T>(decode: () => T): T | undefined {

@@ -51,20 +51,12 @@ const someTicket: fc.Arbitrary<Ticket> = fc
   })
   .map(({ assigned, base, writer, leaseUntilMs }) => {
     const first = (base ?? 0) + 1
-    const inFlight = assigned.map((fields, at) => ({ ...fields, version: first + at }))
+    const inFlight = assigned.map((fields, at) => Object.assign({ version: first + at }, fields))
     const own = inFlight.pop() as AssignedVersion
     const root =
       base === undefined ? undefined : { blob: base === 0 ? SOURCE : BLOB, version: base, span: 8 }
-    return {
-      ...own,
-      blob: BLOB,
-      chunkBytes: 4,
-      writer,
-      leafList,
-      leaseUntilMs,
-      inFlight,
-      base: root
-    }
+    const rest = { blob: BLOB, chunkBytes: 4, writer, leafList, leaseUntilMs, inFlight, base: root }
+    return Object.assign(rest, own)
   })
 
 describe('tickets', () => {

@@ -165,7 +165,7 @@ describe('weaving', () => {
     expect(batches.flat().length).toBe(4096 * 13 + 4095)
   })
 
-  test('refuses entries that the ticket does not cover, unless told to leave them out', async () => {
+  test('refuses entries that the ticket does not cover, or leaves them out if told', async () => {
     const ticket = patch([{ start: 10, end: 12 }])
     const store = await withPublished()
     const cases: [LeafEntry[], string][] = [

@@ -1,6 +1,7 @@
 /**
  * Commits versions and makes folders one after the other and prints a line for each once it is
- * acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node commit-loop.ts FOLDER
+ * acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node
+ * commit-loop.ts FOLDER
  */
 import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'

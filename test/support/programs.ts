@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path'
 import { test } from '@jest/globals'
 
 const MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+const announced = new Set<string>()
 const FALLBACK_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
 /** Where a program is: first on PATH, then in the folders of system programs. */
@@ -35,6 +36,8 @@ export function testWith(
     })
     return
   }
+  if (!announced.has(reason)) process.stderr.write(`Tests are skipped: ${reason}\n`)
+  announced.add(reason)
   test.skip(`${name} (skipped: ${reason})`, body)
 }
 

@@ -51,9 +51,10 @@ export interface HistoryCounts {
 }
 
 /**
- * One random history of concurrent writers on a few blobs, over the real rules, tree and store, beside a
- * plain array a version. Writers die and are rolled forward, some of them only seem dead and go on; the
- * version manager restarts from its rows; versions are read while others are in flight.
+ * One random history of concurrent writers on a few blobs, over the real rules, tree and store,
+ * beside a plain array a version. Writers die and are rolled forward, some of them only seem dead
+ * and go on; the version manager restarts from its rows; versions are read while others are in
+ * flight.
  */
 export class TreeHistory {
   readonly counts: HistoryCounts
@@ -78,7 +79,8 @@ export class TreeHistory {
   /** Plays the history. @throws {Error} at the first read that differs from the model. */
   async run(): Promise<void> {
     const hint = this.#chance(0.5) ? 0 : this.#below(80)
-    this.#addBlob(this.#state.createBlob, [{ ...SIZES, sizeHint: hint }], new Uint8Array())
+    const create = { chunkBytes: CHUNK_BYTES, replicas: 1, sizeHint: hint }
+    this.#addBlob((blob) => this.#state.createBlob(blob, create, 0), new Uint8Array())
     let writesLeft = 6 + this.#below(14)
     while (writesLeft > 0 || this.#writers.length > 0) {
       this.#nowMs++
@@ -95,13 +97,9 @@ export class TreeHistory {
     await this.#checkAll()
   }
 
-  #addBlob<A extends readonly unknown[]>(
-    make: (blob: BlobId, ...rest: [...A, number]) => Change<unknown>,
-    rest: A,
-    bytes: Uint8Array
-  ): void {
+  #addBlob(make: (blob: BlobId) => Change<unknown>, bytes: Uint8Array): void {
     const blob = Buffer.from(chunkId(Buffer.from(`blob ${this.#model.size}`))).toString('hex')
-    this.#keep(make.call(this.#state, blob, ...rest, this.#nowMs).rows)
+    this.#keep(make(blob).rows)
     this.#model.set(blob, [bytes])
   }
 
@@ -112,7 +110,7 @@ export class TreeHistory {
       const version = 1 + this.#below(published)
       const bytes = this.#model.get(blob)?.[version] ?? new Uint8Array()
       this.counts.clones++
-      this.#addBlob(this.#state.cloneBlob, [{ blob, version }], bytes)
+      this.#addBlob((id) => this.#state.cloneBlob(id, { blob, version }, this.#nowMs), bytes)
       return
     }
     const { bytes: size, version } = this.#state.newest(blob)
@@ -323,8 +321,6 @@ export class TreeHistory {
     return item
   }
 }
-
-const SIZES = { chunkBytes: CHUNK_BYTES, replicas: 1 }
 
 function expectConflict(run: () => unknown): void {
   try {
