@@ -1,4 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { systemClock } from '../lib/clock.ts'
 import { FileEventLog } from '../lib/events.ts'
 import { Agent, type AgentService } from './agent.ts'
@@ -19,7 +20,11 @@ import { ControlServer } from './control-server.ts'
 import { enterCluster, MetadataListKeeper } from './membership.ts'
 import { VERSION } from './version.ts'
 
-/** Builds an agent with the roles that its configuration names. */
+/**
+ * Builds an agent with the roles that its configuration names. It has the data directory to itself from now on.
+ *
+ * @throws {DataDirectoryError} if the data directory cannot be used.
+ */
 export async function composeAgent(
   config: AgentConfig,
   surroundings: Surroundings
@@ -27,7 +32,8 @@ export async function composeAgent(
   const foundation = await layFoundation(config, surroundings)
   const { node, data, events, logger } = foundation
   const addresses: { gridftp?: () => string; http?: () => string } = {}
-  const socket = config.control.socket === '' ? data.file('control.sock') : config.control.socket
+  const socket =
+    config.control.socket === '' ? data.file('control.sock') : resolve(config.control.socket)
   const describe = () => ({
     peerId: node.peerId,
     addresses: node.addresses(),
@@ -47,17 +53,19 @@ export async function composeAgent(
     },
     stop: async () => node.stop()
   }
-  const closeEvents: AgentService = {
-    name: 'events',
-    start: async () => {},
-    stop: async () => {
-      if (events instanceof FileEventLog) await events.close()
-    }
-  }
+  const log = logger.forComponent('blobswarm:agent')
   const agent = new Agent(
-    [closeEvents, membership],
+    [
+      serviceOf('data directory', { stop: async () => data.close() }),
+      serviceOf('events', {
+        stop: async () => {
+          if (events instanceof FileEventLog) await events.close()
+        }
+      }),
+      membership
+    ],
     describe,
-    logger.forComponent('blobswarm:agent')
+    log
   )
   return agent
 }

@@ -76,6 +76,7 @@ const schema = z.strictObject({
     durability: z.enum(['fsync', 'memory']).default('fsync'),
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
+    reserveBytes: bytes.default(67_108_864),
     uploadBudgetBytes: bytes.min(16_777_216).default(100_663_296),
     stagingBudgetBytes: bytes.default(67_108_864)
   }),
@@ -108,7 +109,8 @@ const schema = z.strictObject({
     uploadRate: bytes.default(0),
     downloadRate: bytes.default(0),
     maxNeighbours: count.default(20),
-    stallTimeout: duration.prefault('10s')
+    stallTimeout: duration.prefault('10s'),
+    giveUpAfter: duration.prefault('120s')
   })
 })
 

@@ -1,4 +1,5 @@
 import { BlobswarmError } from '../lib/errors.ts'
+import { toError } from '../lib/to-error.ts'
 
 /** Thrown for a wrong command line; exit code 2. */
 export class UsageError extends BlobswarmError {
@@ -18,13 +19,6 @@ export class ConfigError extends BlobswarmError {
 export class AgentUnreachableError extends BlobswarmError {
   constructor(socket: string, reason: string, options?: ErrorOptions) {
     super(`no agent answers at ${socket}: ${reason}`, 'ERR_AGENT_UNREACHABLE', options)
-  }
-}
-
-/** Thrown when the agent cannot reach the part of the cluster that a command needs. */
-export class ClusterUnreachableError extends BlobswarmError {
-  constructor(what: string, options?: ErrorOptions) {
-    super(`${what} cannot be reached`, 'ERR_CLUSTER_UNREACHABLE', options)
   }
 }
 
@@ -49,7 +43,18 @@ export class VerificationFailedError extends BlobswarmError {
   }
 }
 
-/** Thrown when the data directory is in use by another agent, or belongs to another cluster. */
+/** Thrown when a listener cannot have its address. */
+export class ListenError extends BlobswarmError {
+  constructor(what: string, address: string, options: ErrorOptions) {
+    super(
+      `${what} cannot listen on ${address}: ${toError(options.cause).message}`,
+      'ERR_LISTEN',
+      options
+    )
+  }
+}
+
+/** Thrown when the data directory is in use by another agent, has a newer format, or cannot be read or written. */
 export class DataDirectoryError extends BlobswarmError {
   constructor(directory: string, reason: string, options?: ErrorOptions) {
     super(`${directory}: ${reason}`, 'ERR_DATA_DIRECTORY', options)

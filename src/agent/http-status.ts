@@ -6,17 +6,6 @@ import { API_PREFIX } from './control-server.ts'
 import { formatHostPort, parseHostPort } from './host-port.ts'
 import type { PrometheusMetrics } from './prometheus.ts'
 
-/** Thrown when a listener cannot have its address. */
-export class ListenError extends BlobswarmError {
-  constructor(what: string, address: string, options: ErrorOptions) {
-    super(
-      `${what} cannot listen on ${address}: ${toError(options.cause).message}`,
-      'ERR_LISTEN',
-      options
-    )
-  }
-}
-
 export interface HttpStatusComponents {
   readonly metrics: PrometheusMetrics
   /** What still keeps the agent from serving; empty when it is ready. */

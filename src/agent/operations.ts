@@ -84,6 +84,7 @@ export interface VerifyResult {
 export interface TokenRequest {
   readonly roles?: readonly string[] | undefined
   readonly rights?: readonly string[] | undefined
+  /** How long the token holds, from 1 s to 30 days. @default 1 h */
   readonly expiresMs?: number | undefined
 }
 

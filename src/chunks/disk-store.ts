@@ -10,6 +10,7 @@ import { ChunkFiles } from './chunk-files.ts'
 import { checkChunkId, chunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { ChunkIndex } from './chunk-index.ts'
 import { DiskLayout } from './disk-layout.ts'
+import { DiskRoom } from './disk-room.ts'
 import { StoreFullError, StoreUnusableError } from './errors.ts'
 import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId, Durability } from './types.ts'
 
@@ -18,6 +19,8 @@ export interface DiskStoreComponents {
   readonly metrics?: Metrics | undefined
   /** @default the machine's file system */
   readonly files?: FileLayer | undefined
+  /** Tells how many bytes the disk has free. @default unknown: only the quota counts, and what the disk says */
+  readonly freeBytes?: (() => Promise<number>) | undefined
 }
 
 export interface DiskStoreOptions {
@@ -27,6 +30,8 @@ export interface DiskStoreOptions {
   readonly durability?: Durability | undefined
   /** Bytes of chunks held at most. @default Infinity */
   readonly quotaBytes?: number | undefined
+  /** Bytes of the disk that chunks leave free for others. @default 0 */
+  readonly reserveBytes?: number | undefined
   /** Puts and deletes that touch the disk at the same time. @default 32 */
   readonly maxWrites?: number | undefined
   /** Gets that touch the disk at the same time. @default 32 */
@@ -48,6 +53,7 @@ export class DiskStore implements CheckableStore {
   readonly #log: Logger
   readonly #corruptTotal: Counter | undefined
   readonly #quotaBytes: number
+  readonly #room: DiskRoom
   readonly #maxCorruptFiles: number
   readonly #writes: Budget
   readonly #reads: Budget
@@ -63,13 +69,15 @@ export class DiskStore implements CheckableStore {
 
   constructor(components: DiskStoreComponents, options: DiskStoreOptions) {
     const { durability = 'fsync', quotaBytes = Infinity, maxCorruptFiles = 64 } = options
-    const { maxWrites = 32, maxReads = 32 } = options
+    const { maxWrites = 32, maxReads = 32, reserveBytes = 0 } = options
+    const { freeBytes = async () => Infinity } = components
     if (!(quotaBytes > 0)) throw new RangeError(`quotaBytes must be above 0, not ${quotaBytes}`)
     this.#files = components.files ?? systemFiles
     this.#layout = new DiskLayout(options.directory)
     this.#chunkFiles = new ChunkFiles(this.#files, this.#layout, durability)
     this.#log = components.logger.forComponent('blobswarm:chunks:disk-store')
     this.#quotaBytes = quotaBytes
+    this.#room = new DiskRoom(freeBytes, reserveBytes)
     this.#maxCorruptFiles = maxCorruptFiles
     this.#writes = new Budget(maxWrites, 'maxWrites')
     this.#reads = new Budget(maxReads, 'maxReads')
@@ -195,12 +203,24 @@ export class DiskStore implements CheckableStore {
       if (this.#index.bytes + this.#reservedBytes > this.#quotaBytes) {
         throw new StoreFullError(`${this.#layout.directory} (quota)`, length)
       }
-      await this.#chunkFiles.write(id, bytes)
+      await this.#writeIfRoom(id, bytes)
       this.#index.set(id, { bytes: length, isVerified: true })
       return true
     } finally {
       this.#reservedBytes -= length
       this.#writes.release(1)
+    }
+  }
+
+  async #writeIfRoom(id: ChunkId, bytes: Uint8Array): Promise<void> {
+    const length = bytes.byteLength
+    if (!(await this.#room.take(length))) {
+      throw new StoreFullError(`${this.#layout.directory} (its disk is full)`, length)
+    }
+    try {
+      await this.#chunkFiles.write(id, bytes)
+    } finally {
+      this.#room.done(length)
     }
   }
 

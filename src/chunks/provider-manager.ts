@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.ts'
 import { LimitExceededError } from '../lib/errors.ts'
 import type { Random } from '../lib/random.ts'
-import { NoProviderError } from './errors.ts'
+import { NoProviderError, StoreFullError } from './errors.ts'
 import {
   type Candidate,
   inDifferentZones,
@@ -115,12 +115,7 @@ export class LocalProviderManager implements ProviderManager {
     }
     const candidates = Array.from(this.#providers.values(), (known) => this.#candidateOf(known))
     const placed = placeChunks(request, candidates, this.#strategy, this.#random)
-    if (placed.every((providers) => providers.length === 0)) {
-      const live = candidates.filter(({ condition }) => condition === 'live').length
-      throw new NoProviderError(
-        `${candidates.length} known, ${live} live, none of them free for ${chunkBytes} bytes`
-      )
-    }
+    if (placed.every((providers) => providers.length === 0)) throw noneOf(candidates, request)
     for (const id of placed.flat()) this.#promise(id, chunkBytes)
     return placed
   }
@@ -180,4 +175,13 @@ export class LocalProviderManager implements ProviderManager {
       throw new LimitExceededError('known providers', this.#maxProviders)
     }
   }
+}
+
+/** Why a chunk cannot be placed: because the providers that could take it are full, or there are none. */
+function noneOf(candidates: readonly Candidate[], request: PlacementRequest): Error {
+  const { chunkBytes, exclude = [] } = request
+  const live = candidates.filter(({ condition }) => condition === 'live')
+  const full = live.filter(({ id, isDraining }) => !isDraining && !exclude.includes(id))
+  if (full.length > 0) return new StoreFullError('the cluster', chunkBytes)
+  return new NoProviderError(`${candidates.length} known, ${live.length} live, none of them usable`)
 }

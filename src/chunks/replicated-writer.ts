@@ -141,6 +141,7 @@ export class ReplicatedWriter implements ChunkWriter {
     const wanted = targets.length
     for (let tries = 1; ; tries++) {
       await Promise.all(targets.map((target) => this.#putOn(target, attempt, options)))
+      options.signal?.throwIfAborted()
       const missing = wanted - attempt.acknowledged.length
       if (missing === 0 || tries === this.#maxTries) break
       targets = await this.#replacements(attempt, missing, options)
@@ -152,7 +153,7 @@ export class ReplicatedWriter implements ChunkWriter {
   /** @returns the acknowledgements if there are `needed`. */
   #accept({ id, acknowledged, causes, bytes }: Attempt, needed: number): ProviderId[] {
     if (acknowledged.length < needed) {
-      const full = causes.find((cause) => errorCode(cause) === 'ERR_STORE_FULL')
+      const full = causes.find(isFull)
       if (full !== undefined) {
         throw new StoreFullError('a provider', bytes.byteLength, { cause: full })
       }
@@ -170,13 +171,14 @@ export class ReplicatedWriter implements ChunkWriter {
       await provider.put(attempt.id, attempt.bytes, options)
       attempt.acknowledged.push(target)
     } catch (thrown) {
-      options.signal?.throwIfAborted()
+      if (options.signal?.aborted === true) return // the caller throws when all others have ended
       const error = toError(thrown)
       this.#logger.info('%p did not take a chunk: %e', target, error)
       attempt.failed.push(target)
       attempt.causes.push(error)
       this.#stock.drop(target)
-      await this.#reportFailure(target, options)
+      // A full one is alive: it says itself how much room it has.
+      if (!isFull(error)) await this.#reportFailure(target, options)
     }
   }
 
@@ -203,7 +205,7 @@ export class ReplicatedWriter implements ChunkWriter {
       return placed
     } catch (error) {
       // By its code: the manager may be in another process.
-      if (errorCode(error) === 'ERR_NO_PROVIDER') return []
+      if (errorCode(error) === 'ERR_NO_PROVIDER' || isFull(error)) return []
       throw error
     }
   }
@@ -214,4 +216,9 @@ export class ReplicatedWriter implements ChunkWriter {
     this.#hasWarned = true
     this.#logger.info('chunks get %d of %d copies: too few providers', copies, this.#replicas)
   }
+}
+
+/** By its code: the provider, or the manager, may be in another process. */
+function isFull(error: unknown): boolean {
+  return errorCode(error) === 'ERR_STORE_FULL'
 }

@@ -130,7 +130,10 @@ export interface PlacementRequest {
 export interface ProviderManager {
   /** Takes a registration or heartbeat. */
   report(report: ProviderReport, options?: AbortOptions): Promise<void>
-  /** @throws {NoProviderError} if not a single provider can take a chunk. */
+  /**
+   * @throws {NoProviderError} if there is not a single provider that takes chunks.
+   * @throws {StoreFullError} if there are some, and all are full.
+   */
   place(request: PlacementRequest, options?: AbortOptions): Promise<ProviderId[][]>
   /**
    * Notes that a provider failed while it was used, so that it is not chosen until it reports

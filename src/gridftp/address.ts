@@ -9,7 +9,10 @@ export interface SocketAddress {
 /** 1 for IPv4, 2 for IPv6, as EPRT and EPSV count. @see RFC 2428 */
 export type AddressFamily = 1 | 2
 
-/** Writes an IPv4 address that came through an IPv6 socket as plain IPv4; drops the zone of others. */
+/**
+ * Writes an IPv4 address that came through an IPv6 socket as plain IPv4; drops the zone of
+ * others.
+ */
 export function plainAddress(address: string | undefined): string {
   const text = address ?? ''
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(text)

@@ -4,6 +4,7 @@ import { DataChannelError } from './errors.ts'
 import { BlockDecoder, EodLedger } from './mode-e.ts'
 import type { BlockSink } from './upload-queue.ts'
 
+/** How one file is received. */
 export interface BlockReceiverOptions {
   /** Added to the offset of every block: partial transfers count from 0. */
   readonly offset: number
@@ -21,9 +22,9 @@ interface Connection {
 }
 
 /**
- * Receives one file in extended block mode over any number of connections, which may join at any time.
- * It is done when as many EODs were seen as the EOF announced, on whatever connection and however early
- * that came.
+ * Receives one file in extended block mode over any number of connections, which may join at any
+ * time. It is done when as many EODs were seen as the EOF announced, on whatever connection and
+ * however early that came.
  */
 export class BlockReceiver {
   readonly #sink: BlockSink

@@ -25,7 +25,8 @@ export interface BlockSource {
  * Sends blocks over several connections, each to the one that is free next, then an EOD on every
  * connection and the EOF on the first. The connections stay open.
  *
- * @throws {DataChannelError} if a connection breaks; what the source throws; `signal.reason` if aborted.
+ * @throws {DataChannelError} if a connection breaks; what the source throws; `signal.reason` if
+ * aborted.
  */
 export async function sendBlocks(
   sockets: readonly DataSocket[],
@@ -75,6 +76,7 @@ async function sendOn(
   }
 }
 
+/** Which range of a file is sent, and how it is numbered. */
 export interface FileBlocksOptions {
   readonly offset: number
   readonly length: number
@@ -137,8 +139,8 @@ export class SequentialBlocks implements BlockSource {
 }
 
 /**
- * Yields the same arrays and checks their total, so that a file that ends early is never sent as if it
- * were whole.
+ * Yields the same arrays and checks their total, so that a file that ends early is never sent as
+ * if it were whole.
  *
  * @yields what it is given.
  * @throws {StorageTruncatedError} at the end if there were not `length` bytes.

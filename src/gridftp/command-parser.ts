@@ -15,8 +15,14 @@ export type ParsedLine =
       readonly reason: string
     }
 
+/** Limits of a parser. */
 export interface CommandParserOptions {
-  /** Longest line without its end, in bytes; the rest of a longer one is thrown away as it comes. @default 8192 */
+  /**
+   * Longest line without its end, in bytes; the rest of a longer one is thrown away as it
+   * comes.
+   *
+   * @default 8192
+   */
   readonly maxLineBytes?: number
 }
 
@@ -31,8 +37,8 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * Cuts the control connection into commands. Lines end with CR LF or a lone LF; Telnet commands are
- * taken out. A line of exactly `ABOR` counts at its CR already, because clients send the last byte of
- * it as urgent data, which never arrives in the stream.
+ * taken out. A line of exactly `ABOR` counts at its CR already, because clients send the last
+ * byte of it as urgent data, which never arrives in the stream.
  *
  * Memory is bounded by one line plus what `push` was given and `next` has not yet taken.
  *

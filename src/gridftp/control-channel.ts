@@ -14,6 +14,7 @@ export interface ControlEvents {
   onClose(): void
 }
 
+/** Limits of a control channel. */
 export interface ControlChannelOptions {
   readonly maxLineBytes: number
   /** The client must take its replies within this, in milliseconds. */
@@ -75,7 +76,10 @@ export class ControlChannel {
     if (this.#socket.isPaused()) this.#socket.resume()
   }
 
-  /** Sends a reply and waits until the client has room for more; cuts a client off that never reads. */
+  /**
+   * Sends a reply and waits until the client has room for more; cuts a client off that never
+   * reads.
+   */
   async send(reply: Reply): Promise<void> {
     if (!this.#socket.writable || this.#socket.write(formatReply(reply))) return
     const { promise, resolve } = Promise.withResolvers<void>()

@@ -6,11 +6,13 @@ import { connectDataSocket, type DataSocket } from './data-socket.ts'
 import { CommandRefusedError, DataChannelError } from './errors.ts'
 import { PassiveListener, type PortRange } from './passive-listener.ts'
 
+/** What a data channel uses. */
 export interface DataChannelComponents {
   readonly random: Random
   readonly logger: Logger
 }
 
+/** Who may connect, where, and how often. */
 export interface DataChannelOptions {
   /** Address of our end of the control connection: where passive ports are opened. */
   readonly localHost: string
@@ -37,11 +39,11 @@ export interface SocketFeed {
 }
 
 /**
- * The data side of one session: where connections come from or go to, and those that stay open between
- * transfers in extended block mode.
+ * The data side of one session: where connections come from or go to, and those that stay open
+ * between transfers in extended block mode.
  *
- * A passive port goes on accepting while a transfer runs and after it. Only the client's own address is
- * let in; others are cut off and nothing else happens.
+ * A passive port goes on accepting while a transfer runs and after it. Only the client's own
+ * address is let in; others are cut off and nothing else happens.
  */
 export class DataChannel {
   readonly #components: DataChannelComponents
@@ -128,8 +130,8 @@ export class DataChannel {
   }
 
   /**
-   * Gives the connections to send extended blocks on: those kept from the transfer before, or `count`
-   * new ones.
+   * Gives the connections to send extended blocks on: those kept from the transfer before, or
+   * `count` new ones.
    *
    * @throws {DataChannelError} unless PORT or EPRT was given, or if a connection fails.
    */

@@ -13,14 +13,17 @@ const NOTHING = new Uint8Array(0)
 export interface DataReader {
   /** The array belongs to the taker. */
   onData(bytes: Uint8Array): void
-  /** The other side finished (undefined) or the connection broke. Called once, then nothing more. */
+  /**
+   * The other side finished (undefined) or the connection broke. Called once, then nothing
+   * more.
+   */
   onEnd(error: Error | undefined): void
 }
 
 /**
- * One data connection. It starts paused; nothing is read from it before `startReading`, and what was
- * not read stays for the next reader, because in extended block mode the bytes of the next file may
- * follow on the same connection.
+ * One data connection. It starts paused; nothing is read from it before `startReading`, and what
+ * was not read stays for the next reader, because in extended block mode the bytes of the next
+ * file may follow on the same connection.
  */
 export class DataSocket {
   /** Has carried a transfer already. */
@@ -155,7 +158,10 @@ export class DataSocket {
     return new DataChannelError(426, `Data connection broke: ${reason}`, { cause })
   }
 
-  /** Waits for what `begin` arranges, unless the connection breaks or the signal is aborted first. */
+  /**
+   * Waits for what `begin` arranges, unless the connection breaks or the signal is aborted
+   * first.
+   */
   async #until(begin: (done: () => void) => void, signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const onClose = (): void => reject(this.#broken())

@@ -7,6 +7,7 @@ import { Transfer } from './transfer.ts'
 import type { CommandContext } from './types.ts'
 import { startReply } from './upload.ts'
 
+/** What a client asked for. */
 export interface DownloadRequest {
   readonly verb: string
   /** As the user sees it. */

@@ -10,30 +10,35 @@ export abstract class StorageError extends BlobswarmError {
   }
 }
 
+/** There is nothing at the path. */
 export class PathNotFoundError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: no such file or directory`, 'ERR_FTP_NOT_FOUND', path, options)
   }
 }
 
+/** There is something at the path already. */
 export class PathExistsError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: exists already`, 'ERR_FTP_EXISTS', path, options)
   }
 }
 
+/** A file stands where a directory is needed. */
 export class NotDirectoryError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: not a directory`, 'ERR_FTP_NOT_DIRECTORY', path, options)
   }
 }
 
+/** A directory stands where a file is needed. */
 export class IsDirectoryError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: is a directory`, 'ERR_FTP_IS_DIRECTORY', path, options)
   }
 }
 
+/** Only empty directories can be removed. */
 export class DirectoryNotEmptyError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: directory is not empty`, 'ERR_FTP_NOT_EMPTY', path, options)
@@ -54,6 +59,7 @@ export class InvalidPathError extends StorageError {
   }
 }
 
+/** The storage or the quota has no room. */
 export class NoSpaceError extends StorageError {
   constructor(path: string, options?: ErrorOptions) {
     super(`${path}: no space left`, 'ERR_FTP_NO_SPACE', path, options)
@@ -81,7 +87,10 @@ export class UploadAbandonedError extends StorageError {
   }
 }
 
-/** A data connection could not be opened, was cut, stood still or carried something out of order. */
+/**
+ * A data connection could not be opened, was cut, stood still or carried something out of
+ * order.
+ */
 export class DataChannelError extends BlobswarmError {
   /** 425: it was never opened; 426: it broke during the transfer. */
   readonly replyCode: 425 | 426

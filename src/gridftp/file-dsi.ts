@@ -10,8 +10,9 @@ import { FileUpload, removeStaleUploads, UPLOADS_FOLDER } from './file-upload.ts
 import { baseName, parentPath } from './path.ts'
 
 /**
- * Plain files under one folder: the simplest storage, and the paper's baseline. Uploads are collected
- * in a hidden folder on the same disk and renamed into place when they are whole and flushed.
+ * Plain files under one folder: the simplest storage, and the paper's baseline. Uploads are
+ * collected in a hidden folder on the same disk and renamed into place when they are whole and
+ * flushed.
  *
  * Symbolic links are followed as long as they stay inside the folder; others are not there. Only
  * programs on this machine can make links, never FTP.

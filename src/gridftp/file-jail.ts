@@ -21,7 +21,10 @@ export class FileJail {
     return path.startsWith(`/${RESERVED_PREFIX}`)
   }
 
-  /** Real path of something that exists, its links followed; undefined if it does not, or leads out. */
+  /**
+   * Real path of something that exists, its links followed; undefined if it does not, or leads
+   * out.
+   */
   async find(path: string): Promise<string | undefined> {
     if (this.isReserved(path)) return undefined
     try {
@@ -42,7 +45,8 @@ export class FileJail {
   }
 
   /**
-   * Real path of a directory entry, there or not: the links of its folder are followed, its own is not.
+   * Real path of a directory entry, there or not: the links of its folder are followed, its own
+   * is not.
    *
    * @throws {PathNotFoundError} if its folder is not there.
    */

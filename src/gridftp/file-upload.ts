@@ -30,7 +30,10 @@ import { parentPath } from './path.ts'
 /** Where uploads are collected, at the top of the folder. */
 export const UPLOADS_FOLDER = `${RESERVED_PREFIX}uploads`
 
-/** Uploads of this process, which a second opening of the same folder must not take for leftovers. */
+/**
+ * Uploads of this process, which a second opening of the same folder must not take for
+ * leftovers.
+ */
 const running = new Set<string>()
 
 /** One upload into a file of its own, which takes the place of the target when it is whole. */
@@ -60,7 +63,10 @@ export class FileUpload implements WriteHandle {
     this.#isPatch = isPatch
   }
 
-  /** Begins an upload; a patch begins with a copy, which costs nothing where the disk can share blocks. */
+  /**
+   * Begins an upload; a patch begins with a copy, which costs nothing where the disk can share
+   * blocks.
+   */
   static async open(jail: FileJail, path: string, options: OpenWriteOptions): Promise<FileUpload> {
     jail.verifyAllowed(path)
     if (path === '/') throw new IsDirectoryError(path)

@@ -1,7 +1,12 @@
 import type { Clock } from '../lib/clock.ts'
 
+/** How much guessing is slowed down. */
 export interface LoginThrottleOptions {
-  /** Wait after the first failure, in milliseconds; it doubles with every further one. @default 500 */
+  /**
+   * Wait after the first failure, in milliseconds; it doubles with every further one.
+   *
+   * @default 500
+   */
   readonly baseDelayMs?: number
   /** Longest wait, in milliseconds. @default 8000 */
   readonly maxDelayMs?: number

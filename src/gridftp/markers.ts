@@ -1,6 +1,7 @@
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { type Reply, replyWithLines } from './replies.ts'
 
+/** What markers are made of, and where they go. */
 export interface MarkerComponents {
   readonly clock: Clock
   /** Sends a marker; it may be dropped when the client does not read its replies. */
@@ -9,14 +10,15 @@ export interface MarkerComponents {
   readonly bytes: () => number
 }
 
+/** How often markers are sent. */
 export interface MarkerOptions {
   /** Time from one marker to the next, in milliseconds. @default 5000 */
   readonly intervalMs?: number
 }
 
 /**
- * Sends performance markers (112) while an upload in extended block mode runs: one at once, one every
- * interval, one at the end. Clients take their absence for a stalled transfer.
+ * Sends performance markers (112) while an upload in extended block mode runs: one at once, one
+ * every interval, one at the end. Clients take their absence for a stalled transfer.
  *
  * @see GFD.020, performance markers
  */

@@ -25,8 +25,8 @@ export interface BlockEvents {
 }
 
 /**
- * Decodes the blocks of one connection for one file, up to its EOD. Payload is handed on in the pieces
- * in which it arrives; never more than a header is kept.
+ * Decodes the blocks of one connection for one file, up to its EOD. Payload is handed on in the
+ * pieces in which it arrives; never more than a header is kept.
  */
 export class BlockDecoder {
   readonly #events: BlockEvents

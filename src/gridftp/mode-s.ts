@@ -44,8 +44,8 @@ export async function receiveStream(
 /**
  * Sends a file in stream mode and ends the connection.
  *
- * @throws {DataChannelError} if the connection breaks; `signal.reason` if aborted. The caller resets
- * the connection then, so that nobody takes what was sent for the whole file.
+ * @throws {DataChannelError} if the connection breaks; `signal.reason` if aborted. The caller
+ * resets the connection then, so that nobody takes what was sent for the whole file.
  */
 export async function sendStream(
   socket: DataSocket,

@@ -8,6 +8,7 @@ import { DataChannelError } from './errors.ts'
 /** First and last port that passive listeners may take. */
 export type PortRange = readonly [number, number]
 
+/** Where to listen, and for whom. */
 export interface PassiveListenerOptions {
   /** Address to listen on. */
   readonly host: string

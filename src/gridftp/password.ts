@@ -44,7 +44,10 @@ export async function hashPassword(password: string, cost: ScryptCost = {}): Pro
   return `scrypt$${N}$${r}$${p}$${salt.toString('base64')}$${hash.toString('base64')}`
 }
 
-/** Parses what `hashPassword` returned; undefined if it is anything else or its cost is out of bounds. */
+/**
+ * Parses what `hashPassword` returned; undefined if it is anything else or its cost is out of
+ * bounds.
+ */
 export function parsePasswordHash(text: string): PasswordHash | undefined {
   const fields =
     /^scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,3})\$([\w+/=]{1,128})\$([\w+/=]{1,128})$/.exec(text)
@@ -56,7 +59,10 @@ export function parsePasswordHash(text: string): PasswordHash | undefined {
   return { N, r, p, salt, hash }
 }
 
-/** Tells whether a password is the hashed one; takes as long for a wrong one as for the right one. */
+/**
+ * Tells whether a password is the hashed one; takes as long for a wrong one as for the right
+ * one.
+ */
 export async function isPassword(password: string, expected: PasswordHash): Promise<boolean> {
   const isPossible = Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
   const actual = await derive(isPossible ? password : '', expected)

@@ -7,8 +7,8 @@ export const MAX_PATH_BYTES = 4096
 export const MAX_NAME_BYTES = 255
 
 /**
- * Makes the path of a command absolute and normal: no empty parts, no `.`, no `..`, no slash at the end
- * except for the root itself. `..` never leaves the root; `~` is the root.
+ * Makes the path of a command absolute and normal: no empty parts, no `.`, no `..`, no slash at
+ * the end except for the root itself. `..` never leaves the root; `~` is the root.
  *
  * @param directory where relative paths start, itself normal.
  * @throws {InvalidPathError} for an empty or too long path, a name above 255 bytes, a NUL.

@@ -36,8 +36,8 @@ export function replyWithLines(
  * ```
  *
  * Inner lines start with exactly one space, so that none can be taken for the end: a client of the
- * Globus library ends a reply at any line that starts with three digits and a space. Control characters
- * become `?`, because a reply may repeat what somebody sent.
+ * Globus library ends a reply at any line that starts with three digits and a space. Control
+ * characters become `?`, because a reply may repeat what somebody sent.
  *
  * @see RFC 959 §4.2
  */

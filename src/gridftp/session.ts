@@ -17,9 +17,9 @@ interface QueuedLine {
 }
 
 /**
- * One control connection from its greeting to its end. Commands are carried out one after the other in
- * the order in which they came, however many a client sends ahead; only ABOR, QUIT and STAT are looked
- * at as soon as they arrive. When too many wait, the connection is left unread.
+ * One control connection from its greeting to its end. Commands are carried out one after the
+ * other in the order in which they came, however many a client sends ahead; only ABOR, QUIT and
+ * STAT are looked at as soon as they arrive. When too many wait, the connection is left unread.
  */
 export class Session implements CommandContext {
   readonly services: SessionServices

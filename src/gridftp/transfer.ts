@@ -3,6 +3,7 @@ import { toError } from '../lib/to-error.ts'
 import { DataChannelError, StorageStalledError } from './errors.ts'
 import type { CommandContext } from './types.ts'
 
+/** What a transfer is about. */
 export interface TransferRequest {
   readonly verb: string
   /** As the user sees it. */
@@ -12,8 +13,8 @@ export interface TransferRequest {
 }
 
 /**
- * One transfer from its command to its last reply: what can end it early, how far it is, and what is
- * written about it in the end.
+ * One transfer from its command to its last reply: what can end it early, how far it is, and what
+ * is written about it in the end.
  */
 export class Transfer {
   /** Bytes that reached the other side of the server: storage or network. */
@@ -37,8 +38,9 @@ export class Transfer {
   }
 
   /**
-   * Runs a transfer: its signal is aborted when the client goes, says ABOR, or nothing moves for too
-   * long. A failed one drops the session's data connections when their content may be out of step.
+   * Runs a transfer: its signal is aborted when the client goes, says ABOR, or nothing moves for
+   * too long. A failed one drops the session's data connections when their content may be out of
+   * step.
    */
   static async run<T>(
     context: CommandContext,

@@ -15,6 +15,7 @@ import type { TransferRecorder } from './transfer-recorder.ts'
 /** S: stream, one connection a file. E: extended blocks over any number of connections. */
 export type TransferMode = 'S' | 'E'
 
+/** What a server uses. */
 export interface GridFtpComponents {
   readonly openStorage: OpenStorage
   readonly authenticator: Authenticator
@@ -25,6 +26,7 @@ export interface GridFtpComponents {
   readonly metrics?: Metrics | undefined
 }
 
+/** Where a server listens, and its limits. */
 export interface GridFtpOptions {
   /** Address to listen on. @default '127.0.0.1' */
   readonly host?: string
@@ -51,7 +53,11 @@ export interface GridFtpOptions {
   readonly maxLineBytes?: number
   /** First and last port for passive data connections. @default any port */
   readonly passivePorts?: PortRange | undefined
-  /** IPv4 address that PASV tells clients, where they reach us through address translation. @default the control connection's */
+  /**
+   * IPv4 address that PASV tells clients, where they reach us through address translation.
+   *
+   * @default the control connection's
+   */
   readonly advertisedAddress?: string | undefined
   /**
    * Data may also come from and go to machines other than the client's, as transfers between two
@@ -64,7 +70,11 @@ export interface GridFtpOptions {
   readonly queueDepth?: number
   /** Time from one performance marker to the next, in milliseconds. @default 5000 */
   readonly markerIntervalMs?: number
-  /** Wait after a failed login, in milliseconds; it doubles with every further one up to 8 s. @default 500 */
+  /**
+   * Wait after a failed login, in milliseconds; it doubles with every further one up to 8 s.
+   *
+   * @default 500
+   */
   readonly loginDelayMs?: number
 }
 

@@ -2,7 +2,10 @@ import { KIB, MIB } from '../lib/bytes.ts'
 import { toError } from '../lib/to-error.ts'
 import type { WriteHandle } from './dsi.ts'
 
-/** What a piece in the queue costs beside its bytes, so that a flood of tiny ones is bounded too. */
+/**
+ * What a piece in the queue costs beside its bytes, so that a flood of tiny ones is bounded
+ * too.
+ */
 const PIECE_OVERHEAD_BYTES = KIB
 
 /** Takes the pieces of an upload as they come from the network. */
@@ -13,10 +16,14 @@ export interface BlockSink {
    * @returns false when the sink is full: the caller stops reading until `whenRoom`.
    */
   push(offset: number, bytes: Uint8Array): boolean
-  /** Resolves when there is room again, or when the sink has given up and takes nothing any more. */
+  /**
+   * Resolves when there is room again, or when the sink has given up and takes nothing any
+   * more.
+   */
   whenRoom(): Promise<void>
 }
 
+/** Limits of a queue, and who is told. */
 export interface UploadQueueOptions {
   /** Bytes that may wait or be on their way into the storage. @default 16777216 */
   readonly queueBytes?: number
@@ -35,8 +42,9 @@ interface Piece {
 }
 
 /**
- * The queue between the network and the storage: pieces come in as fast as they arrive and are drained
- * into the storage independently, so that neither waits for the other until the queue is full.
+ * The queue between the network and the storage: pieces come in as fast as they arrive and are
+ * drained into the storage independently, so that neither waits for the other until the queue is
+ * full.
  *
  * @see INRIA RR-7434, section 3.2
  */
@@ -84,7 +92,11 @@ export class UploadQueue implements BlockSink {
     await this.#room.promise
   }
 
-  /** Resolves when the storage has taken everything. @throws {Error} the first failure of a write. */
+  /**
+   * Resolves when the storage has taken everything.
+   *
+   * @throws {Error} the first failure of a write.
+   */
   async finish(): Promise<void> {
     await this.#settled()
     if (this.#error !== undefined) throw this.#error

@@ -12,6 +12,7 @@ import { Transfer } from './transfer.ts'
 import type { CommandContext } from './types.ts'
 import { UploadQueue } from './upload-queue.ts'
 
+/** What a client sends, and where it goes. */
 export interface UploadRequest {
   readonly verb: string
   /** As the user sees it. */
@@ -143,8 +144,8 @@ export function startReply(isReused: boolean): Reply {
 }
 
 /**
- * A client that is killed closes its data connection in order; only its control connection, closed in
- * the same instant, tells. Two turns of the event loop let that be seen first.
+ * A client that is killed closes its data connection in order; only its control connection,
+ * closed in the same instant, tells. Two turns of the event loop let that be seen first.
  */
 async function publish({ context, transfer }: Incoming, handle: WriteHandle): Promise<void> {
   transfer.endWatch()

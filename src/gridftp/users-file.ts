@@ -15,8 +15,8 @@ const MAX_FILE_BYTES = 4 * MIB
 const USER_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/
 
 /**
- * Parses the file of users. One line a user, fields divided by colons; empty lines and lines that start
- * with `#` are left out:
+ * Parses the file of users. One line a user, fields divided by colons; empty lines and lines that
+ * start with `#` are left out:
  *
  * ```text
  * name ":" "scrypt$" N "$" r "$" p "$" salt "$" hash ":" root ":" rights

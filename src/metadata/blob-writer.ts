@@ -295,6 +295,7 @@ export class BlobWriter {
       this.#ended.abort(error)
     }
     await this.#chunker.abort(error)
+    await this.#placer.settled()
   }
 }
 

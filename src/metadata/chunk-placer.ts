@@ -41,6 +41,7 @@ export class ChunkPlacer {
   readonly #components: ChunkPlacerComponents
   readonly #lookUps: GroupCommit<LookUp>
   readonly #placed = new SharedCache<PlacedChunk>(MAX_REMEMBERED)
+  readonly #writing = new Set<Promise<unknown>>()
   /** Copies that a chunk must have to be left alone; not more than a write can reach. */
   #enoughReplicas: number
 
@@ -82,6 +83,11 @@ export class ChunkPlacer {
     return { replicas: placed.replicas, isNew: placed.isNew && isFirst }
   }
 
+  /** Resolves when no bytes are on their way any more, after the last `place` has ended. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#writing)
+  }
+
   async #findInParent(
     index: number,
     id: ChunkId,
@@ -110,8 +116,18 @@ export class ChunkPlacer {
     await this.#lookUps.add(lookUp)
     const isEnough = lookUp.found.length >= Math.max(1, this.#enoughReplicas)
     if (isEnough) return { replicas: lookUp.found, isNew: false }
-    const written = await writer.write(id, bytes, options)
+    const written = await this.#tracked(writer.write(id, bytes, options))
     this.#enoughReplicas = Math.min(this.#enoughReplicas, written.length)
     return { replicas: [...lookUp.found, ...written], isNew: true }
+  }
+
+  /** A disk goes on with what it has begun, also when nobody waits for it any more. */
+  async #tracked<T>(writing: Promise<T>): Promise<T> {
+    this.#writing.add(writing)
+    try {
+      return await writing
+    } finally {
+      this.#writing.delete(writing)
+    }
   }
 }

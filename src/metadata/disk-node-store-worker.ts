@@ -3,8 +3,8 @@
  *
  * ```text
  * tickets  id · digest (BLAKE3 of the envelope) · envelope (signed.ts)
- * proofs   id · ticket · envelope                        putter's signature over the digests of a batch
- * nodes    key (node-codec.ts) · bytes (node-codec.ts) · proof
+ * proofs   id · ticket · envelope           putter's signature over the digests of a batch
+ * nodes    key · bytes (node-codec.ts) · proof
  * pages    id · bytes
  * records  name · sequence · purpose · payload · envelope
  * ```
@@ -58,7 +58,8 @@ const FORM = {
        id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL
      ) STRICT;
      CREATE TABLE proofs (
-       id INTEGER PRIMARY KEY, ticket INTEGER NOT NULL REFERENCES tickets (id), envelope BLOB NOT NULL
+       id INTEGER PRIMARY KEY, ticket INTEGER NOT NULL REFERENCES tickets (id),
+       envelope BLOB NOT NULL
      ) STRICT;
      CREATE TABLE nodes (
        key BLOB PRIMARY KEY, bytes BLOB NOT NULL, proof INTEGER NOT NULL REFERENCES proofs (id)

@@ -5,7 +5,7 @@ import { ByteWriter, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
-import type { Metrics } from '../lib/metrics.ts'
+import type { Counter, Metrics } from '../lib/metrics.ts'
 import type { Random } from '../lib/random.ts'
 import { DurableState } from './durable-state.ts'
 import { MetadataMissingError, TicketConflictError } from './errors.ts'
@@ -91,6 +91,7 @@ export class LocalVersionManager implements VersionManager, Namespace {
   readonly #waiters = new PublicationWaiters()
   readonly #seals: SealQueue
   readonly #rollForward: RollForward
+  readonly #published: Counter | undefined
 
   constructor(components: LocalVersionManagerComponents, options: LocalVersionManagerOptions) {
     const { clusterId = new Uint8Array(), reservationMs = 7 * DAY_MS } = options
@@ -127,6 +128,13 @@ export class LocalVersionManager implements VersionManager, Namespace {
       },
       sealIdleMs === undefined ? {} : { idleMs: sealIdleMs }
     )
+    this.#published = metrics?.counter('blobswarm_metadata_versions_published_total', {
+      help: 'Versions that this version manager has published'
+    })
+    metrics?.gauge('blobswarm_metadata_versions_open', {
+      help: 'Versions that wait for their writers to commit',
+      read: () => this.#versions.openCount
+    })
     this.#rollForward = new RollForward({
       metadata,
       signer,
@@ -216,6 +224,7 @@ export class LocalVersionManager implements VersionManager, Namespace {
     const shown = published.length === 0 ? [] : this.#state.namespace.show(blob, nowMs)
     await this.#state.write([...rows, ...shown])
     for (const row of published) this.#waiters.announce(blob, row.version)
+    this.#published?.add(published.length)
     const newest = published.at(-1)
     if (newest !== undefined) this.#seals.add(blob, newest.version)
   }

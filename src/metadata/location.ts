@@ -1,13 +1,13 @@
 /**
- * Where the chunks of one manifest page are, signed by a manager (purpose `location`). Integers are
- * big-endian.
+ * Where the chunks of one manifest page are, signed by a version manager (purpose `location`).
+ * Integers are big-endian.
  *
  * ```text
  *    0  1    format, 1
  *    1  32   id of the manifest page
  *   33  8    sequence; a higher one replaces a lower one
  *   41       replica table (replica-sets.ts)
- *      2     chunks n of the page, 1 … 1,024
+ *      2     chunks n of the page, at most 1,024
  *      2 n   number of each chunk's replica set, the empty one for the zero chunk
  * ```
  */

@@ -19,7 +19,7 @@ export interface MemoryMetadataStoreComponents {
   readonly verifier: Verifier
 }
 
-/** Keeps all that a metadata provider keeps in memory, for tests and for agents without a disk. */
+/** Keeps all that a metadata provider keeps in memory, without a limit; for tests. */
 export class MemoryMetadataStore implements MetadataStore {
   readonly #verifier: Verifier
   readonly #nodes = new Map<string, Uint8Array>()

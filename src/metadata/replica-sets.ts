@@ -61,7 +61,7 @@ export function sortedReplicas(replicas: Iterable<ProviderId>): readonly Provide
 
 /**
  * Collects the replica sets of one page or record in the order in which they first occur, which
- * makes the encoded table canonical. Part of the formats of leaf-list.ts and location.ts:
+ * makes the encoded table canonical. Part of the formats of leaf-list-codec.ts and location.ts:
  *
  * ```text
  * u16 providers · providers × (u16 length · UTF-8)        in order of first occurrence in the sets

@@ -1,13 +1,22 @@
+import type { AbortOptions } from '../chunks/types.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
-import { NotRunningError } from '../lib/errors.ts'
+import { errorCode, NotRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
 import { loadLeafList } from './leaf-list-codec.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { proveNodes, signTicket } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
-import type { BlobId, MetadataStore, Signer, Ticket, Version } from './types.ts'
+import type {
+  BlobId,
+  KeyedNode,
+  MetadataStore,
+  NodeProof,
+  Signer,
+  Ticket,
+  Version
+} from './types.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What is asked of the version manager. */
@@ -43,6 +52,8 @@ interface Attempt {
 /** Batches of nodes that are stored at the same time. */
 const NODE_BATCHES = 3
 const MAX_DOUBLINGS = 5
+/** Failures in a row after which an operator should look. */
+const ALARMING_FAILURES = 3
 /** Shortest pause between two looks at the leases. */
 const MIN_PAUSE_MS = 10
 
@@ -132,7 +143,9 @@ export class RollForward {
         const failures = (this.#failed.get(key)?.failures ?? 0) + 1
         const pauseMs = this.#retryMs * 2 ** Math.min(failures - 1, MAX_DOUBLINGS)
         this.#failed.set(key, { failures, notBeforeMs: clock.now() + pauseMs })
-        logger.error('version %d of %s cannot be rolled forward: %e', version, blob, error)
+        // Metadata providers may only be out of reach for a moment, as they are right after a start.
+        const level = failures < ALARMING_FAILURES ? 'info' : 'error'
+        logger[level]('version %d of %s cannot be rolled forward: %e', version, blob, error)
       } finally {
         this.#running.delete(key)
         this.check()
@@ -153,10 +166,30 @@ export class RollForward {
       weaveNodes(ticket, leaves, metadata, { signal, onMisfit }),
       NODE_BATCHES,
       async (nodes, batchSignal) => {
-        await metadata.putNodes(nodes, proveNodes(signer, envelope, nodes), { signal: batchSignal })
+        await this.#put(nodes, proveNodes(signer, envelope, nodes), { signal: batchSignal })
       },
       { signal }
     )
     await versions.commit(blob, version)
+  }
+
+  /**
+   * Stores nodes. Where a dishonest writer has stored others before it died, those stay: they follow
+   * from its ticket too, so nobody's version is spoilt but its own, and no other must wait for it.
+   */
+  async #put(nodes: KeyedNode[], proof: NodeProof, options: AbortOptions): Promise<void> {
+    const { metadata, logger } = this.#components
+    try {
+      await metadata.putNodes(nodes, proof, options)
+    } catch (error) {
+      if (errorCode(error) !== 'ERR_NODE_CONFLICT') throw error
+      if (nodes.length === 1) {
+        logger.error('a writer stored nodes that are not those of its leaf list: %e', error)
+        return
+      }
+      const middle = nodes.length >>> 1
+      await this.#put(nodes.slice(0, middle), proof, options)
+      await this.#put(nodes.slice(middle), proof, options)
+    }
   }
 }

@@ -166,7 +166,7 @@ export class SealQueue {
       } catch (error) {
         // Whoever asks for the record makes the next attempt.
         if (!this.#stopped.signal.aborted) {
-          logger.error('version %d of %s could not be sealed: %e', version, blob, error)
+          logger.info('version %d of %s could not be sealed: %e', version, blob, error)
         }
       }
     }

@@ -7,7 +7,7 @@
  *    0   1  format, 1
  *    1  64  Ed25519 signature over: "blobswarm " purpose " 1\n" payload
  *   65   2  length c of the certificate, at most 4,096
- *   67   c  membership certificate of the signer (peer/certificate.ts)
+ *   67   c  membership certificate of the signer (peer/membership-certificate.ts)
  *         4  length p of the payload, at most 3 MiB
  *         p  payload
  * ```

@@ -151,7 +151,7 @@ export interface Ticket extends AssignedVersion {
   readonly chunkBytes: number
   readonly writer: string
   /**
-   * Root of the writer's leaf list (see leaf-list.ts), stored as pages before the ticket was
+   * Root of the writer's leaf list (see leaf-list-codec.ts), stored as pages before the ticket was
    * asked for.
    */
   readonly leafList: ChunkId
@@ -194,7 +194,7 @@ export interface SignedTicket {
 /** Stands beside nodes that are put: the ticket they follow from, and the putter's signature. */
 export interface NodeProof {
   readonly ticket: SignedEnvelope
-  /** By the putter over the digest of the batch. */
+  /** By the putter over the digests of the batch's nodes. */
   readonly nodes: SignedEnvelope
 }
 

@@ -298,6 +298,11 @@ export class VersionManagerState {
     throw new UnknownVersionError(blob, version, reason)
   }
 
+  /** Number of versions that `open` yields. */
+  get openCount(): number {
+    return this.#open.size
+  }
+
   /** Versions that wait for their writer, or for who finishes them in its place. */
   open(): Iterable<VersionRow> {
     return this.#open.values()

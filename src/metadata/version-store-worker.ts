@@ -2,11 +2,12 @@
  * The thread that keeps the version manager's rows in SQLite.
  *
  * ```text
- * blobs     blob · chunk_bytes · replicas · created_ms · hint_span · source_blob · source_version ·
- *           source_bytes · root_blob · root_version · root_span       sources and roots of clones only
- * versions  blob · version · condition · ranges · bytes · span · previous_span · truncates · writer ·
- *           leaf_list · note · assigned_ms · published_ms · lease_until_ms · seal
- *           ranges: pairs of u32 first chunk and u32 number of chunks − 1; empty once published
+ * blobs     blob · chunk_bytes · replicas · created_ms · hint_span
+ *           source_blob · source_version · source_bytes       of clones, else NULL
+ *           root_blob · root_version · root_span              of clones with a tree, else NULL
+ * versions  blob · version · condition · ranges · bytes · span · previous_span · truncates
+ *           writer · leaf_list · note · assigned_ms · published_ms · lease_until_ms · seal
+ *           ranges: pairs of u32 first chunk, u32 number of chunks − 1; empty once published
  *           seal: envelope (signed.ts) of the version record, NULL until sealed
  * entries   id · parent · name · blob · is_visible · modified_ms       blob NULL for folders
  * ```
@@ -27,12 +28,8 @@ import type {
 
 type Columns = Record<string, SQLOutputValue>
 
-/** Where a load goes on; rows come kind by kind in the order of their keys. */
-export interface LoadRequest {
-  readonly kind: 'blob' | 'version' | 'entry'
-  readonly offset: number
-  readonly limit: number
-}
+/** Kinds of rows that are loaded, each in the order of its keys. */
+export type LoadedKind = 'blob' | 'version' | 'entry'
 
 const FORM = {
   applicationId: 0x62_73_77_76,
@@ -66,12 +63,13 @@ const WRITES = {
 }
 
 const READS = {
-  blob: 'SELECT * FROM blobs ORDER BY blob LIMIT ? OFFSET ?',
-  version: 'SELECT * FROM versions ORDER BY blob, version LIMIT ? OFFSET ?',
-  entry: 'SELECT * FROM entries ORDER BY id LIMIT ? OFFSET ?'
+  blob: 'SELECT * FROM blobs ORDER BY blob',
+  version: 'SELECT * FROM versions ORDER BY blob, version',
+  entry: 'SELECT * FROM entries ORDER BY id'
 }
 
 let database: DatabaseSync | undefined
+let loading: { kind: LoadedKind; rows: Iterator<Columns> } | undefined
 const statements = new Map<string, StatementSync>()
 
 const methods = {
@@ -83,10 +81,20 @@ const methods = {
     if (verdict !== 'ok') throw new Error(`it is corrupt (${verdict})`)
   },
 
-  load: ({ kind, offset, limit }: LoadRequest): StateRow[] => {
-    const rows = statement(READS[kind]).all(limit, offset)
-    if (kind === 'blob') return rows.map(toBlob)
-    return kind === 'version' ? rows.map(toVersion) : rows.map(toEntry)
+  /** Begins to read the rows of one kind. */
+  beginLoad: (kind: LoadedKind): void => {
+    loading = { kind, rows: opened().prepare(READS[kind]).iterate() }
+  },
+
+  /** The next rows of the kind, at most `limit`; fewer mean that there are no more. */
+  loadNext: (limit: number): StateRow[] => {
+    const loaded: StateRow[] = []
+    while (loading !== undefined && loaded.length < limit) {
+      const next = loading.rows.next()
+      if (next.done === true) loading = undefined
+      else loaded.push(toRow(loading.kind, next.value))
+    }
+    return loaded
   },
 
   /** Writes rows in order; on disk when it returns. */
@@ -154,9 +162,15 @@ function parametersOf(row: StateRow): (string | number | Uint8Array | null)[] {
       ]
     case 'entry':
       return [row.id, row.parent, row.name, row.blob ?? null, row.isVisible ? 1 : 0, row.modifiedMs]
+    case 'entry-removal':
     default:
       return [row.id]
   }
+}
+
+function toRow(kind: LoadedKind, row: Columns): StateRow {
+  if (kind === 'blob') return toBlob(row)
+  return kind === 'version' ? toVersion(row) : toEntry(row)
 }
 
 function toBlob(row: Columns): BlobRow {

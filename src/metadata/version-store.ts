@@ -5,7 +5,7 @@ import { toError } from '../lib/to-error.ts'
 import { WorkerCaller, workerUrl } from '../lib/worker-call.ts'
 import { VersionStoreError } from './errors.ts'
 import type { StateRow } from './version-rows.ts'
-import type { LoadRequest, VersionStoreMethods } from './version-store-worker.ts'
+import type { LoadedKind, VersionStoreMethods } from './version-store-worker.ts'
 
 /** Keeps the version manager's rows through a crash. */
 export interface VersionStore {
@@ -77,17 +77,18 @@ export class SqliteVersionStore implements VersionStore {
   }
 
   async *#load(caller: WorkerCaller<VersionStoreMethods>): AsyncGenerator<StateRow[]> {
-    const kinds: LoadRequest['kind'][] = ['blob', 'version', 'entry']
-    for (const kind of kinds) {
-      for (let offset = 0; ; offset += ROWS_PER_LOAD) {
-        const rows = await caller
-          .call('load', { kind, offset, limit: ROWS_PER_LOAD })
-          .catch((error: unknown) => {
-            throw this.#fail(error)
-          })
-        yield rows
-        if (rows.length < ROWS_PER_LOAD) break
+    const kinds: LoadedKind[] = ['blob', 'version', 'entry']
+    try {
+      for (const kind of kinds) {
+        await caller.call('beginLoad', kind)
+        for (let count = ROWS_PER_LOAD; count === ROWS_PER_LOAD; ) {
+          const rows = await caller.call('loadNext', ROWS_PER_LOAD)
+          yield rows
+          count = rows.length
+        }
       }
+    } catch (error) {
+      throw this.#fail(error)
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * How a stream of one of our protocols begins, so that a refusal comes with its reason.
+ * How a stream of one of our protocols but hello begins, so that a refusal comes with its reason.
  *
  * ```text
  * knock, first message of the opening side

@@ -284,6 +284,20 @@ describe('bad uploads publish nothing, and the session goes on', () => {
     expect(text(stage, '/image')).toBeUndefined()
   })
 
+  test('a refused one: what its client sent already is not taken for the next file', async () => {
+    await using stage = await GridFtpStage.open()
+    const raw = await blockSession(stage)
+    const data = await openData(await raw.passive())
+    const closed = once(data.resume(), 'close')
+    data.write(Buffer.concat([block(0, 0, 'hello'), eof(1)]))
+
+    const refused = await raw.command('STOR /')
+    await closed
+
+    expect(refused).toBe('550 /: is a directory')
+    expect(await raw.command('STOR image')).toMatch(/^425 /)
+  })
+
   test('fewer bytes than announced', async () => {
     await using stage = await GridFtpStage.open()
     const raw = await blockSession(stage)

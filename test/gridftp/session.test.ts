@@ -143,6 +143,22 @@ describe('limits', () => {
     expect(await raw.reply()).toBe('421 Idle for too long.')
   })
 
+  test('on the time that a client may leave its replies unread', async () => {
+    const clock = new ManualClock()
+    const options = { clock, idleTimeoutMs: 1e12, dataTimeoutMs: 1000 }
+    await using stage = await GridFtpStage.open(options)
+    const raw = await stage.login()
+    raw.socket.pause()
+
+    raw.send('HELP\r\n'.repeat(40_000))
+    while (stage.server.sessionCount > 0) {
+      clock.advance(100)
+      await new Promise(setImmediate)
+    }
+
+    expect(stage.server.sessionCount).toBe(0)
+  })
+
   test('on passive ports', async () => {
     const probe = await GridFtpStage.open()
     const { port } = probe
@@ -166,6 +182,18 @@ test('PASV tells the advertised address', async () => {
 
   expect(await raw.command('PASV')).toMatch(/^227 .*\(192,0,2,7,\d+,\d+\)/)
   expect(await raw.command('SPAS')).toMatch(/192,0,2,7,/)
+})
+
+test('data of third parties is taken when that is allowed', async () => {
+  await using stage = await GridFtpStage.open({ allowsThirdParty: true })
+  const raw = await stage.login()
+  const data = await openData(await raw.passive(), '127.0.0.2')
+  await raw.command('STOR image')
+
+  data.end('from elsewhere')
+
+  expect(await raw.reply()).toMatch(/^226 /)
+  expect(await raw.command('PORT 127,0,0,3,200,1')).toMatch(/^200 /)
 })
 
 test('a wrong password is answered late', async () => {

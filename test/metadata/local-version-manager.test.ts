@@ -284,11 +284,30 @@ describe('a version whose writer dies', () => {
     }
     clock.advance(LEASE_MS + 10)
     await failed.promise
-    while (!log.lines.some(({ level }) => level === 'error')) await nextTurn()
+    while (!log.lines.some(({ format }) => format.includes('cannot be'))) await nextTurn()
 
     clock.advance(1000)
 
     expect(await versions.waitPublished(blob, 1)).toMatchObject({ version: 1 })
+  })
+
+  test('is rolled forward though it had stored other nodes than it said it would', async () => {
+    const setting = await start()
+    const { versions, clock } = setting
+    const { blob } = await versions.createBlob(CREATE)
+    const promised = leaves(0, 1)
+    const dishonest = await assign(setting, blob, promised)
+    const other = new LeafListBuilder()
+    for (const index of [0, 1]) {
+      const chunk = chunkId(Buffer.from('other'))
+      other.add(index, { at: 0, length: CHUNK_BYTES, chunk, chunkOffset: 0, replicas: [] })
+    }
+    await putTree(setting, dishonest, other.build())
+
+    clock.advance(LEASE_MS + 10)
+
+    expect(await versions.waitPublished(blob, 1)).toMatchObject({ version: 1 })
+    expect(await chunksOf(setting, dishonest)).toEqual([0, 1])
   })
 
   test('is rolled forward without what does not fit its ticket', async () => {

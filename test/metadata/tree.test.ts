@@ -17,4 +17,4 @@ test('reads like an array of bytes a version, whatever writers do at the same ti
   }
 
   if (HISTORIES > 1) expect(Math.min(...Object.values(counts))).toBeGreaterThan(50)
-})
+}, 120_000)

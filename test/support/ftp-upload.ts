@@ -24,9 +24,9 @@ export async function beginStore(raw: RawFtp, path: string, mode: 'S' | 'E'): Pr
   return data
 }
 
-/** Sends everything as one extended block, and that this is the end. */
-export function endBlocks(data: Socket, bytes: Uint8Array): void {
-  data.write(block(0, 0, bytes))
+/** Sends bytes as one extended block, and that this is the end. */
+export function endBlocks(data: Socket, bytes: Uint8Array, offset = 0): void {
+  data.write(block(0, offset, bytes))
   data.write(block(MODE_E_EOD | MODE_E_EOF, 1))
 }
 
@@ -45,8 +45,12 @@ export async function retrieveBytes(raw: RawFtp, path: string): Promise<Buffer> 
 
 /** Asks how far the upload is until the storage has taken as many bytes. */
 export async function untilStored(raw: RawFtp, bytes: number): Promise<void> {
-  for (;;) {
-    const found = /: (\d+) bytes so far/.exec(await raw.command('STAT'))
-    if (Number(found?.[1]) >= bytes) return
+  for (let stored = 0; stored < bytes; ) {
+    raw.send('STAT\r\n')
+    let reply = await raw.reply()
+    while (reply.startsWith('112')) reply = await raw.reply() // a marker came between
+    const found = /^213 .*: (\d+) bytes so far/.exec(reply)
+    if (found === null) throw new Error(reply)
+    stored = Number(found[1])
   }
 }

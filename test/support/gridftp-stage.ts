@@ -9,6 +9,7 @@ import { MemoryDsi } from './memory-dsi.ts'
 import { RawFtp } from './raw-ftp.ts'
 import { WaitingLogger } from './waiting-logger.ts'
 
+/** A stage in every part of which a test may put its own. */
 export interface StageOptions extends GridFtpOptions {
   readonly storage?: DataStorageInterface
   readonly authenticator?: Authenticator

@@ -33,6 +33,7 @@ export interface WriteCall {
   readonly length: number
 }
 
+/** Faults that a test plants. */
 export interface MemoryDsiOptions {
   /** Runs before each write; may wait, and may throw. */
   readonly beforeWrite?: (call: WriteCall) => Promise<void>

@@ -177,7 +177,11 @@ export async function untilCutOff(port: number, localAddress: string): Promise<v
   })
 }
 
-/** Everything that arrives until the other side ends. @throws {Error} if the connection is reset. */
+/**
+ * Everything that arrives until the other side ends.
+ *
+ * @throws {Error} if the connection is reset.
+ */
 export async function readAll(socket: Socket): Promise<Buffer> {
   const parts: Buffer[] = []
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()

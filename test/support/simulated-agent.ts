@@ -81,6 +81,8 @@ export interface SimulatedAgentOptions extends SwarmOptions {
   /** What it does when asked for chunks. @default 'honest' */
   readonly character?: keyof typeof STORES
   readonly seed?: number
+  /** Bytes that its store takes. @default Infinity */
+  readonly quotaBytes?: number
   /** Images that it serves to whoever asks, as a provider does. @default [] */
   readonly knows?: readonly TestImage[]
 }
@@ -98,11 +100,11 @@ export class SimulatedAgent {
   #starts = 0
 
   constructor(network: SimulatedNetwork, peerId: string, options: SimulatedAgentOptions = {}) {
-    const { character = 'honest' } = options
+    const { character = 'honest', quotaBytes = Infinity } = options
     this.#network = network
     this.#options = options
     this.peerId = peerId
-    this.store = new STORES[character]()
+    this.store = new STORES[character]({ quotaBytes })
     this.node = this.#makeNode()
     this.service = this.#makeService()
   }

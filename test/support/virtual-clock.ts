@@ -16,6 +16,11 @@ export class VirtualClock implements Clock {
   #nowMs = 0
   #order = 0
 
+  /** Number of callbacks that are scheduled and not cancelled. */
+  get scheduledCount(): number {
+    return this.#heap.filter(({ isCancelled }) => !isCancelled).length
+  }
+
   now(): number {
     return EPOCH_MS + this.#nowMs
   }

@@ -16,20 +16,25 @@ import { serviceOf } from './service.ts'
 export function composeStorage(foundation: Foundation) {
   const { config, data, seed, node, logger, metrics } = foundation
   const isProvider = config.agent.roles.includes('provider')
-  const { quotaBytes } = config.storage
+  const { quotaBytes, reserveBytes } = config.storage
+  const directory = data.file('store')
+  const diskFreeBytes = async (): Promise<number> => {
+    const { bavail, bsize } = await statfs(directory)
+    return bavail * bsize
+  }
   const store = new DiskStore(
-    { logger, metrics },
+    { logger, metrics, freeBytes: diskFreeBytes },
     {
-      directory: data.file('store'),
+      directory,
+      reserveBytes,
       // What a deployer keeps is a cache: it has to be right, not durable.
       durability: isProvider ? config.storage.durability : 'memory',
       quotaBytes: quotaBytes === 0 ? undefined : quotaBytes
     }
   )
   const freeBytes = async (): Promise<number> => {
-    const { bavail, bsize } = await statfs(data.path)
     const left = quotaBytes === 0 ? Number.POSITIVE_INFINITY : quotaBytes - store.storedBytes
-    return Math.max(0, Math.min(bavail * bsize, left))
+    return Math.max(0, Math.min((await diskFreeBytes()) - reserveBytes, left))
   }
   const provider = isProvider ? new LocalProvider(node.peerId, { store, freeBytes }) : undefined
   const { clusterId } = node.membership.credentials()

@@ -11,7 +11,8 @@ import type { Storage } from './storage.ts'
 /** This agent's part in the swarms of all images. */
 export function composeSwarm(foundation: Foundation, { store, metadata, provider }: Storage) {
   const { config, node, logger, metrics, events } = foundation
-  const { maxNeighbours, uploadRate, downloadRate, stallTimeout } = config.swarm
+  const { maxNeighbours, uploadRate, downloadRate } = config.swarm
+  const { stallTimeout: silenceMs, giveUpAfter: stallMs } = config.swarm
   const images = new KadImageDirectory({
     node,
     dht: node.dht,
@@ -38,7 +39,7 @@ export function composeSwarm(foundation: Foundation, { store, metadata, provider
     {
       downloadBytesPerSecond: rateOf(downloadRate),
       uploads: { bytesPerSecond: rateOf(uploadRate) },
-      session: { maxNeighbours, download: { silenceMs: stallTimeout } }
+      session: { maxNeighbours, download: { silenceMs, stallMs } }
     }
   )
   return { service, services: [serviceOf('image directory', images), serviceOf('swarm', service)] }

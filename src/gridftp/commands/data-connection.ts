@@ -10,6 +10,7 @@ import { CommandRefusedError } from '../errors.ts'
 import { type Reply, reply, replyWithLines } from '../replies.ts'
 import type { CommandContext } from '../types.ts'
 
+/** PASV. */
 export async function passive(context: CommandContext): Promise<Reply> {
   refuseAfterEpsvAll(context)
   const address = await listen(context)
@@ -46,6 +47,7 @@ export async function stripedPassive(context: CommandContext, argument: string):
   return replyWithLines(229, 'Entering Striped Passive Mode.', [line], 'End')
 }
 
+/** PORT h1,h2,h3,h4,p1,p2. */
 export function activePort(context: CommandContext, argument: string): Reply {
   refuseAfterEpsvAll(context)
   const address = parseHostPort(argument)

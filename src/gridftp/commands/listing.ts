@@ -17,6 +17,7 @@ const MAX_STAT_ENTRIES = 1000
 /** A listing goes out in pieces of about this size. */
 const LISTING_PIECE_BYTES = 32 * KIB
 
+/** LIST: lines for people, of a directory or one file. */
 export async function list(context: CommandContext, argument: string): Promise<Reply> {
   const path = pathOf(context.state, withoutSwitches(argument) || '.')
   const status = await statusOf(context, path)
@@ -28,6 +29,7 @@ export async function list(context: CommandContext, argument: string): Promise<R
   return await sendListing(context, 'LIST', path, lines)
 }
 
+/** NLST: names only. */
 export async function nameList(context: CommandContext, argument: string): Promise<Reply> {
   const path = pathOf(context.state, withoutSwitches(argument) || '.')
   const status = await statusOf(context, path)

@@ -14,7 +14,10 @@ export function nameUser({ state }: CommandContext, argument: string): Reply {
   return reply(331, 'Password required.')
 }
 
-/** Answers a failure late, the later the more of them there were, and ends the session at the fifth. */
+/**
+ * Answers a failure late, the later the more of them there were, and ends the session at the
+ * fifth.
+ */
 export async function checkPassword(context: CommandContext, password: string): Promise<Reply> {
   const { services, state, peerHost, localHost, signal } = context
   if (state.login.kind === 'loggedIn') return reply(503, 'You are already logged in.')

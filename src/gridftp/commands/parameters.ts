@@ -2,7 +2,11 @@ import { formatFactList, parseFacts } from '../mlst.ts'
 import { type Reply, reply, replyWithLines } from '../replies.ts'
 import type { CommandContext, TransferMode } from '../types.ts'
 
-/** TYPE. Both types move the bytes as they are: an image has no lines to convert. @see RFC 959 §3.1.1 */
+/**
+ * TYPE. Both types move the bytes as they are: an image has no lines to convert.
+ *
+ * @see RFC 959 §3.1.1
+ */
 export function type({ state }: CommandContext, argument: string): Reply {
   switch (argument.trim().toUpperCase()) {
     case 'I':
@@ -28,6 +32,7 @@ export function mode({ state, channel }: CommandContext, argument: string): Repl
   return reply(200, `Mode set to ${next}.`)
 }
 
+/** STRU: files have no structure here. */
 export function structure(_context: CommandContext, argument: string): Reply {
   if (argument.trim().toUpperCase() !== 'F') return reply(504, 'Structure must be F.')
   return reply(200, 'STRU F ok.')
@@ -145,14 +150,17 @@ export function site({ services }: CommandContext, argument: string): Reply {
   return reply(500, 'Unknown SITE command.')
 }
 
+/** SYST: what clients take for "listings look like ls -l". */
 export function system(): Reply {
   return reply(215, 'UNIX Type: L8')
 }
 
+/** NOOP: keeps the session from its idle limit. */
 export function noop(): Reply {
   return reply(200, 'OK.')
 }
 
+/** QUIT: the session ends after this reply. */
 export function quit(): Reply {
   return reply(221, 'Goodbye.')
 }

@@ -15,6 +15,7 @@ export async function store(context: CommandContext, argument: string): Promise<
   return await receiveFile(context, request)
 }
 
+/** APPE: writes behind the end of the file. */
 export async function append(context: CommandContext, argument: string): Promise<Reply> {
   const path = pathOf(context.state, argument).shown
   const request = { verb: 'APPE', path, mode: 'append', streamOffset: 0, blockOffset: 0 } as const
@@ -33,6 +34,7 @@ export async function extendedStore(context: CommandContext, argument: string): 
   return await receiveFile(context, { verb: 'ESTO', path, mode: 'patch', ...place })
 }
 
+/** RETR: the whole file, or from REST n on. */
 export async function retrieve(context: CommandContext, argument: string): Promise<Reply> {
   const path = pathOf(context.state, argument).shown
   const offset = context.state.restartOffset ?? 0

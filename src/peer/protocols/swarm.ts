@@ -2,7 +2,8 @@
  * Chunks of one image between two agents. A stream carries one image; several images are several
  * streams. Integers are big-endian, `text` is a u16 length and UTF-8, message lengths come from the
  * channel. Whoever opened the stream sends its handshake first and the other answers with its own or
- * with a goodbye; after that both ends send whatever they like.
+ * with a goodbye (before which one that is full may name others by `peers`); after that both ends
+ * send whatever they like.
  *
  * ```text
  * type  message    fields
@@ -26,6 +27,7 @@
  * after a cancel. `max copies` (0 to 255) bounds how many other wanting neighbours of the answering
  * agent may hold the chunk or be getting it from there; above it the answer is reject `spread`. With
  * `any` the answering agent chooses, among the chunks that the asker lacks, the one spread least.
+ * `pages` is answered by a `page` for each place, in order; the next may be sent after the last one.
  * A chunk that occurs several times in an image is announced and asked for under its first index; bits
  * of chunks of zeros mean nothing. Classes: 0 demand, 1 read-ahead, 2 profile, 3 rest. Encoding: 0 raw.
  */
@@ -177,66 +179,74 @@ const FLAG_BITFIELD = 8
 /** Encodes a message as parts to send one after the other; chunk and page bytes are not copied. */
 export function encodeSwarmMessage(message: SwarmMessage): Uint8Array[] {
   const writer = new ByteWriter(headBytes(message)).u8(MESSAGE_TYPES.indexOf(message.type) + 1)
+  const tail = writeFields(writer, message)
+  return tail === undefined ? [writer.finish()] : [writer.finish(), tail]
+}
+
+/** Writes all fields but one at the end that is handed on as it is. */
+function writeFields(writer: ByteWriter, message: SwarmMessage): Uint8Array | undefined {
+  let tail: Uint8Array | undefined
   switch (message.type) {
     case 'handshake':
-      return writeHandshake(writer, message)
+      tail = writeHandshake(writer, message)
+      break
     case 'goodbye':
-      return [writer.u8(GOODBYE_REASONS.indexOf(message.reason)).finish()]
+      writer.u8(GOODBYE_REASONS.indexOf(message.reason))
+      break
     case 'have':
       writer.u16(message.indexes.length)
       for (const index of message.indexes) writer.u32(index)
-      return [writer.finish()]
+      break
     case 'request':
     case 'any':
       writer.u32(message.request).u8(REQUEST_CLASSES.indexOf(message.requestClass))
       writer.u8(message.maxCopies)
       if (message.type === 'request') writer.u32(message.index)
-      return [writer.finish()]
+      break
     case 'cancel':
-      return [writer.u32(message.request).finish()]
+      writer.u32(message.request)
+      break
     case 'chunk':
       writer.u32(message.request).u32(message.index).u8(message.encoding)
-      return [writer.u32(message.totalBytes).u32(message.offset).finish(), message.part]
+      writer.u32(message.totalBytes).u32(message.offset)
+      tail = message.part
+      break
     case 'reject':
-      return [writer.u32(message.request).u8(REJECT_REASONS.indexOf(message.reason)).finish()]
+      writer.u32(message.request).u8(REJECT_REASONS.indexOf(message.reason))
+      break
     case 'peers':
       writer.u8(message.peers.length)
-      for (const { peerId, addresses } of message.peers) {
-        writeTexts(writer.text(peerId), addresses)
-      }
-      return [writer.finish()]
+      for (const { peerId, addresses } of message.peers) writeTexts(writer.text(peerId), addresses)
+      break
     case 'pages':
       writer.u32(message.request).u8(message.ids.length)
       for (const id of message.ids) writer.bytes(id)
-      return [writer.finish()]
+      break
     case 'page':
       writer
         .u32(message.request)
         .u8(message.place)
         .u8(message.page === undefined ? 0 : 1)
-      return message.page === undefined ? [writer.finish()] : [writer.finish(), message.page]
+      tail = message.page
+      break
     case 'wants':
-      return [writer.u8(message.wants ? 1 : 0).finish()]
+      writer.u8(message.wants ? 1 : 0)
+      break
   }
+  return tail
 }
 
 /** Bytes that a message has at most, without what is handed on as it is. */
 function headBytes(message: SwarmMessage): number {
-  switch (message.type) {
-    case 'handshake':
-      return FIXED_BYTES + textsBytes(message.addresses)
-    case 'have':
-      return FIXED_BYTES + message.indexes.length * 4
-    case 'peers':
-      return message.peers.reduce(
-        (sum, { peerId, addresses }) => sum + textsBytes([peerId, ...addresses]),
-        FIXED_BYTES
-      )
-    case 'pages':
-      return FIXED_BYTES + message.ids.length * CHUNK_ID_BYTES
-    default:
-      return FIXED_BYTES
-  }
+  const { type } = message
+  if (type === 'handshake') return FIXED_BYTES + textsBytes(message.addresses)
+  if (type === 'have') return FIXED_BYTES + message.indexes.length * 4
+  if (type === 'pages') return FIXED_BYTES + message.ids.length * CHUNK_ID_BYTES
+  if (type !== 'peers') return FIXED_BYTES
+  return message.peers.reduce(
+    (sum, { peerId, addresses }) => sum + textsBytes([peerId, ...addresses]),
+    FIXED_BYTES
+  )
 }
 
 /** Space for texts of UTF-8 with their lengths, and for the number of them. */
@@ -244,7 +254,7 @@ function textsBytes(texts: readonly string[]): number {
   return texts.reduce((sum, text) => sum + 2 + Buffer.byteLength(text), 1)
 }
 
-function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Array[] {
+function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Array | undefined {
   const { bitfield } = message
   const flags =
     (message.wants ? FLAG_WANTS : 0) |
@@ -253,7 +263,7 @@ function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Arr
     (bitfield === undefined ? 0 : FLAG_BITFIELD)
   writer.u8(VERSION).bytes(message.root).u8(flags).u32(message.chunkCount)
   writeTexts(writer, message.addresses)
-  return bitfield === undefined ? [writer.finish()] : [writer.finish(), bitfield]
+  return bitfield
 }
 
 function writeTexts(writer: ByteWriter, texts: readonly string[]): void {
@@ -271,45 +281,37 @@ export function decodeSwarmMessage(bytes: Uint8Array): SwarmMessage {
   const reader = new ByteReader(bytes, 'swarm message')
   const type = MESSAGE_TYPES[reader.u8() - 1]
   if (type === undefined) throw new MalformedError('swarm message', `type ${bytes[0]} is not known`)
-  const message = readFields(type, reader, bytes)
+  const message = READERS[type](reader, bytes)
   if (type !== 'chunk' && type !== 'page') reader.end()
   return message
 }
 
-function readFields(
-  type: (typeof MESSAGE_TYPES)[number],
-  reader: ByteReader,
-  bytes: Uint8Array
-): SwarmMessage {
-  switch (type) {
-    case 'handshake':
-      return readHandshake(reader)
-    case 'goodbye':
-      return { type, reason: choice(reader, GOODBYE_REASONS) }
-    case 'have':
-      return { type, indexes: times(reader, reader.u16(), MAX_HAVES, () => reader.u32()) }
-    case 'request':
-      return { type, ...readAsk(reader), index: reader.u32() }
-    case 'any':
-      return { type, ...readAsk(reader) }
-    case 'cancel':
-      return { type, request: reader.u32() }
-    case 'chunk':
-      return readChunk(reader, bytes)
-    case 'reject':
-      return { type, request: reader.u32(), reason: choice(reader, REJECT_REASONS) }
-    case 'peers':
-      return {
-        type,
-        peers: times(reader, reader.u8(), MAX_EXCHANGED_PEERS, () => readPeer(reader))
-      }
-    case 'pages':
-      return readPages(reader)
-    case 'page':
-      return readPage(reader, bytes)
-    case 'wants':
-      return { type, wants: readFlag(reader) }
-  }
+const READERS: Record<
+  SwarmMessage['type'],
+  (reader: ByteReader, bytes: Uint8Array) => SwarmMessage
+> = {
+  handshake: readHandshake,
+  goodbye: (reader) => ({ type: 'goodbye', reason: choice(reader, GOODBYE_REASONS) }),
+  have: (reader) => ({
+    type: 'have',
+    indexes: times(reader, reader.u16(), MAX_HAVES, () => reader.u32())
+  }),
+  request: (reader) => ({ type: 'request', ...readAsk(reader), index: reader.u32() }),
+  any: (reader) => ({ type: 'any', ...readAsk(reader) }),
+  cancel: (reader) => ({ type: 'cancel', request: reader.u32() }),
+  chunk: readChunk,
+  reject: (reader) => ({
+    type: 'reject',
+    request: reader.u32(),
+    reason: choice(reader, REJECT_REASONS)
+  }),
+  peers: (reader) => ({
+    type: 'peers',
+    peers: times(reader, reader.u8(), MAX_EXCHANGED_PEERS, () => readPeer(reader))
+  }),
+  pages: readPages,
+  page: readPage,
+  wants: (reader) => ({ type: 'wants', wants: readFlag(reader) })
 }
 
 function readAsk(reader: ByteReader): {

@@ -19,7 +19,7 @@
  * record         read   {blob, version}                                  {record: envelope}
  * retire         write  {blob, version}                                  {}
  * lookup         read   {path}                                           {entry?}
- * list           read   {path, after?, limit}                            {entries: [ENTRY…], isCut}
+ * list           read   {path, after?: name, limit}                      {entries: [ENTRY…], isCut}
  * makeDirectory  write  {path, parents}                                  {}
  * reserve        write  {path, chunkBytes, replicas, sizeHint?}          DESCRIPTION
  * remove         write  {path, kind: 'file'|'directory'|'any'}           {}

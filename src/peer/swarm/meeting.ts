@@ -112,3 +112,17 @@ function checkSameImage(peerId: string, own: HandshakeMessage, other: HandshakeM
 function isSame(left: ChunkId, right: ChunkId): boolean {
   return Buffer.compare(left, right) === 0
 }
+
+/** What both ends say of an image when one came for its manifest pages. */
+export function pagesHandshake(root: ChunkId): HandshakeMessage {
+  return {
+    type: 'handshake',
+    root,
+    wants: false,
+    holdsAll: false,
+    pagesOnly: true,
+    chunkCount: 0,
+    addresses: [],
+    bitfield: undefined
+  }
+}

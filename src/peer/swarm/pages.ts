@@ -7,7 +7,6 @@ import { PeerTimeoutError, PeerUnreachableError, ProtocolViolationError } from '
 import {
   decodeSwarmMessage,
   encodeSwarmMessage,
-  type HandshakeMessage,
   MAX_PAGES,
   type SwarmMessage
 } from '../protocols/swarm.ts'
@@ -16,7 +15,8 @@ import {
   type IntroducedChannel,
   type MeetingComponents,
   type MeetingOptions,
-  meet
+  meet,
+  pagesHandshake
 } from './meeting.ts'
 
 /** What is to be fetched, and from whom. */
@@ -113,18 +113,4 @@ async function nextPage(
     return message.page
   }
   throw new ProtocolViolationError(peerId, `${message.type} instead of page ${place}`)
-}
-
-/** What an agent says that came for manifest pages and does not know the image yet. */
-function pagesHandshake(root: ChunkId): HandshakeMessage {
-  return {
-    type: 'handshake',
-    root,
-    wants: false,
-    holdsAll: false,
-    pagesOnly: true,
-    chunkCount: 0,
-    addresses: [],
-    bitfield: undefined
-  }
 }

@@ -19,7 +19,7 @@ import type { LeaveReason, SwarmEvent } from './events.ts'
 import { Holdings } from './holdings.ts'
 import { Inbound } from './inbound.ts'
 import { SwarmLink, type SwarmLinkOptions } from './link.ts'
-import { type IntroducedChannel, meet } from './meeting.ts'
+import { type IntroducedChannel, meet, pagesHandshake } from './meeting.ts'
 import { Neighbour } from './neighbour.ts'
 import { Neighbourhood, type NeighbourhoodOptions } from './neighbourhood.ts'
 import { PageServer, type PageServerOptions } from './page-server.ts'
@@ -163,9 +163,13 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
       await link.run(() => {})
       return
     }
+    if (handshake.pagesOnly) {
+      link.post(pagesHandshake(this.root))
+      await this.#pages.serve(link)
+      return
+    }
     link.post(this.#handshake())
-    if (handshake.pagesOnly) await this.#pages.serve(link)
-    else await this.#serve(this.#join(link, opened, peerId))
+    await this.#serve(this.#join(link, opened, peerId))
   }
 
   /** Opens a channel to a peer and makes it a neighbour. */

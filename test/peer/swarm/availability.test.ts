@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { seededRandom } from '../../../src/lib/random.ts'
 import { Availability } from '../../../src/peer/swarm/availability.ts'
 

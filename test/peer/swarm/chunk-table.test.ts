@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { ChunkTable } from '../../../src/peer/swarm/chunk-table.ts'
 import { imageOf } from '../../support/simulated-agent.ts'
 
@@ -11,7 +11,12 @@ test('fetches equal chunks once, under the first index, and zeros never', async 
 
   expect(Array.from(table.distinct())).toEqual([0, 1])
   expect(Array.from({ length: 6 }, (_, index) => table.firstOf(index))).toEqual([
-    ...[0, 1, undefined, 0, undefined, 1]
+    0,
+    1,
+    undefined,
+    0,
+    undefined,
+    1
   ])
   expect(table).toMatchObject({ distinctCount: 2, zeroCount: 2, zeroBytes: 128 })
   expect([table.occurrences(0), table.occurrences(1), table.occurrences(3)]).toEqual([2, 2, 0])

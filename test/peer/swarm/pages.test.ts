@@ -1,0 +1,47 @@
+import { expect, test } from '@jest/globals'
+import { chunkId } from '../../../src/chunks/chunk-id.ts'
+import { ChunkList } from '../../../src/chunks/chunk-list.ts'
+import type { Manifest } from '../../../src/chunks/manifest.ts'
+import { buildManifest } from '../../../src/chunks/manifest.ts'
+import { loadManifest } from '../../../src/chunks/manifest-load.ts'
+import { KIB } from '../../../src/lib/bytes.ts'
+import { SimulatedAgent } from '../../support/simulated-agent.ts'
+import { SimulatedNetwork } from '../../support/simulated-network.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
+
+async function manifestOf(chunkCount: number): Promise<Manifest> {
+  const ids = Array.from({ length: chunkCount }, (_, index) =>
+    chunkId(Uint8Array.of(index >> 8, index))
+  )
+  const { root, pages } = buildManifest(ChunkList.from(ids), chunkCount * 64 * KIB, 64 * KIB)
+  const byId = new Map(pages.map(({ id, bytes }) => [Buffer.from(id).toString('hex'), bytes]))
+  return await loadManifest(root, async (wanted) =>
+    wanted.map((id) => byId.get(Buffer.from(id).toString('hex')) ?? new Uint8Array(0))
+  )
+}
+
+test('a manifest can be loaded from an agent that holds the image', async () => {
+  const clock = new VirtualClock()
+  const network = new SimulatedNetwork(clock)
+  const manifest = await manifestOf(70_000)
+  const [holder, other, asker] = ['holder', 'other', 'asker'].map(
+    (name) => new SimulatedAgent(network, name)
+  ) as [SimulatedAgent, SimulatedAgent, SimulatedAgent]
+  await Promise.all([holder.start(), other.start(), asker.start()])
+  await holder.service.hold(manifest)
+  const { root } = manifest
+
+  const loaded = await clock.until(
+    loadManifest(root, async (ids) =>
+      asker.service.fetchPages(root, ids, { sources: ['nobody', 'other', 'holder'] })
+    )
+  )
+
+  expect(loaded.ids.equals(manifest.ids)).toBe(true)
+  await clock.advance(10_000)
+  await expect(
+    clock.until(
+      asker.service.fetchPages(root, [new Uint8Array(32).fill(1)], { sources: ['holder'] })
+    )
+  ).rejects.toMatchObject({ code: 'ERR_PAGES_UNAVAILABLE', asked: ['holder'] })
+})

@@ -1,0 +1,192 @@
+import { expect, test } from '@jest/globals'
+import { Bitfield } from '../../../src/chunks/bitfield.ts'
+import { seededRandom } from '../../../src/lib/random.ts'
+import { SWARM_PROTOCOL } from '../../../src/peer/protocols/swarm.ts'
+import { ChunkTable } from '../../../src/peer/swarm/chunk-table.ts'
+import { SwarmLink } from '../../../src/peer/swarm/link.ts'
+import { Neighbour } from '../../../src/peer/swarm/neighbour.ts'
+import { DownloadPlan, type DownloadPlanOptions } from '../../../src/peer/swarm/plan.ts'
+import type { PendingRequest } from '../../../src/peer/swarm/requests.ts'
+import { channelPair, testMember } from '../../support/channel-pair.ts'
+import { imageOf } from '../../support/simulated-agent.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
+
+const CHUNK_BYTES = 64
+const letters = 'abcdefghijklmnopqrstuvwxyz'
+
+class Stage {
+  readonly plan: DownloadPlan
+  readonly table: ChunkTable
+  readonly stored = new Set<number>()
+
+  constructor(table: ChunkTable, options: DownloadPlanOptions) {
+    this.table = table
+    const isStored = (chunk: number): boolean => this.stored.has(chunk)
+    this.plan = new DownloadPlan({ table, random: seededRandom(3), isStored }, options)
+    for (const chunk of table.distinct()) this.plan.want(chunk)
+    this.plan.begin(0)
+  }
+
+  static async of(chunkCount: number, options: DownloadPlanOptions = {}): Promise<Stage> {
+    const { manifest } = imageOf(letters.slice(0, chunkCount), CHUNK_BYTES)
+    return new Stage(await ChunkTable.build(manifest), options)
+  }
+
+  /** Adds a neighbour that holds some chunks; by default a source of everything. */
+  neighbour(peerId: string, holds?: readonly number[], creditChunks = 3): Neighbour {
+    const bitfield = new Bitfield(this.table.count)
+    for (const chunk of holds ?? []) bitfield.set(chunk)
+    const [channel] = channelPair(testMember('me'), testMember(peerId), SWARM_PROTOCOL)
+    const incoming = channel.messages()[Symbol.asyncIterator]()
+    const link = new SwarmLink({ channel, incoming }, new VirtualClock())
+    const handshake = {
+      type: 'handshake' as const,
+      root: this.table.manifest.root,
+      wants: holds !== undefined,
+      holdsAll: holds === undefined,
+      pagesOnly: false,
+      chunkCount: this.table.count,
+      addresses: [],
+      bitfield: holds === undefined ? undefined : bitfield.encode()
+    }
+    const options = { creditBytes: creditChunks * CHUNK_BYTES }
+    const neighbour = new Neighbour({ link, opener: 'me', handshake }, this.table, options)
+    this.plan.joined(neighbour)
+    return neighbour
+  }
+
+  /** Everything that a neighbour is asked for now. */
+  ask(neighbour: Neighbour, nowMs = 0): PendingRequest[] {
+    const asked: PendingRequest[] = []
+    for (;;) {
+      const planned = this.plan.next(neighbour, nowMs)
+      if (planned === undefined) return asked
+      asked.push(planned.request)
+    }
+  }
+
+  answer(neighbour: Neighbour, request: PendingRequest, nowMs = 0): PendingRequest[] {
+    const needless = this.plan.arrived(neighbour, request, nowMs)
+    const { chunk = -1 } = request
+    this.stored.add(chunk)
+    this.plan.stored(chunk)
+    return needless
+  }
+}
+
+test('asks a neighbour for no more than its credit', async () => {
+  const stage = await Stage.of(10)
+  const neighbour = stage.neighbour('a', [0, 1, 2, 3, 4, 5])
+
+  const first = stage.ask(neighbour)
+  stage.answer(neighbour, first[0] as PendingRequest)
+
+  expect(first).toHaveLength(3)
+  expect(stage.ask(neighbour)).toHaveLength(1)
+})
+
+test('lets the only source choose, and asks nobody for the same chunk twice', async () => {
+  const stage = await Stage.of(4)
+  const source = stage.neighbour('source')
+  const peer = stage.neighbour('peer', [2])
+
+  const fromPeer = stage.ask(peer)
+  const fromSource = stage.ask(source)
+
+  expect(fromPeer.map(({ chunk }) => chunk)).toEqual([2])
+  expect(fromSource.map(({ chunk }) => chunk)).toEqual([undefined, undefined, undefined])
+})
+
+test('asks several sources by index, each for something else', async () => {
+  const stage = await Stage.of(6)
+  const sources = [stage.neighbour('s1'), stage.neighbour('s2')]
+
+  const asked = sources.flatMap((source) => stage.ask(source)).map(({ chunk }) => chunk)
+
+  expect(new Set(asked)).toEqual(new Set([0, 1, 2, 3, 4, 5]))
+})
+
+test('does not ask a source for what others hold until patience is over', async () => {
+  const stage = await Stage.of(3, { patienceMs: 500, secondCopyBytes: 2 * CHUNK_BYTES })
+  const source = stage.neighbour('source')
+  stage.neighbour('peer', [0, 1, 2], 1)
+
+  stage.plan.tick(400, 0)
+  const early = stage.ask(source, 400)
+  stage.plan.tick(501, 0)
+  const late = stage.ask(source, 501)
+
+  expect(early).toEqual([])
+  expect(late).toHaveLength(2)
+})
+
+test('believes a source for a while that its chunks are on their way to others', async () => {
+  const stage = await Stage.of(5)
+  const source = stage.neighbour('source')
+  const [request] = stage.ask(source)
+
+  stage.plan.rejected(request as PendingRequest, 'spread', 0)
+
+  expect(stage.ask(source, 999)).toEqual([])
+  expect(stage.ask(source, 1000)).toHaveLength(1)
+})
+
+test('asks for a chunk elsewhere that a neighbour did not have', async () => {
+  const stage = await Stage.of(2)
+  const [a, b] = [stage.neighbour('a', [0]), stage.neighbour('b', [0])]
+  const [request] = stage.ask(a)
+  expect(stage.ask(b)).toEqual([])
+
+  stage.plan.rejected(request as PendingRequest, 'notHeld', 0)
+  if (a.lacks(0)) stage.plan.lost(a, 0)
+
+  expect(stage.ask(a)).toEqual([])
+  expect(stage.ask(b)).toMatchObject([{ chunk: 0 }])
+})
+
+test('gives the chunks of a neighbour that went to others', async () => {
+  const stage = await Stage.of(3)
+  const gone = stage.neighbour('gone', [0, 1, 2])
+  const peer = stage.neighbour('peer', [0, 1, 2])
+  stage.ask(gone)
+  expect(stage.ask(peer)).toEqual([])
+
+  stage.plan.left(gone)
+
+  expect(stage.ask(peer)).toHaveLength(3)
+})
+
+test('asks for the last chunks twice, and says which request is needless then', async () => {
+  const stage = await Stage.of(2, { endgameDelayMs: 250 })
+  const [slow, fast] = [stage.neighbour('slow', [0, 1]), stage.neighbour('fast', [0, 1])]
+  const first = stage.ask(slow, 0)
+  expect(stage.ask(fast, 200)).toEqual([])
+
+  const doubled = stage.ask(fast, 251)
+  const needless = stage.answer(fast, doubled[0] as PendingRequest, 300)
+
+  expect(doubled.map(({ chunk }) => chunk)).toEqual(first.map(({ chunk }) => chunk))
+  expect(needless.map(({ peer }) => peer)).toEqual(['slow'])
+})
+
+test('asks for nothing else while a demanded chunk is under way, and doubles it when it is late', async () => {
+  const stage = await Stage.of(5, { demandMs: 100 })
+  const [a, b] = [stage.neighbour('a', [0, 1, 2]), stage.neighbour('b', [0, 1, 2])]
+  stage.plan.picker.prioritise([1], 'demand')
+
+  expect(stage.ask(a, 0)).toMatchObject([{ chunk: 1, requestClass: 'demand' }])
+  expect(stage.ask(b, 50)).toEqual([])
+  expect(stage.ask(b, 101)).toMatchObject([{ chunk: 1 }])
+})
+
+test('keeps what is asked for and not stored under its limit', async () => {
+  const stage = await Stage.of(10, { maxInFlightBytes: 4 * CHUNK_BYTES })
+  const neighbours = ['a', 'b', 'c'].map((peer) => stage.neighbour(peer, [0, 1, 2, 3, 4, 5, 6]))
+
+  const asked = neighbours.flatMap((neighbour) => stage.ask(neighbour))
+  const [first] = asked
+  stage.plan.arrived(neighbours[0] as Neighbour, first as PendingRequest, 0)
+
+  expect(asked).toHaveLength(4)
+  expect(stage.ask(neighbours[0] as Neighbour)).toEqual([])
+})
