@@ -67,8 +67,7 @@ const schema = z.strictObject({
   }),
   network: section({
     listen: z.string().startsWith('/').default('/ip4/127.0.0.1/tcp/0'),
-    maxConnections: count.default(1000),
-    inboundPerSecond: count.default(200)
+    maxConnections: count.default(1000)
   }),
   storage: section({
     replicas: count.max(16).default(1),
@@ -77,8 +76,7 @@ const schema = z.strictObject({
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
-    uploadBudgetBytes: bytes.min(16_777_216).default(100_663_296),
-    stagingBudgetBytes: bytes.default(67_108_864)
+    uploadBudgetBytes: bytes.min(33_554_432).default(100_663_296)
   }),
   gridftp: section({
     listen: hostPort.default('127.0.0.1:2811'),

@@ -1,22 +1,26 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { BlobswarmError } from '../lib/errors.ts'
 import { AgentError, AgentUnreachableError } from './errors.ts'
 import type { OperationProgress } from './operations.ts'
 
+/** Parameters of a call; undefined ones are left out. */
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>
 
+/** What goes along with a call. */
 export interface CallOptions {
   readonly query?: Query
-  /** Sent as it is when a stream, else as JSON. */
+  /** Sent as it is when a stream, else as JSON. A stream is destroyed when the call ends before it. */
   readonly body?: Readable | object | undefined
+  /** Ends the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
 }
 
 /**
  * Calls the agent and parses its JSON answer.
  *
- * @throws {AgentUnreachableError} if nobody answers at the socket.
+ * @throws {AgentUnreachableError} if nobody answers at the socket, or the answer breaks off.
  * @throws {AgentError} with the code and message that the agent gave.
  */
 export async function callAgent(
@@ -26,10 +30,16 @@ export async function callAgent(
   options: CallOptions = {}
 ): Promise<unknown> {
   const response = await openCall(socket, method, name, options)
-  return JSON.parse(await readText(response)) as unknown
+  return parseJson(await readText(response, socket, options.signal), socket)
 }
 
-/** Calls an operation that reports progress; returns its result. */
+/**
+ * Calls an operation that reports progress.
+ *
+ * @returns its result.
+ * @throws {AgentUnreachableError} if nobody answers at the socket, or the answer breaks off.
+ * @throws {AgentError} with the code and message that the agent gave.
+ */
 export async function followAgent(
   socket: string,
   name: string,
@@ -37,85 +47,118 @@ export async function followAgent(
   onProgress: (progress: OperationProgress) => void
 ): Promise<unknown> {
   const response = await openCall(socket, 'POST', name, options)
-  for await (const text of linesOf(response, socket, options.signal)) {
-    const line = JSON.parse(text) as {
-      progress?: OperationProgress
-      result?: unknown
-      error?: { code: string; message: string }
+  let rest = ''
+  for await (const part of partsOf(response.setEncoding('utf8'), socket, options.signal)) {
+    const lines = (rest + (part as string)).split('\n')
+    rest = lines.pop() ?? ''
+    for (const text of lines) {
+      const { progress, error, result } = parseJson(text, socket) as ProgressLine
+      if (error !== undefined) throw new AgentError(error.message, error.code)
+      if (result !== undefined) return result
+      if (progress !== undefined) onProgress(progress)
     }
-    if (line.progress !== undefined) onProgress(line.progress)
-    if (line.error !== undefined) throw new AgentError(line.error.message, line.error.code)
-    if (line.result !== undefined) return line.result
   }
   throw new AgentUnreachableError(socket, WENT_AWAY)
 }
 
-const WENT_AWAY = 'the agent went away in the middle of the operation'
-
-async function* linesOf(
-  response: IncomingMessage,
-  socket: string,
-  signal: AbortSignal | undefined
-): AsyncGenerator<string> {
-  let rest = ''
-  try {
-    for await (const part of response.setEncoding('utf8')) {
-      const lines = (rest + (part as string)).split('\n')
-      rest = lines.pop() ?? ''
-      yield* lines
-    }
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw new AgentUnreachableError(socket, WENT_AWAY, { cause: error })
-  }
+interface ErrorAnswer {
+  readonly error?: { readonly code: string; readonly message: string }
 }
 
-/** Calls the agent and gives the raw body of its answer. */
+interface ProgressLine extends ErrorAnswer {
+  readonly progress?: OperationProgress
+  readonly result?: unknown
+}
+
+/**
+ * Calls the agent and gives its answer, whose body the caller reads, best with `partsOf`.
+ *
+ * @throws {AgentUnreachableError} if nobody answers at the socket.
+ * @throws {AgentError} with the code and message that the agent gave.
+ */
 export async function openCall(
   socket: string,
   method: string,
   name: string,
   options: CallOptions = {}
 ): Promise<IncomingMessage> {
-  const query = new URLSearchParams()
-  for (const [key, value] of Object.entries(options.query ?? {})) {
-    if (value !== undefined) query.set(key, String(value))
-  }
+  const { query = {}, signal } = options
+  const given = Object.entries(query).filter(([, value]) => value !== undefined)
+  const parameters = new URLSearchParams(
+    given.map(([key, value]): [string, string] => [key, String(value)])
+  )
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const outgoing = httpRequest({
     socketPath: socket,
     method,
-    path: `/api/v1/${name}?${query.toString()}`,
-    ...(options.signal === undefined ? {} : { signal: options.signal })
+    path: `/api/v1/${name}?${parameters.toString()}`,
+    ...(signal === undefined ? {} : { signal })
   })
-  outgoing.once('response', resolve).once('error', (error) => {
-    const { code } = error as NodeJS.ErrnoException
-    const reason =
-      code === undefined ? error.message : (REASONS[code] ?? `${code} ${error.message}`)
+  outgoing.once('response', resolve).on('error', (error: NodeJS.ErrnoException) => {
+    if (signal?.aborted === true) reject(signal.reason)
+    if (error instanceof BlobswarmError) reject(error) // of whoever makes the body
+    const reason = REASONS[error.code ?? ''] ?? error.message
     reject(new AgentUnreachableError(socket, reason, { cause: error }))
   })
-  const { body } = options
-  if (body === undefined) outgoing.end()
-  else if ('pipe' in body) pipeline(body, outgoing).catch(reject)
-  else outgoing.end(JSON.stringify(body))
+  sendBody(outgoing, options.body).catch(reject)
   const response = await promise
   if (response.statusCode === 200) return response
-  const { error } = JSON.parse(await readText(response)) as {
-    error: { code: string; message: string }
+  try {
+    const answer = parseJson(await readText(response, socket, signal), socket) as ErrorAnswer
+    const { error = { code: 'ERR_INTERNAL', message: `HTTP ${response.statusCode}` } } = answer
+    throw new AgentError(error.message, error.code)
+  } finally {
+    outgoing.destroy() // what is still to be sent is of no use any more
   }
-  throw new AgentError(error.message, error.code)
 }
+
+async function sendBody(outgoing: ClientRequest, body: CallOptions['body']): Promise<void> {
+  if (body === undefined) outgoing.end()
+  else if ('pipe' in body) await pipeline(body, outgoing)
+  else outgoing.end(JSON.stringify(body))
+}
+
+const WENT_AWAY = 'the agent went away in the middle of the operation'
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such socket; is an agent running with this data directory?',
   ECONNREFUSED: 'nobody listens there; the agent has stopped',
-  EACCES: 'permission denied',
-  ECONNRESET: 'the agent went away',
-  EPIPE: 'the agent went away'
+  EACCES: 'permission denied; the agent belongs to another user',
+  ECONNRESET: WENT_AWAY,
+  EPIPE: WENT_AWAY
 }
 
-async function readText(response: IncomingMessage): Promise<string> {
-  let text = ''
-  for await (const part of response.setEncoding('utf8')) text += part as string
-  return text
+/**
+ * The parts of an answer's body.
+ *
+ * @throws {AgentUnreachableError} if the answer breaks off.
+ */
+export async function* partsOf(
+  response: IncomingMessage,
+  socket: string,
+  signal: AbortSignal | undefined
+): AsyncGenerator<string | Uint8Array, void, undefined> {
+  try {
+    yield* response
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw new AgentUnreachableError(socket, WENT_AWAY, { cause: error })
+  }
+}
+
+async function readText(
+  response: IncomingMessage,
+  socket: string,
+  signal: AbortSignal | undefined
+): Promise<string> {
+  const parts = await Array.fromAsync(partsOf(response.setEncoding('utf8'), socket, signal))
+  return parts.join('')
+}
+
+function parseJson(text: string, socket: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new AgentUnreachableError(socket, 'what answers there is no agent', { cause: error })
+  }
 }

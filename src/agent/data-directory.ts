@@ -33,7 +33,6 @@ export interface ClusterState {
  * DATA/agent.key         seed of the agent's Ed25519 key, hex, mode 600
  * DATA/authority.key     seed of the cluster's authority key (first agent only), hex, mode 600
  * DATA/certificate       this agent's membership certificate, as it travels
- * DATA/metadata-list     newest metadata list that was seen, as it travels
  * DATA/cluster.json      cluster id and bootstrap addresses
  * DATA/metadata-list     the newest signed list of metadata providers that was seen
  * DATA/tokens.json       join tokens that were issued (first agent only)

@@ -1,10 +1,13 @@
 import type { LocalProvider } from '../chunks/local-provider.ts'
 import type { ProviderManager } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
+import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'
+import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import type { AgentService } from './agent.ts'
 
+/** Whose store it reports, and to whom. */
 export interface HeartbeatComponents {
   readonly provider: LocalProvider
   readonly providers: ProviderManager
@@ -21,18 +24,21 @@ export class Heartbeat implements AgentService {
   readonly #abort = new AbortController()
   #beating: Promise<void> = Promise.resolve()
 
+  /** @param intervalMs from the end of one report to the next. */
   constructor(components: HeartbeatComponents, zone: string, intervalMs: number) {
     this.#components = components
     this.#zone = zone
     this.#intervalMs = intervalMs
   }
 
-  async start(): Promise<void> {
-    // The first one is waited for: an agent that is ready takes chunks. If nobody hears it yet, the next may.
-    await this.#beat()
+  /** Resolves when the first report was heard, or failed; if nobody hears it, the next may be heard. */
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    await this.#beat(signal)
+    signal.throwIfAborted()
     this.#beating = this.#keepBeating()
   }
 
+  /** Ends the reports, also one that is under way. */
   async stop(): Promise<void> {
     this.#abort.abort(new Error('heartbeat stopped'))
     await this.#beating
@@ -47,13 +53,18 @@ export class Heartbeat implements AgentService {
     }
   }
 
-  async #beat(): Promise<void> {
-    const { provider, providers, log } = this.#components
-    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(this.#intervalMs * 2)])
+  async #beat(starting?: AbortSignal): Promise<void> {
+    const { provider, providers, clock, log } = this.#components
+    const timeoutMs = this.#intervalMs * 2
+    const signal = anySignal([this.#abort.signal, starting])
+    const timedOut = (): Error => new Error(`no answer within ${timeoutMs} ms`)
     try {
-      await providers.report(await provider.report(this.#zone), { signal })
+      await withDeadline(
+        async (deadline) => providers.report(await provider.report(this.#zone), deadline),
+        { clock, timeoutMs, timedOut, signal }
+      )
     } catch (error) {
-      if (!this.#abort.signal.aborted) log.info('heartbeat not heard: %e', toError(error))
+      if (signal?.aborted !== true) log.info('heartbeat not heard: %e', toError(error))
     }
   }
 }

@@ -12,7 +12,7 @@ import { TokenIssuer } from '../peer/token-issuer.ts'
 import { FileTokenTable } from '../peer/token-table.ts'
 import { RIGHTS, type Right, ROLES, type Role } from '../peer/types.ts'
 import type { DataDirectory } from './data-directory.ts'
-import { BadRequestError, ConfigError } from './errors.ts'
+import { BadRequestError, ConfigError, ListenError } from './errors.ts'
 import type { TokenRequest } from './operations.ts'
 
 const DEFAULT_TOKEN_MS = 3_600_000
@@ -56,10 +56,12 @@ export interface EnterClusterRequest {
 }
 
 /**
- * Makes the started node a member of its cluster: with its own authority, with the certificate of an
+ * Starts the node as a member of its cluster: with its own authority, with the certificate of an
  * earlier start, or with a join token.
  *
  * @throws {ConfigError} if there is none of the three, or the certificate lacks a configured role.
+ * @throws {JoinRefusedError} if the token is malformed, expired or not known.
+ * @throws {ListenError} if the node cannot have its address.
  */
 export async function enterCluster(request: EnterClusterRequest): Promise<MembershipDocuments> {
   const { data, node, roles, authority } = request
@@ -70,7 +72,7 @@ export async function enterCluster(request: EnterClusterRequest): Promise<Member
     node.membership.enter(documents)
     await data.writeCertificate(certificate)
     await data.writeCluster({ clusterId: toHex(clusterId), bootstrap: [] })
-    await node.start()
+    await listen(node)
     return documents
   }
   const documents = (await enterAgain(request)) ?? (await enterWithToken(request))
@@ -93,7 +95,7 @@ async function enterAgain(request: EnterClusterRequest): Promise<MembershipDocum
   node.membership.enter(documents)
   const list = await readFileIfThere(data.file(METADATA_LIST))
   if (list !== undefined) node.membership.offerMetadataList(list)
-  await node.start()
+  await listen(node)
   node.keepConnected(cluster.bootstrap)
   return documents
 }
@@ -107,12 +109,24 @@ async function enterWithToken(request: EnterClusterRequest): Promise<MembershipD
     )
   }
   const { addresses } = parseJoinToken(joinToken)
-  await node.start()
+  await listen(node)
   const documents = await node.join(joinToken, { signal })
   await data.writeCluster({ clusterId: toHex(documents.clusterId), bootstrap: addresses })
   await data.writeCertificate(documents.certificate)
   node.keepConnected(addresses)
   return documents
+}
+
+/** Starts the node. libp2p's own error goes on for lines, and what it is about stands in the middle. */
+async function listen(node: Libp2pNode): Promise<void> {
+  try {
+    await node.start()
+  } catch (error) {
+    const { message } = toError(error)
+    const [, address, reason] = /^\s*(\/\S+): (?:\w*Error: )?(listen .*)$/m.exec(message) ?? []
+    if (address === undefined) throw error
+    throw new ListenError('libp2p', address, { cause: new Error(reason, { cause: error }) })
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
-import { concatBytes } from './bytes.ts'
+import { concatBytes, toHex } from './bytes.ts'
 
 /** Length of a raw Ed25519 public key, a private seed and half a signature (RFC 8032). */
 export const ED25519_KEY_BYTES = 32
@@ -44,13 +44,26 @@ export function verifyEd25519(
   if (publicKey.byteLength !== ED25519_KEY_BYTES) return false
   if (signature.byteLength !== ED25519_SIGNATURE_BYTES) return false
   try {
-    const key = createPublicKey({
-      key: Buffer.from(concatBytes([SPKI_PREFIX, publicKey])),
-      format: 'der',
-      type: 'spki'
-    })
-    return verify(null, bytes, key, signature)
+    return verify(null, bytes, publicKeyOf(publicKey), signature)
   } catch {
     return false // not a point of the curve
   }
+}
+
+/** Keys seen of late: making one costs more than a verification, and a cluster has few signers. */
+const knownKeys = new Map<string, KeyObject>()
+const MAX_KNOWN_KEYS = 256
+
+function publicKeyOf(raw: Uint8Array): KeyObject {
+  const name = toHex(raw)
+  const known = knownKeys.get(name)
+  if (known !== undefined) return known
+  const key = createPublicKey({
+    key: Buffer.from(concatBytes([SPKI_PREFIX, raw])),
+    format: 'der',
+    type: 'spki'
+  })
+  if (knownKeys.size >= MAX_KNOWN_KEYS) knownKeys.clear()
+  knownKeys.set(name, key)
+  return key
 }

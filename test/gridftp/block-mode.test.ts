@@ -7,7 +7,14 @@ import { MIB } from '../../src/lib/bytes.ts'
 import { GridFtpStage } from '../support/gridftp-stage.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { MemoryDsi } from '../support/memory-dsi.ts'
-import { block, type DataListener, openData, type RawFtp, untilCutOff } from '../support/raw-ftp.ts'
+import {
+  block,
+  type DataListener,
+  openData,
+  type RawFtp,
+  untilClosed,
+  untilCutOff
+} from '../support/raw-ftp.ts'
 import { sampleBytes, sha256 } from '../support/sample-bytes.ts'
 
 const EOD = block(MODE_E_EOD, 0)
@@ -178,7 +185,7 @@ describe('connections that stay open', () => {
     const raw = await blockSession(stage)
     const port = await raw.passive()
     const one = await openData(port)
-    const closed = once(one.resume(), 'close')
+    const closed = untilClosed(one)
     one.write(Buffer.concat([block(0, 0, 'a'), block(MODE_E_EOF + MODE_E_EOD + MODE_E_CLOSE, 1)]))
     await raw.command('STOR first')
     await raw.finalReply()
@@ -199,7 +206,7 @@ describe('connections that stay open', () => {
     data.write(eof(1))
     await raw.command('STOR first')
     await raw.finalReply()
-    const closed = once(data.resume(), 'close')
+    const closed = untilClosed(data)
 
     await raw.command('MODE S')
 
@@ -288,7 +295,7 @@ describe('bad uploads publish nothing, and the session goes on', () => {
     await using stage = await GridFtpStage.open()
     const raw = await blockSession(stage)
     const data = await openData(await raw.passive())
-    const closed = once(data.resume(), 'close')
+    const closed = untilClosed(data)
     data.write(Buffer.concat([block(0, 0, 'hello'), eof(1)]))
 
     const refused = await raw.command('STOR /')
@@ -341,7 +348,7 @@ describe('connections that do not count', () => {
     await untilCutOff(port, '127.0.0.2')
     const empty = await openData(port)
     empty.end()
-    await once(empty.resume(), 'close')
+    await untilClosed(empty)
     const data = await openData(port)
     data.write(Buffer.concat([block(0, 0, 'hello'), eof(1)]))
 

@@ -171,6 +171,11 @@ export async function openData(port: number, localAddress = '127.0.0.1'): Promis
 export async function untilCutOff(port: number, localAddress: string): Promise<void> {
   const socket = connect({ port, host: '127.0.0.1', localAddress })
   socket.on('error', () => {})
+  await untilClosed(socket)
+}
+
+/** Drops what arrives and resolves when the connection is gone, in order or not. */
+export async function untilClosed(socket: Socket): Promise<void> {
   socket.resume()
   await new Promise((resolve) => {
     socket.once('close', resolve)

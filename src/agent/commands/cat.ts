@@ -1,8 +1,10 @@
 import { pipeline } from 'node:stream/promises'
+import { errorCode } from '../../lib/errors.ts'
 import type { Command, CommandContext } from '../cli.ts'
-import { openCall } from '../control-client.ts'
+import { openCall, partsOf } from '../control-client.ts'
 import { UsageError } from '../errors.ts'
 
+/** `blobswarm cat`: writes bytes of an image to standard output. */
 export const catCommand: Command = {
   arguments: [1, 1],
   options: { offset: { type: 'string' }, length: { type: 'string' } },
@@ -12,11 +14,11 @@ export const catCommand: Command = {
       offset: wholeNumber('--offset', values.offset),
       length: wholeNumber('--length', values.length)
     }
-    const body = await openCall(socket, 'GET', 'cat', { query, signal })
+    const response = await openCall(socket, 'GET', 'cat', { query, signal })
     try {
-      await pipeline(body, process.stdout, { signal, end: false })
+      await pipeline(partsOf(response, socket, signal), process.stdout, { signal, end: false })
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error // `cat … | head` is fine
+      if (errorCode(error) !== 'EPIPE') throw error // `cat … | head` is fine
     }
   }
 }
@@ -24,6 +26,6 @@ export const catCommand: Command = {
 function wholeNumber(option: string, value: CommandContext['values'][string]): number | undefined {
   if (value === undefined) return undefined
   const number = Number(value)
-  if (Number.isSafeInteger(number) && number >= 0 && value !== '') return number
+  if (/^\d+$/.test(String(value)) && Number.isSafeInteger(number)) return number
   throw new UsageError(`${option} ${value.toString()}: wanted a whole number of bytes`)
 }

@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { PassThrough, Transform } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { Readable } from 'node:stream'
+import { errorCode } from '../../lib/errors.ts'
+import { toError } from '../../lib/to-error.ts'
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { LocalFileError } from '../errors.ts'
@@ -18,23 +19,15 @@ export const pushCommand: Command = {
     const [file = '', path = ''] = positionals
     const bytes = file === '-' ? undefined : await sizeOf(file)
     const view = new ProgressView(path, values.progress)
-    let sentBytes = 0
-    const counting = new Transform({
-      transform(part: Uint8Array, _encoding, done) {
-        sentBytes += part.byteLength
-        view.show({ phase: 'transfer', doneBytes: sentBytes, totalBytes: bytes ?? sentBytes })
-        done(null, part)
-      }
-    })
     const source =
       file === '-' ? process.stdin : createReadStream(file, { highWaterMark: READ_BYTES })
-    const body = new PassThrough()
-    const sending = pipeline(source, counting, body, { signal })
-    sending.catch(() => {}) // the call below fails with the reason
+    const body = counted(readable(file, source), (sentBytes) =>
+      view.show({ phase: 'transfer', doneBytes: sentBytes, totalBytes: bytes ?? sentBytes })
+    )
     const note = typeof values.note === 'string' ? values.note : undefined
     const result = (await callAgent(socket, 'PUT', 'push', {
       query: { path, bytes, note },
-      body,
+      body: Readable.from(body, { objectMode: false }),
       signal
     }).finally(() => view.finish())) as PushResult
     if (isJson) print(JSON.stringify(result))
@@ -48,12 +41,36 @@ export const pushCommand: Command = {
   }
 }
 
+async function* readable(
+  file: string,
+  source: AsyncIterable<Uint8Array>
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* source
+  } catch (error) {
+    throw new LocalFileError(file, toError(error).message, { cause: error })
+  }
+}
+
+async function* counted(
+  source: AsyncIterable<Uint8Array>,
+  onSent: (bytes: number) => void
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0
+  for await (const part of source) {
+    yield part
+    bytes += part.byteLength
+    onSent(bytes)
+  }
+}
+
 async function sizeOf(file: string): Promise<number> {
   try {
     const found = await stat(file)
     if (found.isFile()) return found.size
   } catch (error) {
-    throw new LocalFileError(file, 'cannot be read', { cause: error })
+    const reason = errorCode(error) === 'ENOENT' ? 'no such file' : toError(error).message
+    throw new LocalFileError(file, reason, { cause: error })
   }
   throw new LocalFileError(file, 'is not a regular file')
 }

@@ -2,8 +2,8 @@
  * Chunks of one image between two agents. A stream carries one image; several images are several
  * streams. Integers are big-endian, `text` is a u16 length and UTF-8, message lengths come from the
  * channel. Whoever opened the stream sends its handshake first and the other answers with its own or
- * with a goodbye (before which one that is full may name others by `peers`); after that both ends
- * send whatever they like.
+ * with a goodbye (before which one that is full may name others by `peers`); one for pages only is
+ * answered by another of that kind. After that both ends send whatever they like.
  *
  * ```text
  * type  message    fields

@@ -23,7 +23,7 @@ async function manifestOf(chunkCount: number): Promise<Manifest> {
 test('a manifest can be loaded from an agent that holds the image', async () => {
   const clock = new VirtualClock()
   const network = new SimulatedNetwork(clock)
-  const manifest = await manifestOf(70_000)
+  const manifest = await manifestOf(3000)
   const [holder, other, asker] = ['holder', 'other', 'asker'].map(
     (name) => new SimulatedAgent(network, name)
   ) as [SimulatedAgent, SimulatedAgent, SimulatedAgent]
