@@ -3,40 +3,49 @@ import { parse as parseYaml, YAMLParseError } from 'yaml'
 import { z } from 'zod'
 import { ROLES } from '../peer/types.ts'
 import { ConfigError } from './errors.ts'
+import { isHostPort } from './host-port.ts'
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
+/** Timers take no more, and nothing here waits as long as this. */
+const MIN_DURATION_MS = 10
+const MAX_DURATION_MS = 7 * 24 * 3_600_000
+
 /** `250ms`, `30s`, `5m`, `1h` or a number of milliseconds → milliseconds. */
 const duration = z
-  .union([z.number().nonnegative(), z.string()])
-  .transform((value, context): number => {
-    if (typeof value === 'number') return value
-    const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value)
-    if (found === null) {
-      context.addIssue({
-        code: 'custom',
-        message: `"${value}" is no duration such as 250ms, 30s or 5m`
-      })
-      return z.NEVER
-    }
-    return Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
-  })
+  .preprocess((value) => {
+    const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(String(value))
+    return found === null ? value : Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
+  }, z.number('is no duration such as 250ms, 30s or 5m'))
+  .refine(
+    (ms) => ms >= MIN_DURATION_MS && ms <= MAX_DURATION_MS,
+    'is not between 10ms and 168h (7 days)'
+  )
 
-const bytes = z.coerce.number().int().nonnegative()
-const count = z.coerce.number().int().positive()
+/** A number, also as text, as variables and flags have it. */
+const whole = z.preprocess(
+  (value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value),
+  z.number('is no whole number').int('is no whole number').nonnegative('is below 0')
+)
+const bytes = whole
+const count = whole.refine((value) => value > 0, 'is below 1')
+
+const atLeast = (least: number) => bytes.refine((value) => value >= least, `is below ${least}`)
+const atMost = (most: number) => count.refine((value) => value <= most, `is above ${most}`)
 
 /** `HOST:PORT`, also `[::1]:2811`; empty where a listener may be left out. */
-const hostPort = z.string().regex(/^(\S+:\d{1,5})?$/, 'is not HOST:PORT')
+const hostPort = z.string().refine((text) => text === '' || isHostPort(text), 'is not HOST:PORT')
 
-const chunkBytes = z.union([
-  z.literal('auto'),
-  z.coerce
-    .number()
-    .int()
-    .min(65_536)
-    .max(16_777_216)
-    .refine((value) => Number.isInteger(Math.log2(value)), 'is not a power of two')
-])
+const chunkBytes = z.preprocess(
+  (value) => (value === 'auto' ? undefined : value),
+  whole
+    .refine(
+      (value) => value >= 65_536 && value <= 16_777_216 && Number.isInteger(Math.log2(value)),
+      'is not a power of two from 65536 to 16777216'
+    )
+    .optional()
+    .transform((value): number | 'auto' => value ?? 'auto')
+)
 
 const portRange = z
   .string()
@@ -45,6 +54,10 @@ const portRange = z
     const [low, high] = text.split('-').map(Number)
     return low === undefined || high === undefined ? undefined : [low, high]
   })
+  .refine(
+    (range) => range === undefined || (range[0] >= 1 && range[0] <= range[1] && range[1] <= 65_535),
+    'is not LOW-HIGH with 1 <= LOW <= HIGH <= 65535'
+  )
 
 const list = <T extends z.ZodType>(item: T) =>
   z.preprocess(
@@ -52,7 +65,9 @@ const list = <T extends z.ZodType>(item: T) =>
     z.array(item)
   )
 
-const section = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).prefault({} as never)
+/** A section all of whose keys are commented is null in YAML. */
+const section = <T extends z.ZodRawShape>(shape: T) =>
+  z.preprocess((value) => value ?? {}, z.strictObject(shape)).prefault({} as never)
 
 const schema = z.strictObject({
   agent: section({
@@ -70,13 +85,13 @@ const schema = z.strictObject({
     maxConnections: count.default(1000)
   }),
   storage: section({
-    replicas: count.max(16).default(1),
+    replicas: atMost(16).default(1),
     writeQuorum: bytes.default(0),
     durability: z.enum(['fsync', 'memory']).default('fsync'),
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
-    uploadBudgetBytes: bytes.min(33_554_432).default(100_663_296)
+    uploadBudgetBytes: atLeast(33_554_432).default(100_663_296)
   }),
   gridftp: section({
     listen: hostPort.default('127.0.0.1:2811'),
@@ -86,7 +101,7 @@ const schema = z.strictObject({
     advertisedAddress: z.string().default(''),
     maxSessions: count.default(1000),
     maxSessionsPerAddress: count.default(500),
-    queueBytes: bytes.min(1_048_576).default(16_777_216),
+    queueBytes: atLeast(1_048_576).default(16_777_216),
     queueDepth: count.default(32),
     idleTimeout: duration.prefault('600s'),
     loginTimeout: duration.prefault('120s'),

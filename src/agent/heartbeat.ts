@@ -23,6 +23,7 @@ export class Heartbeat implements AgentService {
   readonly #intervalMs: number
   readonly #abort = new AbortController()
   #beating: Promise<void> = Promise.resolve()
+  #isHeard = true
 
   /** @param intervalMs from the end of one report to the next. */
   constructor(components: HeartbeatComponents, zone: string, intervalMs: number) {
@@ -63,8 +64,12 @@ export class Heartbeat implements AgentService {
         async (deadline) => providers.report(await provider.report(this.#zone), deadline),
         { clock, timeoutMs, timedOut, signal }
       )
+      if (!this.#isHeard) log.info('heartbeat heard again')
+      this.#isHeard = true
     } catch (error) {
-      if (signal?.aborted !== true) log.info('heartbeat not heard: %e', toError(error))
+      if (signal?.aborted === true) return
+      if (this.#isHeard) log.info('heartbeat not heard: %e', toError(error))
+      this.#isHeard = false
     }
   }
 }

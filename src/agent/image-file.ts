@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { syncFolder } from '../lib/atomic-file.ts'
 import { errorCode } from '../lib/errors.ts'
 import { toError } from '../lib/to-error.ts'
@@ -11,6 +11,7 @@ import { FileExistsError, LocalFileError } from './errors.ts'
  * durable and renamed when whole. What is never written stays a hole.
  */
 export class ImageFile {
+  /** Where it is to be. */
   readonly path: string
   readonly #temporary: string
   readonly #file: FileHandle
@@ -23,14 +24,18 @@ export class ImageFile {
   }
 
   /**
+   * Makes the temporary file, `bytes` long and empty.
+   *
+   * @param force replace a file that is there.
    * @throws {FileExistsError} if the target exists and `force` is false.
-   * @throws {LocalFileError} if the folder cannot be written.
+   * @throws {LocalFileError} if the folder cannot be written, or the target is no regular file.
    */
   static async create(path: string, bytes: number, force: boolean): Promise<ImageFile> {
     const existing = await typeOf(path)
     if (existing === 'other') throw new LocalFileError(path, 'is not a regular file')
     if (existing === 'file' && !force) throw new FileExistsError(path)
-    const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.partial`)
+    // No part of the target's name, which may be as long as names can be.
+    const temporary = join(dirname(path), `.blobswarm-${randomUUID().slice(0, 8)}.partial`)
     return guard(path, async () => {
       const file = await open(temporary, 'wx', 0o644)
       try {
@@ -44,6 +49,7 @@ export class ImageFile {
     })
   }
 
+  /** Writes bytes at their place, from any number of callers at once. @throws {LocalFileError} */
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     await guard(this.path, async () => {
       for (let done = 0; done < bytes.byteLength; ) {
@@ -58,7 +64,7 @@ export class ImageFile {
     })
   }
 
-  /** Flushes, and puts the file under its name. */
+  /** Flushes, and puts the file under its name. @throws {LocalFileError} if it cannot; `discard` is still needed then. */
   async finish(): Promise<void> {
     await guard(this.path, async () => {
       await this.#file.sync()
@@ -86,12 +92,14 @@ async function typeOf(path: string): Promise<'file' | 'other' | undefined> {
     return (await stat(path)).isFile() ? 'file' : 'other'
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined
-    throw new LocalFileError(path, toError(error).message, { cause: error })
+    throw localFailure(path, error)
   }
 }
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'its folder does not exist',
+  ENOTDIR: 'a part of its path is no folder',
+  ENAMETOOLONG: 'its name is too long',
   EACCES: 'permission denied',
   ENOSPC: 'no space left on the disk',
   EDQUOT: 'disk quota exceeded',
@@ -102,7 +110,11 @@ async function guard<T>(path: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run()
   } catch (error) {
-    const reason = REASONS[errorCode(error) ?? ''] ?? toError(error).message
-    throw new LocalFileError(path, reason, { cause: error })
+    throw localFailure(path, error)
   }
+}
+
+function localFailure(path: string, error: unknown): LocalFileError {
+  const reason = REASONS[errorCode(error) ?? ''] ?? toError(error).message
+  return new LocalFileError(path, reason, { cause: error })
 }

@@ -1,5 +1,6 @@
-import { format } from 'node:util'
+import { format, types } from 'node:util'
 import { type DestinationStream, type Level, pino } from 'pino'
+import { errorCode } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 
 /**
@@ -11,7 +12,12 @@ export function pinoLogger(
   destination: DestinationStream = pino.destination({ fd: 2, sync: true })
 ): LoggerFactory {
   const root = pino(
-    { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    {
+      level,
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: stackOf }
+    },
     destination
   )
   return {
@@ -21,7 +27,7 @@ export function pinoLogger(
         (name: 'error' | 'info' | 'debug' | 'trace') =>
         (text: string, ...values: unknown[]): void => {
           if (!child.isLevelEnabled(name)) return
-          const failure = values.find((value) => value instanceof Error)
+          const failure = values.find(isError)
           const withStack = failure !== undefined && child.isLevelEnabled('debug')
           child[name](withStack ? { err: failure } : {}, formatLine(text, values))
         }
@@ -33,7 +39,7 @@ export function pinoLogger(
 /** `util.format` plus `%p`, `%a` and `%e`. */
 export function formatLine(text: string, values: readonly unknown[]): string {
   let index = 0
-  const shown = values.map((value) => value)
+  const shown = [...values]
   const plain = text.replaceAll(/%([a-zA-Z%])/g, (whole, kind: string) => {
     if (kind === '%') return whole
     const at = index++
@@ -44,8 +50,20 @@ export function formatLine(text: string, values: readonly unknown[]): string {
 }
 
 function describe(value: unknown): string {
-  if (!(value instanceof Error)) return String(value)
-  const { code } = value as { code?: unknown }
-  const cause = value.cause instanceof Error ? ` (${value.cause.message})` : ''
-  return `${typeof code === 'string' ? `${code} ` : ''}${value.message}${cause}`
+  if (!isError(value)) return String(value)
+  const code = errorCode(value)
+  const cause =
+    isError(value.cause) && !value.message.includes(value.cause.message)
+      ? ` (${value.cause.message})`
+      : ''
+  return `${code === undefined ? '' : `${code} `}${value.message}${cause}`
+}
+
+/** Nothing but what an error says: its other fields may hold bytes, names and secrets. */
+function stackOf(error: Error): { readonly stack: string | undefined } {
+  return { stack: error.stack }
+}
+
+function isError(value: unknown): value is Error {
+  return value instanceof Error || types.isNativeError(value)
 }

@@ -3,7 +3,6 @@ import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { loadManifest } from '../chunks/manifest-load.ts'
 import type { AbortOptions, ChunkId, ChunkReader, ChunkStore, ProviderId } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
-import { toError } from '../lib/to-error.ts'
 import type { Snapshot } from '../metadata/blob-reader.ts'
 import { pageFetcher } from '../metadata/page-fetch.ts'
 import { parseRef } from '../metadata/ref.ts'
@@ -131,9 +130,8 @@ async function sourcesOf(snapshot: Snapshot, options: AbortOptions): Promise<Pro
     try {
       const location = await manifest.location(page, options)
       for (const id of location?.replicas.flat() ?? []) sources.add(id)
-    } catch (error) {
+    } catch {
       options.signal?.throwIfAborted()
-      toError(error)
     }
   }
   return [...sources]

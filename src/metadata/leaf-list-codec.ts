@@ -37,7 +37,7 @@ import { MalformedError } from '../lib/errors.ts'
 import { MetadataLimitError } from './errors.ts'
 import { MAX_LEAF_FRAGMENTS } from './geometry.ts'
 import { type FragmentRow, LeafColumns } from './leaf-columns.ts'
-import { LeafList, mayFollow } from './leaf-list.ts'
+import { LeafList, LeafListBuilder, mayFollow } from './leaf-list.ts'
 import { decodeReplicaTable, ReplicaSets, ReplicaTable } from './replica-sets.ts'
 import type { Page } from './types.ts'
 
@@ -86,6 +86,27 @@ export function* encodeLeafList(list: LeafList): Generator<Page, void> {
     .bytes(ids.bytes)
     .finish()
   yield { id: chunkId(bytes), bytes }
+}
+
+/**
+ * Loads the list of a version that has its ticket. One that is what its id names and yet malformed, which
+ * only a dishonest writer can bring about, counts as empty: the version must not hold up those above it.
+ *
+ * @throws {ChunkMismatchError} if a page is not what its id names.
+ */
+export async function loadTicketLeafList(
+  root: ChunkId,
+  fetchPages: FetchPages,
+  onMalformed: (error: MalformedError) => void,
+  options: AbortOptions = {}
+): Promise<LeafList> {
+  try {
+    return await loadLeafList(root, fetchPages, options)
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    onMalformed(error)
+    return new LeafListBuilder().build()
+  }
 }
 
 /**

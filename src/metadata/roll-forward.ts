@@ -4,7 +4,7 @@ import { forEachConcurrently } from '../lib/concurrently.ts'
 import { errorCode, NotRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
-import { loadLeafList } from './leaf-list-codec.ts'
+import { loadTicketLeafList } from './leaf-list-codec.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { proveNodes, signTicket } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
@@ -158,7 +158,10 @@ export class RollForward {
     const { versions, metadata, signer, logger } = this.#components
     const { signal } = this.#stopped
     const ticket = await versions.fence(blob, version)
-    const leaves = await loadLeafList(ticket.leafList, pageFetcher(metadata), { signal })
+    const onMalformed = (error: Error): void =>
+      logger.error('leaf list of version %d of %s is ignored: %e', version, blob, error)
+    const fetchPages = pageFetcher(metadata)
+    const leaves = await loadTicketLeafList(ticket.leafList, fetchPages, onMalformed, { signal })
     const { envelope } = signTicket(signer, ticket)
     const onMisfit = ({ index }: { readonly index: number }, reason: string): void =>
       logger.error('chunk %d of version %d of %s is left out: %s', index, version, blob, reason)

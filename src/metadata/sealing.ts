@@ -11,11 +11,11 @@ import type { FetchPages } from '../chunks/manifest-load.ts'
 import { updateManifest } from '../chunks/manifest-update.ts'
 import type { AbortOptions, ChunkId, ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import { equalBytes, toHex } from '../lib/bytes.ts'
-import { errorCode, MalformedError } from '../lib/errors.ts'
+import { errorCode } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import { chunksOf } from './geometry.ts'
-import { type LeafList, LeafListBuilder } from './leaf-list.ts'
-import { loadLeafList } from './leaf-list-codec.ts'
+import type { LeafList } from './leaf-list.ts'
+import { loadTicketLeafList } from './leaf-list-codec.ts'
 import { ManifestView } from './manifest-view.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { sealChunks } from './seal-chunks.ts'
@@ -107,13 +107,9 @@ export class ManifestSealer implements Sealer {
     { leafList, version, description: { blob } }: SealRequest,
     options: AbortOptions
   ): Promise<LeafList> {
-    try {
-      return await loadLeafList(leafList, this.#fetchPages, options)
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error
+    const onMalformed = (error: Error): void =>
       this.#logger.error('leaf list of %s is ignored: %e', versionRecordName(blob, version), error)
-      return new LeafListBuilder().build()
-    }
+    return await loadTicketLeafList(leafList, this.#fetchPages, onMalformed, options)
   }
 
   async #openParent(

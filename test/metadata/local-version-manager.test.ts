@@ -323,6 +323,20 @@ describe('a version whose writer dies', () => {
     expect(await chunksOf(setting, dead)).toEqual([0])
     expect(log.lines.some(({ format }) => format.includes('left out'))).toBe(true)
   })
+
+  test('is rolled forward without its leaf list if that is malformed', async () => {
+    const setting = await start()
+    const { versions, metadata, clock } = setting
+    const { blob } = await versions.createBlob(CREATE)
+    const bytes = Buffer.from('not a leaf list, though the hash is right')
+    await metadata.putPages([{ id: chunkId(bytes), bytes }])
+    const dead = await assign(setting, blob, leaves(0, 1), { leafList: chunkId(bytes) })
+
+    clock.advance(LEASE_MS + 10)
+    await versions.waitPublished(blob, 1)
+
+    expect(await chunksOf(setting, dead)).toEqual([])
+  })
 })
 
 describe('sealing', () => {

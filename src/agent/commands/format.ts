@@ -18,21 +18,20 @@ export function formatRate(bytes: number, seconds: number): string {
   return `${formatBytes(seconds > 0 ? bytes / seconds : 0)}/s`
 }
 
-/** Rows of cells as text, columns as wide as they need; numbers (and what starts like one) to the right. */
+const NUMBER = /^[\d.]+( [KMG]?i?B(\/s)?)?$/
+
+/** Rows of cells as text, columns as wide as they need; a column of nothing but numbers and sizes to the right. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const isNumber = /^[\d.]+( [KMG]?i?B(\/s)?)?$/.test(rows[0]?.[column] ?? '')
-          return isNumber ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
-        })
-        .join('  ')
-        .trimEnd()
-    )
-    .join('\n')
+  const isNumeric = head.map((_, column) =>
+    rows.map((row) => row[column] ?? '').every((cell) => cell === '' || NUMBER.test(cell))
+  )
+  const pad = (cell: string, column: number): string => {
+    const width = widths[column] ?? 0
+    return isNumeric[column] === true ? cell.padStart(width) : cell.padEnd(width)
+  }
+  return all.map((row) => row.map(pad).join('  ').trimEnd()).join('\n')
 }
 
 /** Objects of one shape as a table, their keys as its head. */

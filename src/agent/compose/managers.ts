@@ -81,7 +81,7 @@ function composeVersionManager(
   { metadata, signer, verifier }: Storage,
   sealer: ManifestSealer
 ): LocalVersionManager {
-  const { config, data, authority, logger, metrics, stopOnFailure } = foundation
+  const { config, data, node, logger, metrics, stopOnFailure } = foundation
   return new LocalVersionManager(
     {
       sealer,
@@ -96,7 +96,7 @@ function composeVersionManager(
     },
     {
       folder: data.path,
-      clusterId: authority?.authority.clusterId,
+      clusterId: node.membership.credentials().clusterId,
       leaseMs: config.versions.lease
     }
   )
