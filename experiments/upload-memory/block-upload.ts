@@ -4,6 +4,9 @@ import { createInterface } from 'node:readline'
 import { parseHostPort } from '../../src/agent/host-port.ts'
 import { encodeModeEHeader, MODE_E_EOD, MODE_E_EOF } from '../../src/gridftp/mode-e-header.ts'
 
+/** `backwards`: the last block of the file goes first; `scattered`: every second one, then the others. */
+export type BlockOrder = 'forwards' | 'backwards' | 'scattered'
+
 export interface BlockUpload {
   /** HOST:PORT of the control channel. */
   readonly server: string
@@ -11,8 +14,7 @@ export interface BlockUpload {
   readonly totalBytes: number
   readonly blockBytes: number
   readonly streams: number
-  /** `backwards`: the last block of the file goes first. */
-  readonly order: 'forwards' | 'backwards'
+  readonly order: BlockOrder
   /** The content of a range, in an array of its own. */
   readonly bytesAt: (offset: number, length: number) => Uint8Array
 }
@@ -64,12 +66,21 @@ export async function uploadInBlocks(upload: BlockUpload): Promise<void> {
   }
 }
 
+/** Which block of the file is sent as the index-th. */
+const PLACES: Readonly<Record<BlockOrder, (index: number, blockCount: number) => number>> = {
+  forwards: (index) => index,
+  backwards: (index, blockCount) => blockCount - 1 - index,
+  scattered: (index, blockCount) => {
+    const half = Math.ceil(blockCount / 2)
+    return index < half ? 2 * index : 2 * (index - half) + 1
+  }
+}
+
 async function sendStream(socket: Socket, stream: number, upload: BlockUpload): Promise<void> {
   const { totalBytes, blockBytes, streams, order, bytesAt } = upload
   const blockCount = Math.ceil(totalBytes / blockBytes)
   for (let index = stream; index < blockCount; index += streams) {
-    const place = order === 'backwards' ? blockCount - 1 - index : index
-    const offset = place * blockBytes
+    const offset = PLACES[order](index, blockCount) * blockBytes
     const count = Math.min(blockBytes, totalBytes - offset)
     socket.cork()
     socket.write(encodeModeEHeader({ flags: 0, count, offset }))

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import type { StatResult } from '../../src/agent/operations.ts'
 import { GIB, MIB } from '../../src/lib/bytes.ts'
 import { AgentProcess, blobswarmJson } from '../support/agent-process.ts'
-import { uploadInBlocks } from './block-upload.ts'
+import { type BlockOrder, uploadInBlocks } from './block-upload.ts'
 import { sha256Blocks, TiledBytes } from './tiled-bytes.ts'
 
 // Memory of an agent that takes a large upload in the worst order: see README.md.
@@ -19,7 +19,7 @@ const { values } = parseArgs({
     folder: { type: 'string', default: tmpdir() }
   }
 })
-const order = values.order === 'forwards' ? 'forwards' : 'backwards'
+const order = orderOf(values.order)
 const totalBytes = Math.round(Number(values.gib) * GIB)
 const tiles = new TiledBytes(Date.now() % 1_000_000)
 
@@ -57,6 +57,11 @@ try {
 } finally {
   await agent.stop()
   await rm(folder, { recursive: true, force: true })
+}
+
+function orderOf(text: string): BlockOrder {
+  if (text === 'forwards' || text === 'backwards' || text === 'scattered') return text
+  throw new Error(`--order ${text}: wanted forwards, backwards or scattered`)
 }
 
 /** `VmHWM` of /proc/PID/status: the most memory that was ever resident. */

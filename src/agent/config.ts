@@ -168,6 +168,9 @@ export function loadConfig(sources: ConfigSources = {}): AgentConfig {
   const parsed = schema.safeParse(tree)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
+  if (issue?.code === 'unrecognized_keys') {
+    throw new ConfigError(`configuration ${[...issue.path, issue.keys[0]].join('.')}: no such key`)
+  }
   const where = issue?.path.join('.') ?? ''
   const value = issue?.path.reduce<unknown>((at, part) => (at as Tree)?.[part as string], tree)
   const shown = typeof value === 'string' || typeof value === 'number' ? ` (${value})` : ''
@@ -185,7 +188,8 @@ function readTree(file: string): Tree {
   try {
     const parsed: unknown = parseYaml(readFileSync(file, 'utf8'))
     if (parsed === null || parsed === undefined) return {}
-    if (typeof parsed !== 'object') throw new ConfigError(`${file}: wanted sections of keys`)
+    if (typeof parsed !== 'object' || Array.isArray(parsed))
+      throw new ConfigError(`${file}: wanted sections of keys`)
     return structuredClone(parsed) as Tree
   } catch (error) {
     if (error instanceof ConfigError) throw error

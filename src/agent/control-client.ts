@@ -118,12 +118,12 @@ async function sendBody(outgoing: ClientRequest, body: CallOptions['body']): Pro
   else outgoing.end(JSON.stringify(body))
 }
 
-const WENT_AWAY = 'the agent went away in the middle of the operation'
+const WENT_AWAY = 'the agent stopped or failed in the middle of the operation'
 
 const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such socket; is an agent running with this data directory?',
-  ECONNREFUSED: 'nobody listens there; the agent has stopped',
-  EACCES: 'permission denied; the agent belongs to another user',
+  ENOENT: 'no agent answers, there is no such socket; is one running with this data directory?',
+  ECONNREFUSED: 'no agent answers, it has stopped',
+  EACCES: 'permission denied, the agent belongs to another user',
   ECONNRESET: WENT_AWAY,
   EPIPE: WENT_AWAY
 }
@@ -159,6 +159,8 @@ function parseJson(text: string, socket: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new AgentUnreachableError(socket, 'what answers there is no agent', { cause: error })
+    throw new AgentUnreachableError(socket, 'what answers there is no agent', {
+      cause: error
+    })
   }
 }

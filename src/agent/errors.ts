@@ -15,10 +15,10 @@ export class ConfigError extends BlobswarmError {
   }
 }
 
-/** Thrown when the agent's control socket does not answer. */
+/** Thrown when the agent's control socket does not answer, or stops doing so in the middle. */
 export class AgentUnreachableError extends BlobswarmError {
   constructor(socket: string, reason: string, options?: ErrorOptions) {
-    super(`no agent answers at ${socket}: ${reason}`, 'ERR_AGENT_UNREACHABLE', options)
+    super(`${socket}: ${reason}`, 'ERR_AGENT_UNREACHABLE', options)
   }
 }
 

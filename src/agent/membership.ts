@@ -75,15 +75,17 @@ export async function enterCluster(request: EnterClusterRequest): Promise<Member
     await listen(node)
     return documents
   }
-  const documents = (await enterAgain(request)) ?? (await enterWithToken(request))
-  const missing = roles.filter((role) => node.membership.self?.roles.has(role) !== true)
-  if (missing.length > 0) {
-    throw new ConfigError(
-      `agent.roles has ${missing.join(', ')}, but this agent was admitted as ` +
-        `${[...(node.membership.self?.roles ?? [])].join(', ')} (a new token with --roles is needed)`
-    )
-  }
-  return documents
+  return (await enterAgain(request)) ?? (await enterWithToken(request))
+}
+
+function checkRoles({ node, roles }: EnterClusterRequest, remedy: string): void {
+  const admitted = node.membership.self?.roles
+  const missing = roles.filter((role) => admitted?.has(role) !== true)
+  if (missing.length === 0) return
+  const had = [...(admitted ?? [])].join(', ')
+  throw new ConfigError(
+    `agent.roles has ${missing.join(', ')}, but this agent was admitted as ${had} (${remedy})`
+  )
 }
 
 async function enterAgain(request: EnterClusterRequest): Promise<MembershipDocuments | undefined> {
@@ -93,6 +95,7 @@ async function enterAgain(request: EnterClusterRequest): Promise<MembershipDocum
   if (certificate === undefined || cluster === undefined) return undefined
   const documents = { clusterId: fromHex(cluster.clusterId), certificate }
   node.membership.enter(documents)
+  checkRoles(request, `remove ${data.file('certificate')} and join with a new token`)
   const list = await readFileIfThere(data.file(METADATA_LIST))
   if (list !== undefined) node.membership.offerMetadataList(list)
   await listen(node)
@@ -111,6 +114,7 @@ async function enterWithToken(request: EnterClusterRequest): Promise<MembershipD
   const { addresses } = parseJoinToken(joinToken)
   await listen(node)
   const documents = await node.join(joinToken, { signal })
+  checkRoles(request, 'a token with these --roles is needed') // before anything is kept of the wrong one
   await data.writeCluster({ clusterId: toHex(documents.clusterId), bootstrap: addresses })
   await data.writeCertificate(documents.certificate)
   node.keepConnected(addresses)

@@ -8,11 +8,11 @@ import type {
 } from '../chunks/types.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { errorCode } from '../lib/errors.ts'
-import { toError } from '../lib/to-error.ts'
 import type { Snapshot } from '../metadata/blob-reader.ts'
 import type { Repository } from '../metadata/repository.ts'
 import type { LongOptions, VerifyResult } from './operations.ts'
 
+/** What the verifier reads, and where it asks. */
 export interface ImageVerifierComponents {
   readonly repository: Repository
   readonly store: ChunkStore
@@ -20,13 +20,26 @@ export interface ImageVerifierComponents {
   readonly directory: ProviderDirectory
 }
 
+/** A chunk of a page, with the first place that it has in the image. */
 interface Finding {
-  readonly indexes: readonly number[]
   readonly id: ChunkId
+  readonly index: number
   readonly replicas: readonly ProviderId[]
+  /** Those of `replicas` that do not have it. */
+  readonly absentAt: ProviderId[]
 }
 
+type Outcome = 'checked' | 'confirmed' | 'missing' | 'corrupt'
+
 const PAGE_CHUNKS = 1024
+
+/** Failures of a repair that say no more than that it could not be done. */
+const BEYOND_REPAIR: ReadonlySet<string> = new Set([
+  'ERR_CHUNK_UNAVAILABLE',
+  'ERR_PEER_UNREACHABLE',
+  'ERR_PEER_TIMEOUT',
+  'ERR_STORE_FULL'
+])
 
 /**
  * Checks an image: its record and manifest by signature and hash, the chunks that this agent keeps by
@@ -39,6 +52,10 @@ export class ImageVerifier {
     this.#components = components
   }
 
+  /**
+   * @param repair copy what is missing or corrupt from where it is whole to where it should be.
+   * @throws {PathNotFoundError | UnknownVersionError} if there is no such image.
+   */
   async verify(ref: string, repair: boolean, options: LongOptions = {}): Promise<VerifyResult> {
     const { signal, onProgress } = options
     const snapshot = await this.#components.repository.openRead(ref, options)
@@ -56,13 +73,14 @@ export class ImageVerifier {
     }
     for (let page = 0; page < leafPageCount; page++) {
       const findings = await this.#pageOf(snapshot, page, result, options)
-      const confirmed = await this.#confirm(findings, options)
+      await this.#findAbsences(findings, options)
       for (const finding of findings) {
         signal?.throwIfAborted()
-        const outcome = await this.#check(snapshot, finding, confirmed, options)
+        const outcome = await this.#check(snapshot, finding, options)
         result[outcome] += 1
         const isWrong = outcome === 'missing' || outcome === 'corrupt'
-        if (isWrong && repair && (await this.#repair(finding, options))) result.repaired += 1
+        if (isWrong && repair && (await this.#repair(finding, outcome, options)))
+          result.repaired += 1
       }
       const doneBytes = Math.min(totalBytes, (page + 1) * PAGE_CHUNKS * chunkBytes)
       onProgress?.({ phase: 'verify', doneBytes, totalBytes })
@@ -78,40 +96,36 @@ export class ImageVerifier {
     options: LongOptions
   ): Promise<Finding[]> {
     const ids = await manifest.chunkIds(page, options)
-    const findings = new Map<string, Finding & { indexes: number[] }>()
+    const findings = new Map<string, Finding>()
     for (let at = 0; at < ids.count; at++) {
       const id = ids.get(at)
       const index = page * PAGE_CHUNKS + at
-      const known = findings.get(chunkKey(id))
       if (isZeroChunk(id)) result.zeroChunks += 1
-      else if (known !== undefined) known.indexes.push(index)
-      else {
+      else if (!findings.has(chunkKey(id))) {
         const replicas = await manifest.replicas(index, options)
-        findings.set(chunkKey(id), { id, indexes: [index], replicas })
+        findings.set(chunkKey(id), { id, index, replicas, absentAt: [] })
       }
     }
     return [...findings.values()]
   }
 
-  /** Keys of the chunks that every provider on their location record has. */
-  async #confirm(findings: readonly Finding[], options: LongOptions): Promise<Set<string>> {
-    const confirmed = new Set<string>()
-    const perProvider = new Map<ProviderId, ChunkId[]>()
-    for (const { id, replicas } of findings) {
-      if (replicas.length > 0) confirmed.add(chunkKey(id))
-      for (const provider of replicas) {
+  /** Asks every provider once for all that it should have. */
+  async #findAbsences(findings: readonly Finding[], options: LongOptions): Promise<void> {
+    const perProvider = new Map<ProviderId, Finding[]>()
+    for (const finding of findings) {
+      for (const provider of finding.replicas) {
         const asked = perProvider.get(provider) ?? []
-        asked.push(id)
+        asked.push(finding)
         perProvider.set(provider, asked)
       }
     }
-    for (const [provider, ids] of perProvider) {
+    for (const [provider, asked] of perProvider) {
+      const ids = asked.map(({ id }) => id)
       const answers = await this.#ask(provider, ids, options)
-      for (const [at, id] of ids.entries()) {
-        if (answers[at] !== true) confirmed.delete(chunkKey(id))
+      for (const [at, { absentAt }] of asked.entries()) {
+        if (answers[at] !== true) absentAt.push(provider)
       }
     }
-    return confirmed
   }
 
   async #ask(
@@ -123,20 +137,18 @@ export class ImageVerifier {
       return (await this.#components.directory.open(provider)?.has(ids, options)) ?? []
     } catch (error) {
       options.signal?.throwIfAborted()
-      const code = errorCode(toError(error))
-      if (code === undefined) throw error
+      if (errorCode(error) === undefined) throw error
       return [] // it cannot be reached: what it should have counts as missing
     }
   }
 
   async #check(
     snapshot: Snapshot,
-    { id, indexes: [index = 0] }: Finding,
-    confirmed: ReadonlySet<string>,
+    { id, index, replicas, absentAt }: Finding,
     options: LongOptions
-  ): Promise<'checked' | 'confirmed' | 'missing' | 'corrupt'> {
+  ): Promise<Outcome> {
     const { store } = this.#components
-    const isConfirmed = confirmed.has(chunkKey(id))
+    const isConfirmed = replicas.length > 0 && absentAt.length === 0
     if (!store.has(id)) return isConfirmed ? 'confirmed' : 'missing'
     const bytes = await store.get(id, options)
     if (bytes === undefined || !equalBytes(chunkId(bytes), id)) return 'corrupt'
@@ -144,14 +156,23 @@ export class ImageVerifier {
     return isConfirmed ? 'checked' : 'missing'
   }
 
-  async #repair({ id, replicas }: Finding, options: LongOptions): Promise<boolean> {
-    const { store, reader } = this.#components
+  /** @returns false if some place that should have the chunk still lacks it. */
+  async #repair(finding: Finding, outcome: Outcome, options: LongOptions): Promise<boolean> {
+    const { store, reader, directory } = this.#components
+    const { id, replicas, absentAt } = finding
+    if (replicas.length === 0) return false
     try {
-      await store.put(id, await reader.read(id, replicas, options), options)
+      const bytes = await reader.read(id, replicas, options)
+      if (outcome === 'corrupt') await store.put(id, bytes, options)
+      for (const provider of absentAt) {
+        const opened = directory.open(provider)
+        if (opened === undefined) return false
+        await opened.put(id, bytes, options)
+      }
       return true
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (errorCode(error) === 'ERR_CHUNK_UNAVAILABLE') return false
+      if (BEYOND_REPAIR.has(errorCode(error) ?? '')) return false
       throw error
     }
   }

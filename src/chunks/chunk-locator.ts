@@ -4,8 +4,8 @@ import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
 import type {
-  AbortOptions,
   ChunkId,
+  LocateOptions,
   ProviderDirectory,
   ProviderId,
   ProviderManager,
@@ -33,6 +33,8 @@ export interface ChunkLocatorOptions {
 
 interface Question {
   readonly id: ChunkId
+  /** Who is asked; none for all. */
+  readonly among: readonly ProviderId[]
   readonly holders: ProviderId[]
 }
 
@@ -70,10 +72,12 @@ export class ChunkLocator {
    */
   async locate(
     ids: readonly ChunkId[],
-    options: AbortOptions = {}
+    options: LocateOptions = {}
   ): Promise<(readonly ProviderId[])[]> {
     const waiting = new Set<Promise<void>>()
-    const questions = ids.map((id): Question => ({ id, holders: [] }))
+    const questions = ids.map((id, at): Question => {
+      return { id, among: options.among?.[at] ?? [], holders: [] }
+    })
     for (const question of questions.filter(({ id }) => !isZeroChunk(id))) {
       const lookup = this.#openLookup()
       lookup.questions.push(question)
@@ -110,9 +114,11 @@ export class ChunkLocator {
 
   async #ask(
     { id: provider }: ProviderState,
-    questions: readonly Question[],
+    all: readonly Question[],
     signal: AbortSignal
   ): Promise<void> {
+    const questions = all.filter(({ among }) => among.length === 0 || among.includes(provider))
+    if (questions.length === 0) return
     try {
       const ids = questions.map(({ id }) => id)
       const answers = await this.#components.directory.open(provider)?.has(ids, { signal })

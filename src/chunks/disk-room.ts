@@ -1,6 +1,7 @@
 import { MIB } from '../lib/bytes.ts'
 
-/** The disk is looked at again after as many bytes, because others write to it too. */
+/** Others write to the disk too: it is looked at again after this share of what was free, or so much. */
+const SURE_SHARE = 1 / 8
 const MAX_SURE_BYTES = 64 * MIB
 
 /**
@@ -10,11 +11,10 @@ const MAX_SURE_BYTES = 64 * MIB
 export class DiskRoom {
   readonly #freeBytes: () => Promise<number>
   readonly #reserveBytes: number
-  /** Room that there is for sure. */
+  /** Room that needs no look at the disk. */
   #sureBytes = 0
   /** Taken, and perhaps not on the disk yet. */
   #pendingBytes = 0
-  #measuring: Promise<void> | undefined
 
   constructor(freeBytes: () => Promise<number>, reserveBytes: number) {
     if (!(reserveBytes >= 0)) throw new RangeError(`a reserve of ${reserveBytes} bytes`)
@@ -22,28 +22,24 @@ export class DiskRoom {
     this.#reserveBytes = reserveBytes
   }
 
-  /** Takes room; `done` follows when the bytes are on the disk or given up. @returns false if there is none. */
+  /**
+   * Takes room; `done` follows when the bytes are on the disk or given up.
+   *
+   * @returns false if there is none.
+   */
   async take(bytes: number): Promise<boolean> {
-    if (this.#sureBytes < bytes) {
-      this.#measuring ??= this.#measure()
-      await this.#measuring
+    if (this.#sureBytes >= bytes) this.#sureBytes -= bytes
+    else {
+      const free = await this.#freeBytes()
+      const left = free - this.#reserveBytes - this.#pendingBytes - bytes
+      if (left < 0) return false
+      this.#sureBytes = Math.min(left * SURE_SHARE, MAX_SURE_BYTES)
     }
-    if (this.#sureBytes < bytes) return false
-    this.#sureBytes -= bytes
     this.#pendingBytes += bytes
     return true
   }
 
   done(bytes: number): void {
     this.#pendingBytes -= bytes
-  }
-
-  async #measure(): Promise<void> {
-    try {
-      const free = (await this.#freeBytes()) - this.#reserveBytes - this.#pendingBytes
-      this.#sureBytes = Math.max(0, Math.min(free, MAX_SURE_BYTES))
-    } finally {
-      this.#measuring = undefined
-    }
   }
 }

@@ -13,6 +13,7 @@ import type {
   AbortOptions,
   ChunkId,
   ChunkWriter,
+  LocateOptions,
   ProviderDirectory,
   ProviderId,
   ProviderManager
@@ -129,7 +130,7 @@ export class ReplicatedWriter implements ChunkWriter {
 
   async locate(
     ids: readonly ChunkId[],
-    options: AbortOptions = {}
+    options: LocateOptions = {}
   ): Promise<(readonly ProviderId[])[]> {
     return await this.#locator.locate(ids, options)
   }

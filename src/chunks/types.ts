@@ -143,6 +143,11 @@ export interface ProviderManager {
   list(options?: AbortOptions): Promise<ProviderState[]>
 }
 
+export interface LocateOptions extends AbortOptions {
+  /** For each id the providers that are asked; none for all. @default all, for every id */
+  readonly among?: readonly (readonly ProviderId[])[] | undefined
+}
+
 /** Stores a new chunk on as many providers as asked, and says where. */
 export interface ChunkWriter {
   /**
@@ -151,7 +156,7 @@ export interface ChunkWriter {
    */
   write(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<readonly ProviderId[]>
   /** Tells for each id which live providers have it already (one batched look-up a provider). */
-  locate(ids: readonly ChunkId[], options?: AbortOptions): Promise<(readonly ProviderId[])[]>
+  locate(ids: readonly ChunkId[], options?: LocateOptions): Promise<(readonly ProviderId[])[]>
 }
 
 /** Reads a chunk from wherever it is. */

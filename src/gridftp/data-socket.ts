@@ -123,7 +123,7 @@ export class DataSocket {
 
   /** Ends our side in order and closes when everything is on its way. Throws as `write` does. */
   async finish(signal: AbortSignal): Promise<void> {
-    if (!this.#socket.writable) throw this.#broken()
+    await this.flush(signal)
     await this.#until((done) => this.#socket.end(done), signal)
     this.close()
   }
@@ -137,7 +137,10 @@ export class DataSocket {
   /** Closes so that the other side cannot take it for the end of the file. */
   reset(): void {
     this.#reader = undefined
-    this.#socket.resetAndDestroy()
+    // Node leaks the handle when it is told to reset while our end is on its way; data that was
+    // written before is out by then, because `finish` flushes first.
+    if (this.#socket.writableEnded) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
   }
 
   async #resumeAfter(room: Promise<void>, reader: DataReader | undefined): Promise<void> {

@@ -27,15 +27,23 @@ export interface PlacedChunk {
   readonly isNew: boolean
 }
 
+interface Chunk {
+  readonly id: ChunkId
+  readonly bytes: Uint8Array
+}
+
 interface LookUp {
   readonly id: ChunkId
+  /** Who is asked; none for all. */
+  readonly among: readonly ProviderId[]
   found: readonly ProviderId[]
 }
 
 /**
- * Finds a place for each chunk of an upload, and moves bytes only if it must: not when the parent
- * has the same chunk at the same index, which costs no message, and not when enough providers have
- * it, which is one batched look-up for all chunks that wait at the same time.
+ * Finds a place for each chunk of an upload, and moves bytes only if it must: not when enough
+ * providers have it, which is one batched look-up for all chunks that wait at the same time. Where
+ * the parent has the same chunk at the same index, only the providers that have it there are asked.
+ * That they are is not enough: what is acknowledged must be held by somebody who is alive.
  */
 export class ChunkPlacer {
   readonly #components: ChunkPlacerComponents
@@ -52,7 +60,7 @@ export class ChunkPlacer {
     const find = async (lookUps: LookUp[]): Promise<void> => {
       const found = await writer.locate(
         lookUps.map(({ id }) => id),
-        { signal }
+        { signal, among: lookUps.map(({ among }) => among) }
       )
       for (const [at, lookUp] of lookUps.entries()) lookUp.found = found[at] ?? []
     }
@@ -64,19 +72,14 @@ export class ChunkPlacer {
    *
    * @throws {NotEnoughReplicasError | NoProviderError} if it cannot be stored.
    */
-  async place(
-    index: number,
-    chunk: { readonly id: ChunkId; readonly bytes: Uint8Array },
-    options: AbortOptions = {}
-  ): Promise<PlacedChunk> {
+  async place(index: number, chunk: Chunk, options: AbortOptions = {}): Promise<PlacedChunk> {
     const inParent = await this.#findInParent(index, chunk.id, options)
-    if (inParent.length > 0) return { replicas: inParent, isNew: false }
     let isFirst = false
     const placed = await this.#placed.get(
       chunkKey(chunk.id),
       async (signal) => {
         isFirst = true
-        return await this.#locateOrWrite(chunk.id, chunk.bytes, { signal })
+        return await this.#locateOrWrite(chunk, inParent, { signal })
       },
       options
     )
@@ -106,19 +109,22 @@ export class ChunkPlacer {
     }
   }
 
+  /** @param likely providers that are asked before all others. */
   async #locateOrWrite(
-    id: ChunkId,
-    bytes: Uint8Array,
+    { id, bytes }: Chunk,
+    likely: readonly ProviderId[],
     options: AbortOptions
   ): Promise<PlacedChunk> {
-    const { writer } = this.#components
-    const lookUp: LookUp = { id, found: [] }
-    await this.#lookUps.add(lookUp)
-    const isEnough = lookUp.found.length >= Math.max(1, this.#enoughReplicas)
-    if (isEnough) return { replicas: lookUp.found, isNew: false }
-    const written = await this.#tracked(writer.write(id, bytes, options))
+    let held: readonly ProviderId[] = []
+    for (const among of likely.length > 0 ? [likely, []] : [[]]) {
+      const lookUp: LookUp = { id, among, found: [] }
+      await this.#lookUps.add(lookUp)
+      held = lookUp.found
+      if (held.length >= Math.max(1, this.#enoughReplicas)) return { replicas: held, isNew: false }
+    }
+    const written = await this.#tracked(this.#components.writer.write(id, bytes, options))
     this.#enoughReplicas = Math.min(this.#enoughReplicas, written.length)
-    return { replicas: [...lookUp.found, ...written], isNew: true }
+    return { replicas: [...new Set([...held, ...written])], isNew: true }
   }
 
   /** A disk goes on with what it has begun, also when nobody waits for it any more. */

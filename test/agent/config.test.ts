@@ -46,12 +46,26 @@ test('file, environment, --set and flags win in this order', () => {
 
 test.each([
   ['storage.replicas=x', /storage\.replicas \(x\)/],
-  ['storage.replica=1', /storage.*replica/],
-  ['nothing.replicas=1', /nothing/],
+  ['storage.replica=1', /storage\.replica: no such key/],
+  ['nothing.replicas=1', /nothing: no such key/],
   ['storage.chunkBytes=70000', /storage\.chunkBytes \(70000\).*power of two/],
   ['repair.deadAfter=3x', /repair\.deadAfter \(3x\)/],
   ['agent.roles=deploy,boss', /agent\.roles/],
   ['gridftp.listen=nowhere', /gridftp\.listen \(nowhere\).*HOST:PORT/],
+  ['storage.replicas=0', /storage\.replicas \(0\): is below 1/],
+  ['storage.replicas=17', /storage\.replicas \(17\): is above 16/],
+  ['storage.quotaBytes=', /storage\.quotaBytes \(\): is no whole number/],
+  ['storage.quotaBytes=1e9', /storage\.quotaBytes \(1e9\): is no whole number/],
+  ['storage.quotaBytes=-1', /storage\.quotaBytes \(-1\)/],
+  ['storage.uploadBudgetBytes=1', /storage\.uploadBudgetBytes \(1\): is below 33554432/],
+  ['storage.chunkBytes=32768', /storage\.chunkBytes \(32768\).*from 65536/],
+  ['providers.heartbeat=0', /providers\.heartbeat \(0\): is not between 10ms/],
+  ['repair.deadAfter=1000h', /repair\.deadAfter \(1000h\): is not between/],
+  ['gridftp.passivePorts=5-4', /gridftp\.passivePorts \(5-4\)/],
+  ['gridftp.passivePorts=1-65536', /gridftp\.passivePorts/],
+  ['http.listen=127.0.0.1:65536', /http\.listen \(127\.0\.0\.1:65536\): is not HOST:PORT/],
+  ['storage.constructor=1', /storage\.constructor: no such key/],
+  ['storage.replicas.x=1', /keys have the form section\.key/],
   ['storage', /key\.path=value/],
   ['__proto__.x=1', /unknown section/]
 ])('refuses %s and names the key', (setting, message) => {
@@ -66,4 +80,37 @@ test('refuses a variable that names no key', () => {
 
 test('refuses a file that is no YAML, naming it', () => {
   expect(() => loadConfig({ file: written('storage: [') })).toThrow(/agent\.yaml/)
+})
+
+test('takes a section whose keys are all commented', () => {
+  expect(loadConfig({ file: written('storage:\n#  replicas: 2\n') })).toEqual(loadConfig())
+})
+
+test.each([
+  ['250ms', 250],
+  ['1.5s', 1500],
+  ['5m', 300_000],
+  ['1h', 3_600_000],
+  ['500', 500]
+])('reads %s as %d milliseconds', (text, milliseconds) => {
+  const { repair } = loadConfig({ settings: [`repair.deadAfter=${text}`] })
+
+  expect(repair.deadAfter).toBe(milliseconds)
+})
+
+test('reads a range of ports, and numbers from YAML as from text', () => {
+  const file = written('gridftp:\n  passivePorts: 5000-5009\nstorage:\n  chunkBytes: 131072\n')
+
+  const { gridftp, storage } = loadConfig({ file, settings: ['storage.quotaBytes=7'] })
+
+  expect(gridftp.passivePorts).toEqual([5000, 5009])
+  expect(storage).toMatchObject({ chunkBytes: 131_072, quotaBytes: 7 })
+})
+
+test.each([
+  ['- a', /wanted sections of keys/],
+  ['5', /wanted sections of keys/],
+  ['storage: 5', /configuration storage \(5\)/]
+])('refuses a file that reads "%s"', (text, message) => {
+  expect(() => loadConfig({ file: written(text) })).toThrow(message)
 })

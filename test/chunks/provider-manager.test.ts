@@ -113,11 +113,23 @@ describe('placing', () => {
     expect(placed.filter(([id]) => id === 'b')).toHaveLength(6)
   })
 
-  test('says why it cannot', async () => {
+  test('says that the cluster is full when those that could take a chunk are', async () => {
     const { manager } = start()
     await manager.report(report('a', { freeBytes: 99 }))
 
-    await expect(manager.place(request)).rejects.toThrow('1 known, 1 live')
+    await expect(manager.place(request)).rejects.toMatchObject({ code: 'ERR_STORE_FULL' })
+  })
+
+  test('says that nobody takes chunks when all are drained, excluded or unheard of', async () => {
+    const { manager } = start()
+    for (const id of ['a', 'b', 'c']) await manager.report(report(id))
+    manager.setDraining('a', true)
+    await manager.reportFailure('b')
+
+    const placing = manager.place({ ...request, exclude: ['c'] })
+
+    await expect(placing).rejects.toThrow('3 known, 2 live')
+    await expect(placing).rejects.toMatchObject({ code: 'ERR_NO_PROVIDER' })
   })
 
   test.each([{ count: 0 }, { count: 4097 }, { replicas: 0 }])('refuses %p', async (wrong) => {

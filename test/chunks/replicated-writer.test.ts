@@ -224,6 +224,8 @@ describe('a provider that fails', () => {
     const { id, bytes } = sampleChunk(9, 12_000)
 
     await expect(writer.write(id, bytes)).rejects.toMatchObject({ code: 'ERR_STORE_FULL' })
+    const [provider] = await pool.manager.list()
+    expect(provider?.condition).toBe('live') // full is not failed
   })
 
   test('to exist at all is an error of its own', async () => {
@@ -257,6 +259,19 @@ describe('looking for chunks that are there', () => {
     const found = await writer.locate([first.id, second.id, third.id, ZERO_CHUNK_ID])
 
     expect(found).toEqual([['a', 'c'], ['b'], [], []])
+  })
+
+  test('asks only those that are named', async () => {
+    const pool = await ProviderPool.start('abc')
+    const { writer } = writerOver(pool)
+    const [first, second] = [sampleChunk(1), sampleChunk(2)]
+    for (const provider of pool.providers.values()) {
+      for (const { id, bytes } of [first, second]) await provider.put(id, bytes)
+    }
+
+    const found = await writer.locate([first.id, second.id], { among: [['b'], []] })
+
+    expect(found).toEqual([['b'], ['a', 'b', 'c']])
   })
 
   test('asks each provider once for all that is asked in the same turn', async () => {

@@ -10,8 +10,10 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { sourceOf } from '../support/client-stage.ts'
 import { sampleBytes, sha256 } from '../support/sample-bytes.ts'
 
-/** A server on 127.0.0.1 with anonymous login. */
+/** A server on this machine with anonymous login. */
 export interface ServerForClient {
+  /** @default '127.0.0.1' */
+  readonly host?: string
   readonly port: number
   /** Folder on the server in which the tests may write. */
   readonly root: string
@@ -54,7 +56,7 @@ export function testOwnClient(
   const remote = (name: string): string => `${server?.root}/${name}`
   const loggedIn = async (): Promise<GridFtpClient> => {
     client = new GridFtpClient({ clock: systemClock })
-    await client.connect({ host: '127.0.0.1', port: server?.port ?? 0 })
+    await client.connect({ host: server?.host ?? '127.0.0.1', port: server?.port ?? 0 })
     await client.login()
     return client
   }

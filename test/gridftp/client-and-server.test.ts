@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from '@jest/globals'
 import { LoopbackAnonymous } from '../../src/gridftp/auth.ts'
@@ -7,23 +7,32 @@ import { FileDsi } from '../../src/gridftp/file-dsi.ts'
 import { GridFtpServer } from '../../src/gridftp/server.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { systemRandom } from '../../src/lib/random.ts'
-import { testOwnClient } from '../contract/own-client.ts'
+import { type ServerForClient, testOwnClient } from '../contract/own-client.ts'
 
-describe('our client against our server', () => {
-  testOwnClient(test, async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'blobswarm-own-server-'))
-    const storage = await FileDsi.open(folder)
-    const server = new GridFtpServer({
+async function startServer(host: string): Promise<ServerForClient> {
+  const folder = await mkdtemp(join(tmpdir(), 'blobswarm-own-server-'))
+  const storage = await FileDsi.open(folder)
+  const server = new GridFtpServer(
+    {
       openStorage: () => storage,
       authenticator: new LoopbackAnonymous(),
       clock: systemClock,
       random: systemRandom
-    })
-    const { port } = await server.start()
-    const stop = async (): Promise<void> => {
-      await server.stop()
-      await rm(folder, { recursive: true, force: true })
-    }
-    return { port, root: '', stop }
+    },
+    { host }
+  )
+  const { port } = await server.start()
+  const stop = async (): Promise<void> => {
+    await server.stop()
+    await rm(folder, { recursive: true, force: true })
+  }
+  return { host, port, root: '', stop }
+}
+
+const hasIpv6 = (networkInterfaces().lo ?? []).some(({ address }) => address === '::1')
+
+for (const host of hasIpv6 ? ['127.0.0.1', '::1'] : ['127.0.0.1']) {
+  describe(`our client against our server on ${host}`, () => {
+    testOwnClient(test, async () => startServer(host))
   })
-})
+}

@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { seededRandom } from '../../src/lib/random.ts'
 import { MemoryDsi } from './memory-dsi.ts'
-import { RawFtp } from './raw-ftp.ts'
+import { closeAllData, RawFtp } from './raw-ftp.ts'
 import { WaitingLogger } from './waiting-logger.ts'
 
 /** A stage in every part of which a test may put its own. */
@@ -65,5 +65,6 @@ export class GridFtpStage implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const raw of this.#raws) raw.close()
     await this.server.stop()
+    closeAllData()
   }
 }

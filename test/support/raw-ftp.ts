@@ -159,9 +159,18 @@ export class DataListener {
   }
 }
 
-/** Opens a data connection to the server. */
+const opened = new Set<Socket>()
+
+/** Closes every connection of `openData`: one that is not read never learns of its end. */
+export function closeAllData(): void {
+  for (const socket of opened) socket.destroy()
+  opened.clear()
+}
+
+/** Opens a data connection to the server; `closeAllData` closes it at the latest. */
 export async function openData(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', localAddress })
+  opened.add(socket)
   socket.on('error', () => {})
   await once(socket, 'connect')
   return socket

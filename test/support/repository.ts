@@ -13,6 +13,7 @@ import type {
   ChunkReader,
   ChunkStore,
   ChunkWriter,
+  LocateOptions,
   ProviderId
 } from '../../src/chunks/types.ts'
 import { GIB } from '../../src/lib/bytes.ts'
@@ -86,7 +87,7 @@ export class ObservedChunks implements ChunkWriter, ChunkReader {
 
   async locate(
     ids: readonly ChunkId[],
-    options: AbortOptions = {}
+    options: LocateOptions = {}
   ): Promise<(readonly ProviderId[])[]> {
     this.lookUps++
     return await this.#writer.locate(ids, options)

@@ -333,8 +333,7 @@ export class SimulatedChannel implements Channel {
     if (outgoing === undefined || outgoing.isClosed || this.ended.aborted) throw this.#gone()
     outgoing.push(message)
     while (outgoing.isFull && !this.ended.aborted) {
-      await settledOrAborted(outgoing.changed, [signal, this.ended])
-      signal?.throwIfAborted()
+      await changeOf(outgoing, signal)
     }
     if (this.ended.aborted) throw this.#gone()
   }
@@ -349,7 +348,7 @@ export class SimulatedChannel implements Channel {
       if (message !== undefined) yield message
       else if (incoming.hasEnded) return
       else if (this.ended.aborted) throw this.#gone()
-      else await settledOrAborted(incoming.changed, [signal, this.ended])
+      else await changeOf(incoming, signal)
     }
   }
 
@@ -380,16 +379,18 @@ export class SimulatedChannel implements Channel {
   /** The host crashed. */
   die(isSilent: boolean): void {
     if (isSilent) {
-      this.#outgoing?.cut()
       this.#ended.abort(new Error('crashed'))
+      this.#outgoing?.cut()
+      this.#incoming?.wake()
     } else this.abort(new Error('reset'))
   }
 
   /** Takes note that the stream is over. */
   end(reason: Error): void {
     if (this.ended.aborted) return
-    this.#outgoing?.cut()
     this.#ended.abort(reason)
+    this.#outgoing?.cut()
+    this.#incoming?.wake()
     this.#node.forget(this)
   }
 
@@ -400,4 +401,11 @@ export class SimulatedChannel implements Channel {
   #gone(): PeerUnreachableError {
     return new PeerUnreachableError(this.remote.peerId, 'the channel has ended')
   }
+}
+
+/** Waits until something happens to a flow; the end of its channel is such a thing. */
+async function changeOf(flow: Flow, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) await flow.changed
+  else await settledOrAborted(flow.changed, [signal])
+  signal?.throwIfAborted()
 }

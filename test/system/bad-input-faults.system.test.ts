@@ -11,12 +11,7 @@ import {
 import { sha256File } from '../../experiments/support/image.ts'
 import { callAgent, openCall } from '../../src/agent/control-client.ts'
 import { parseHostPort } from '../../src/agent/host-port.ts'
-import type {
-  OperationProgress,
-  PullResult,
-  PushResult,
-  VerifyResult
-} from '../../src/agent/operations.ts'
+import type { OperationProgress, PullResult, PushResult } from '../../src/agent/operations.ts'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { DiskLayout } from '../../src/chunks/disk-layout.ts'
 import { KIB, MIB } from '../../src/lib/bytes.ts'
@@ -117,8 +112,7 @@ describe('a repository that misbehaves', () => {
 
   test('stopped in the middle of a pull: the pull says what it waits for, and then finishes', async () => {
     const bytes = sampleBytes(16 * MIB, 10)
-    const source = await fileWith('stopped.raw', bytes)
-    await blobswarmJson<PushResult>(repository.dataDir, ['push', source, '/stopped.raw'])
+    await pushed('/stopped.raw', bytes)
     const target = cluster.file('stopped-pulled.raw')
     const moving = Promise.withResolvers<void>()
     const waiting = Promise.withResolvers<string>()
@@ -147,38 +141,57 @@ describe('a repository that misbehaves', () => {
     expect(await sha256File(target)).toBe(sha256(bytes))
   })
 
-  test('with a chunk that is not its id: nothing wrong is sent, verify says so, a new push heals it', async () => {
+  test('with a chunk that is not its id: the pull fails and writes nothing, a new push heals', async () => {
     const bytes = sampleBytes(MIB, 11)
-    const source = await fileWith('corrupt.raw', bytes)
+    const source = await pushed('/corrupt.raw', bytes)
     const target = cluster.file('corrupt-pulled.raw')
-    await blobswarmJson<PushResult>(repository.dataDir, ['push', source, '/corrupt.raw'])
-    await repository.stop()
-    const id = chunkId(bytes.subarray(5 * CHUNK_BYTES, 6 * CHUNK_BYTES))
-    await flipByte(new DiskLayout(join(repository.dataDir, 'store')).pathOf(id), 1000)
-    repository = await cluster.startRepository('repository', CHUNK_SETTING)
+    await spoil(bytes)
 
     const pull = await runBlobswarm(hypervisor.dataDir, ['pull', '/corrupt.raw', target])
-    const verify = await runBlobswarm(repository.dataDir, ['verify', '/corrupt.raw', '--json'])
 
     expect(pull.code).toBe(1)
     expect(pull.stderr).toMatch(/^blobswarm: [^\n]*waiting for chunks\n$/)
     const left = (await readdir(cluster.folder)).filter((name) => name.includes('corrupt-pulled'))
     expect(left).toEqual([])
-    expect(verify.code).toBe(5)
-    expect(JSON.parse(verify.stdout)).toMatchObject({ missing: 1, corrupt: 0 })
-
-    const args = ['push', source, '/corrupt.raw']
-    expect(await blobswarmJson<PushResult>(repository.dataDir, args)).toMatchObject({
+    const again = ['push', source, '/corrupt.raw']
+    expect(await blobswarmJson<PushResult>(repository.dataDir, again)).toMatchObject({
       version: 2,
       storedBytes: CHUNK_BYTES
     })
     await blobswarmJson<PullResult>(hypervisor.dataDir, ['pull', '/corrupt.raw@1', target])
     expect(await sha256File(target)).toBe(sha256(bytes))
-    const again = ['verify', '/corrupt.raw@1']
-    expect(await blobswarmJson<VerifyResult>(repository.dataDir, again)).toMatchObject({
-      missing: 0
-    })
   })
+
+  test('with a chunk that is not its id: verify exits with 5, and nobody reads it', async () => {
+    const bytes = sampleBytes(MIB, 12)
+    await pushed('/spoilt.raw', bytes)
+    await spoil(bytes)
+
+    const verify = await runBlobswarm(repository.dataDir, ['verify', '/spoilt.raw', '--json'])
+    const cat = await runBlobswarm(repository.dataDir, ['cat', '/spoilt.raw'])
+    const raw = await RawFtp.login(parseHostPort(repository.ready.gridftp ?? '').port)
+    const retrieved = retrieveBytes(raw, '/spoilt.raw')
+
+    expect(verify.code).toBe(5)
+    expect(JSON.parse(verify.stdout)).toMatchObject({ chunks: 16, missing: 0, corrupt: 1 })
+    expect(cat).toMatchObject({ code: 1, stderr: expect.stringMatching(/^blobswarm: [^\n]*\n$/) })
+    await expect(retrieved).rejects.toThrow(/ECONNRESET/)
+    raw.close()
+  })
+
+  async function pushed(path: string, bytes: Uint8Array): Promise<string> {
+    const source = await fileWith(path.slice(1), bytes)
+    await blobswarmJson<PushResult>(repository.dataDir, ['push', source, path])
+    return source
+  }
+
+  /** Changes a byte of the sixth chunk on the repository's disk while it does not run. */
+  async function spoil(bytes: Uint8Array): Promise<void> {
+    await repository.stop()
+    const id = chunkId(bytes.subarray(5 * CHUNK_BYTES, 6 * CHUNK_BYTES))
+    await flipByte(new DiskLayout(join(repository.dataDir, 'store')).pathOf(id), 1000)
+    repository = await cluster.startRepository('repository', CHUNK_SETTING)
+  }
 })
 
 async function flipByte(file: string, offset: number): Promise<void> {

@@ -42,7 +42,7 @@ const sessions: RawFtp[] = []
 
 beforeAll(async () => {
   cluster = await Cluster.create()
-  const sizes = [`storage.chunkBytes=${CHUNK_BYTES}`, `storage.stagingBudgetBytes=${MIB}`]
+  const sizes = [`storage.chunkBytes=${CHUNK_BYTES}`, `storage.uploadBudgetBytes=${32 * MIB}`]
   repository = await cluster.startRepository(
     'repository',
     sizes.flatMap((size) => ['--set', size])
@@ -254,27 +254,30 @@ async function cat(dataDir: string, ref: string): Promise<Uint8Array> {
   return stdout
 }
 
-test('blocks in reverse order over 4 streams are put together byte for byte', async () => {
-  const totalBytes = 64 * MIB
-  const tiles = new TiledBytes(3)
+test.each(['backwards', 'scattered'] as const)(
+  'blocks that come %s over 4 streams are put together byte for byte',
+  async (order) => {
+    const path = `/${order}.raw`
+    const totalBytes = 64 * MIB
+    const tiles = new TiledBytes(order.length)
 
-  await uploadInBlocks({
-    server: repository.ready.gridftp ?? '',
-    path: '/backwards.raw',
-    totalBytes,
-    blockBytes: 100_000,
-    streams: 4,
-    order: 'backwards',
-    bytesAt: (offset, length) => tiles.at(offset, length)
-  })
+    await uploadInBlocks({
+      server: repository.ready.gridftp ?? '',
+      path,
+      totalBytes,
+      blockBytes: 100_000,
+      streams: 4,
+      order,
+      bytesAt: (offset, length) => tiles.at(offset, length)
+    })
 
-  const request = ['stat', '/backwards.raw', '--sha256']
-  const stat = await blobswarmJson<StatResult>(repository.dataDir, request)
-  expect(stat).toMatchObject({ version: 1, bytes: totalBytes })
-  expect(stat.sha256).toBe(sha256Blocks(tiles, totalBytes))
-  expect(await readdir(join(repository.dataDir, 'staging'))).toEqual([])
-  expect(await openFilesBelow('staging')).toEqual([])
-})
+    const stat = await blobswarmJson<StatResult>(repository.dataDir, ['stat', path, '--sha256'])
+    expect(stat).toMatchObject({ version: 1, bytes: totalBytes })
+    expect(stat.sha256).toBe(sha256Blocks(tiles, totalBytes))
+    expect(await readdir(join(repository.dataDir, 'staging'))).toEqual([])
+    expect(await openFilesBelow('staging')).toEqual([])
+  }
+)
 
 /** Files of a folder of the repository that its process has open, also those without a name. */
 async function openFilesBelow(folder: string): Promise<string[]> {
@@ -297,7 +300,7 @@ test('two first uploads to one path at once become versions 1 and 2', async () =
     })
   )
 
-  for (const [index, { data }] of uploads.entries()) data.end(contents[index])
+  for (const [index, { data }] of uploads.entries()) data.end(contents[index] ?? '')
   const replies = await Promise.all(uploads.map(async ({ raw }) => raw.finalReply()))
 
   expect(replies).toEqual([expect.stringMatching(/^226 /), expect.stringMatching(/^226 /)])

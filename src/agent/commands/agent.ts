@@ -14,11 +14,7 @@ export const agentCommand: Command = {
     set: { type: 'string', multiple: true }
   },
   async run(context) {
-    // libp2p and the rest of the agent are loaded here only: client commands start without them.
-    const [{ loadConfig }, { startAgent }] = await Promise.all([
-      import('../config.ts'),
-      import('../main.ts')
-    ])
+    const { loadConfig } = await import('../config.ts')
     const config = loadConfig({
       file: text(context, 'config') ?? context.environment.BLOBSWARM_CONFIG,
       environment: context.environment,
@@ -32,6 +28,8 @@ export const agentCommand: Command = {
         'control.socket': text(context, 'socket')
       }
     })
+    // libp2p and the rest of the agent are loaded here only: client commands and mistakes need not wait for them.
+    const { startAgent } = await import('../main.ts')
     await startAgent(config, {
       joinToken: text(context, 'join'),
       stopWithinMs: STOP_WITHIN_MS,

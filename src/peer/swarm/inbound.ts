@@ -19,6 +19,8 @@ export interface InboundComponents {
   readonly slotOf: (neighbour: Neighbour) => UploadSlot | undefined
   /** Undefined before the image was first fetched. */
   readonly downloader: () => Downloader | undefined
+  /** A neighbour begins to fetch. */
+  readonly onWanted: () => void
 }
 
 /** Acts on what neighbours say. */
@@ -96,5 +98,6 @@ export class Inbound {
     neighbour.wants = wants
     if (wants && !neighbour.holdsAll) spread.join(neighbour.peerId, neighbour.held)
     else spread.leave(neighbour.peerId)
+    if (wants) this.#components.onWanted()
   }
 }

@@ -54,6 +54,7 @@ export interface SessionOptions extends NeighbourhoodOptions, PageServerOptions 
 const BUSY_TICK_MS = 250
 const QUIET_TICK_MS = 5000
 const REFRESH_MS = 5000
+const WANTED_REFRESH_MS = 1000
 const VIOLATION_BAN_MS = 600_000
 
 /**
@@ -103,7 +104,8 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
       dialling: this.#dialling,
       pages: this.#pages,
       slotOf: (neighbour) => this.#slots.get(neighbour),
-      downloader: () => this.#downloader
+      downloader: () => this.#downloader,
+      onWanted: () => this.#refreshSoon(WANTED_REFRESH_MS)
     })
   }
 
@@ -357,8 +359,14 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
   #tick(): void {
     this.#neighbourhood.tick(this.#components.clock.monotonic())
     if (this.isDownloading) this.#dialling.tick()
+    else if (this.neighbours.size > 0) this.#refreshSoon(REFRESH_MS)
     for (const listener of this.#onTick) listener()
     this.#scheduleTick()
+  }
+
+  /** Finds what came into the store by another way, for neighbours that are there already. */
+  #refreshSoon(minimumAgeMs: number): void {
+    this.#track(this.refresh(minimumAgeMs))
   }
 
   #track(task: Promise<void>): void {

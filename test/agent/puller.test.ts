@@ -1,0 +1,124 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import type { OperationProgress } from '../../src/agent/operations.ts'
+import { Puller } from '../../src/agent/puller.ts'
+import type { AbortOptions, ChunkId, ChunkStore } from '../../src/chunks/types.ts'
+import { systemClock } from '../../src/lib/clock.ts'
+import { noLogger } from '../../src/lib/logger.ts'
+import { seededRandom } from '../../src/lib/random.ts'
+import { SwarmService } from '../../src/peer/swarm/swarm-service.ts'
+import { startTestRepository, type TestRepository } from '../support/repository.ts'
+import { sampleBytes } from '../support/sample-bytes.ts'
+import { SimulatedNetwork } from '../support/simulated-network.ts'
+import { temporaryFolders } from '../support/temporary-folder.ts'
+
+const CHUNK = 65_536
+const newFolder = temporaryFolders()
+
+/** Three chunks, of which the one in the middle is zero, and a short end. */
+const image = Buffer.concat([sampleBytes(CHUNK, 1), new Uint8Array(CHUNK), sampleBytes(100, 2)])
+
+let folder: string
+let bench: TestRepository
+let store: ChunkStore
+let swarm: SwarmService
+let puller: Puller
+beforeEach(async () => {
+  folder = await newFolder()
+  bench = await startTestRepository({ chunkBytes: CHUNK })
+  const [provider] = bench.stores.values()
+  if (provider === undefined) throw new Error('a repository without a provider')
+  store = provider
+  const network = new SimulatedNetwork(systemClock)
+  const [node, directory] = [network.node('me'), network.directory('me')]
+  const common = { clock: systemClock, random: seededRandom(1), logger: noLogger }
+  swarm = new SwarmService({ node, directory, store, ...common })
+  await swarm.start()
+  const { repository, metadata, pool: reader } = bench
+  puller = new Puller({ repository, swarm, store, reader, metadata, clock: systemClock })
+  const writer = await repository.openWrite('/a', { mode: 'replace' })
+  await writer.write(0, image)
+  await writer.publish()
+})
+afterEach(async () => {
+  await swarm.stop()
+  await bench.stop()
+})
+
+const target = (): string => join(folder, 'disk.raw')
+
+describe('a pull of what this agent holds', () => {
+  test('writes the image byte for byte and says what was reused', async () => {
+    const result = await puller.pull({ ref: '/a', file: target(), force: false })
+
+    expect(await readFile(target())).toEqual(image)
+    expect(result).toMatchObject({
+      ref: '/a',
+      path: '/a',
+      version: 1,
+      file: target(),
+      bytes: image.byteLength,
+      fromProvidersBytes: 0,
+      fromPeersBytes: 0,
+      reusedBytes: CHUNK + 100,
+      zeroBytes: CHUNK
+    })
+  })
+
+  test('ends with progress over the whole', async () => {
+    const seen: OperationProgress[] = []
+    const onProgress = (progress: OperationProgress): void => void seen.push(progress)
+
+    await puller.pull({ ref: '/a', file: target(), force: false }, { onProgress })
+
+    const totalBytes = image.byteLength
+    expect(seen.at(-1)).toEqual({ phase: 'writing the file', doneBytes: totalBytes, totalBytes })
+    expect(seen.every((progress) => progress.totalBytes === totalBytes)).toBe(true)
+  })
+
+  test('reads a chunk that has gone since from a provider', async () => {
+    const { get } = store
+    const lost = { isFirst: true }
+    store.get = async (id: ChunkId, options?: AbortOptions) => {
+      if (!lost.isFirst) return get.call(store, id, options)
+      lost.isFirst = false
+      return undefined
+    }
+
+    await puller.pull({ ref: '/a', file: target(), force: false })
+
+    expect(bench.pool.reads).toBe(1)
+    expect(await readFile(target())).toEqual(image)
+  })
+})
+
+describe('a pull that cannot be', () => {
+  test('of nothing makes no file', async () => {
+    const pull = puller.pull({ ref: '/no', file: target(), force: false })
+
+    await expect(pull).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' })
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  test('onto a file that is there moves nothing', async () => {
+    await puller.pull({ ref: '/a', file: target(), force: false })
+
+    const again = puller.pull({ ref: '/a', file: target(), force: false })
+
+    await expect(again).rejects.toMatchObject({ code: 'ERR_FILE_EXISTS' })
+  })
+
+  test('leaves nothing when it is aborted while it writes', async () => {
+    const abort = new AbortController()
+    store.get = async () => {
+      abort.abort(new Error('the client went away'))
+      throw abort.signal.reason
+    }
+
+    const pull = puller.pull({ ref: '/a', file: target(), force: false }, { signal: abort.signal })
+
+    await expect(pull).rejects.toThrow('the client went away')
+    expect(await readdir(folder)).toEqual([])
+  })
+})

@@ -1,0 +1,64 @@
+import type { AgentOperations, StatResult } from '../../src/agent/operations.ts'
+
+type Call = readonly [name: string, ...request: unknown[]]
+
+/** Operations of an agent that only note what they were asked; a test replaces those it is about. */
+export class RecordedOperations implements AgentOperations {
+  /** What was asked, without signals and callbacks. */
+  readonly calls: Call[] = []
+
+  push: AgentOperations['push'] = async (request, body) => {
+    let bytes = 0
+    for await (const part of body) bytes += part.byteLength
+    this.calls.push(['push', request])
+    const { path } = request
+    return { path, version: 1, bytes, storedBytes: bytes, reusedBytes: 0, zeroBytes: 0, seconds: 1 }
+  }
+  pull: AgentOperations['pull'] = async (request) => {
+    this.calls.push(['pull', request])
+    const { ref, file } = request
+    const moved = { fromProvidersBytes: 0, fromPeersBytes: 0, reusedBytes: 0, zeroBytes: 0 }
+    return { ref, path: ref, version: 1, file, bytes: 0, ...moved, seconds: 1 }
+  }
+  cat: AgentOperations['cat'] = async (ref, range) => {
+    this.calls.push(['cat', ref, range])
+    return { bytes: 5, body: partsOf('he', 'llo') }
+  }
+  list: AgentOperations['list'] = async (path) => {
+    this.calls.push(['list', path])
+    return []
+  }
+  stat: AgentOperations['stat'] = async (ref, request): Promise<StatResult> => {
+    this.calls.push(['stat', ref, request])
+    return { path: ref, kind: 'file', bytes: 5, modifiedMs: 0, version: 1 }
+  }
+  log: AgentOperations['log'] = async (path) => {
+    this.calls.push(['log', path])
+    return []
+  }
+  remove: AgentOperations['remove'] = async (ref) => void this.calls.push(['remove', ref])
+  makeDirectory: AgentOperations['makeDirectory'] = async (path) =>
+    void this.calls.push(['makeDirectory', path])
+  rename: AgentOperations['rename'] = async (from, to) => void this.calls.push(['rename', from, to])
+  verify: AgentOperations['verify'] = async (ref, request) => {
+    this.calls.push(['verify', ref, request])
+    const found = { checked: 1, confirmed: 0, missing: 0, corrupt: 0, repaired: 0 }
+    return { ref, chunks: 1, zeroChunks: 0, ...found }
+  }
+  status: AgentOperations['status'] = async () => ({ peerId: 'me' })
+  peers: AgentOperations['peers'] = async () => []
+  providers: AgentOperations['providers'] = async () => []
+  swarm: AgentOperations['swarm'] = async (ref) => {
+    this.calls.push(['swarm', ref])
+    return {}
+  }
+  createToken: AgentOperations['createToken'] = async (request) => {
+    this.calls.push(['createToken', request])
+    return { token: 'bst1.x', expiresMs: 1 }
+  }
+}
+
+/** A body in parts. */
+export async function* partsOf(...parts: string[]): AsyncGenerator<Uint8Array> {
+  for (const part of parts) yield Buffer.from(part)
+}
