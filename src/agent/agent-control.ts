@@ -30,6 +30,7 @@ import type {
   TokenRequest,
   VerifyResult
 } from './operations.ts'
+import type { PartialFiles } from './partial-files.ts'
 import { Puller } from './puller.ts'
 import { ImageVerifier } from './verifier.ts'
 
@@ -41,6 +42,7 @@ export interface AgentControlComponents {
   readonly directory: ProviderDirectory
   readonly providers: ProviderManager
   readonly metadata: PageStore
+  readonly partials: PartialFiles
   readonly node: Libp2pNode
   readonly clock: Clock
   readonly logger: LoggerFactory

@@ -18,6 +18,7 @@ import { composeSwarm } from './compose/swarm.ts'
 import type { AgentConfig } from './config.ts'
 import { ControlServer } from './control-server.ts'
 import { enterCluster, MetadataListKeeper } from './membership.ts'
+import { PartialFiles } from './partial-files.ts'
 import { VERSION } from './version.ts'
 
 /**
@@ -77,8 +78,21 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
   const managers = composeManagers(foundation, storage)
   const repository = composeRepository(foundation, storage, managers)
   const swarm = composeSwarm(foundation, storage)
+  const partials = new PartialFiles(
+    data.file('partials'),
+    logger.forComponent('blobswarm:agent:pull')
+  )
   const control = new AgentControl(
-    { ...storage, ...managers, repository, swarm: swarm.service, node, clock: systemClock, logger },
+    {
+      ...storage,
+      ...managers,
+      repository,
+      swarm: swarm.service,
+      partials,
+      node,
+      clock: systemClock,
+      logger
+    },
     {
       version: VERSION,
       roles: config.agent.roles,
@@ -94,6 +108,7 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     serviceOf('metadata list', keeper),
     ...storage.services,
     ...managers.services,
+    serviceOf('partial files', partials),
     serviceOf('staging', { start: async () => clearStaging(data.file('staging')) }),
     ...swarm.services,
     ...composeHeartbeat(foundation, storage, managers),

@@ -40,7 +40,7 @@ export interface ClusterState {
  * DATA/http.token        bearer token of the control API over TCP, mode 600
  * DATA/versions.sqlite   version manager    DATA/metadata.sqlite   metadata provider
  * DATA/store/            chunks             DATA/staging/          part-filled chunks of uploads
- * DATA/control.sock      control API
+ * DATA/partials/         links to half-written files of pulls   DATA/control.sock      control API
  * ```
  */
 export class DataDirectory {

@@ -5,6 +5,7 @@ import { syncFolder } from '../lib/atomic-file.ts'
 import { errorCode } from '../lib/errors.ts'
 import { toError } from '../lib/to-error.ts'
 import { FileExistsError, LocalFileError } from './errors.ts'
+import type { PartialFiles } from './partial-files.ts'
 
 /**
  * An image that is being written to a file: sparse, under a temporary name beside its target, made
@@ -15,37 +16,54 @@ export class ImageFile {
   readonly path: string
   readonly #temporary: string
   readonly #file: FileHandle
+  readonly #partials: PartialFiles | undefined
   #isOpen = true
 
-  private constructor(path: string, temporary: string, file: FileHandle) {
+  private constructor(
+    path: string,
+    temporary: string,
+    file: FileHandle,
+    partials: PartialFiles | undefined
+  ) {
     this.path = path
     this.#temporary = temporary
     this.#file = file
+    this.#partials = partials
   }
 
   /**
    * Makes the temporary file, `bytes` long and empty.
    *
    * @param force replace a file that is there.
+   * @param partials notes the temporary file, so that it is removed also after a crash.
    * @throws {FileExistsError} if the target exists and `force` is false.
    * @throws {LocalFileError} if the folder cannot be written, or the target is no regular file.
    */
-  static async create(path: string, bytes: number, force: boolean): Promise<ImageFile> {
+  static async create(
+    path: string,
+    bytes: number,
+    force: boolean,
+    partials?: PartialFiles
+  ): Promise<ImageFile> {
     const existing = await typeOf(path)
     if (existing === 'other') throw new LocalFileError(path, 'is not a regular file')
     if (existing === 'file' && !force) throw new FileExistsError(path)
     // No part of the target's name, which may be as long as names can be.
     const temporary = join(dirname(path), `.blobswarm-${randomUUID().slice(0, 8)}.partial`)
     return guard(path, async () => {
-      const file = await open(temporary, 'wx', 0o644)
+      await partials?.note(temporary)
+      const file = await open(temporary, 'wx', 0o644).catch(async (error: unknown) => {
+        await partials?.forget(temporary)
+        throw error
+      })
+      const image = new ImageFile(path, temporary, file, partials)
       try {
         await file.truncate(bytes)
+        return image
       } catch (error) {
-        await file.close()
-        await rm(temporary, { force: true })
+        await image.discard()
         throw error
       }
-      return new ImageFile(path, temporary, file)
     })
   }
 
@@ -71,6 +89,7 @@ export class ImageFile {
       await this.#close()
       await rename(this.#temporary, this.path)
       await syncFolder(dirname(this.path))
+      await this.#partials?.forget(this.#temporary)
     })
   }
 
@@ -78,6 +97,7 @@ export class ImageFile {
   async discard(): Promise<void> {
     await this.#close()
     await rm(this.#temporary, { force: true })
+    await this.#partials?.forget(this.#temporary)
   }
 
   async #close(): Promise<void> {

@@ -12,6 +12,7 @@ import type { DownloadProgress } from '../peer/swarm/downloader.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
 import { ImageFile } from './image-file.ts'
 import type { LongOptions, OperationProgress, PullRequest, PullResult } from './operations.ts'
+import type { PartialFiles } from './partial-files.ts'
 
 export interface PullerComponents {
   readonly repository: Repository
@@ -19,6 +20,8 @@ export interface PullerComponents {
   readonly store: ChunkStore
   readonly reader: ChunkReader
   readonly metadata: PageStore
+  /** Notes half-written files, so that the next start removes what a crash left. */
+  readonly partials?: PartialFiles | undefined
   readonly clock: Clock
 }
 
@@ -36,12 +39,12 @@ export class Puller {
 
   /** @throws {FileExistsError | LocalFileError} for the file, whatever fails on the way for the image. */
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
-    const { repository, clock } = this.#components
+    const { repository, partials, clock } = this.#components
     const { ref, force } = request
     const startedMs = clock.monotonic()
     const snapshot = await repository.openRead(ref, options)
     const { bytes, version } = snapshot.record
-    const file = await ImageFile.create(request.file, bytes, force)
+    const file = await ImageFile.create(request.file, bytes, force, partials)
     try {
       const moved = await this.#fetch(snapshot, options)
       await this.#write(snapshot, file, options)

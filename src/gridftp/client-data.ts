@@ -66,7 +66,7 @@ export class DataConnections {
     for (const socket of this.#sockets) {
       if (socket.connecting) socket.destroy(new Error('given up'))
       // Node leaks the handle when it is told to reset while our end is on its way.
-      else if (false) socket.destroy()
+      else if (socket.writableEnded) socket.destroy()
       else socket.resetAndDestroy()
     }
   }

@@ -188,7 +188,6 @@ export class UploadSlot {
   async #send(ready: ReadyChunk): Promise<void> {
     const { waiting, chunk, bytes } = ready
     const { request } = waiting
-    await this.#uploads.sending.acquire(1)
     try {
       for (let offset = 0; offset < bytes.byteLength; offset += this.#uploads.partBytes) {
         if (this.#cancelled.has(request)) {
@@ -212,7 +211,6 @@ export class UploadSlot {
       this.#uploads.sentBytes?.add(bytes.byteLength)
       this.#image.sent(this.#peer, chunk)
     } finally {
-      this.#uploads.sending.release(1)
       this.#active.delete(request)
       this.#cancelled.delete(request)
       this.#uploads.memory.release(bytes.byteLength)

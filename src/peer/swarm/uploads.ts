@@ -46,7 +46,6 @@ export type UploadRequest = Extract<SwarmMessage, { type: 'request' | 'any' }>
 export class Uploads {
   readonly store: ChunkStore
   readonly memory: Budget
-  readonly sending = new Budget(Number(process.env.SLOTS ?? 1e9), 'slots')
   readonly limiter: TokenBucket
   readonly log: Logger
   readonly partBytes: number
