@@ -67,7 +67,8 @@ describe('src', () => {
 
   test('imports libp2p at run time in src/peer only', () => {
     const strays = imports.filter(
-      ({ file, target, isTypeOnly }) => LIBP2P.test(target) && !isTypeOnly && folderOf(file) !== 'peer'
+      ({ file, target, isTypeOnly }) =>
+        LIBP2P.test(target) && !isTypeOnly && folderOf(file) !== 'peer'
     )
 
     expect(strays).toEqual([])

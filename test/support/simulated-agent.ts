@@ -35,7 +35,8 @@ export function imageOf(pattern: string, chunkBytes = KIB, lastBytes = chunkByte
 /** An image of different chunks of random bytes. */
 export function randomImage(count: number, chunkBytes: number, random: Random): TestImage {
   const chunks = Array.from({ length: count }, () => {
-    const words = Uint32Array.from({ length: chunkBytes / 4 }, () => random() * 2 ** 32)
+    const words = new Uint32Array(chunkBytes / 4)
+    for (let at = 0; at < words.length; at++) words[at] = random() * 2 ** 32
     return new Uint8Array(words.buffer)
   })
   return imageOfChunks(chunks, chunkBytes)

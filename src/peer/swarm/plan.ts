@@ -13,9 +13,9 @@ export interface DownloadPlanOptions extends RequestDeadlines, PatienceOptions {
   readonly maxInFlightBytes?: number
   /** With no more chunks missing than this, they are asked for at a second neighbour, too. @default 16 */
   readonly endgameChunks?: number
-  /** Age of a request before the endgame doubles it. @default 250 ms */
+  /** Age of a request before the endgame doubles it; at least twice the usual time. @default 250 ms */
   readonly endgameDelayMs?: number
-  /** Age of a request before an idle neighbour is asked for the same outside the endgame. @default 3000 */
+  /** Age of a request before an idle neighbour is asked for the same at any time; at least four times the usual. @default 3000 */
   readonly doubleAfterMs?: number
 }
 
@@ -43,6 +43,10 @@ interface Choice {
 const SPREAD_BELIEVED_MS = 1000
 const PROMISE_BELIEVED_MS = 5000
 const MAX_ASKED_TWICE = 2
+// Weight of the newest answer in the usual time that answers take.
+const ANSWER_WEIGHT = 0.1
+// Chunks that a neighbour may be asked for whatever its credit, so that it never waits for a request.
+const LEAST_CREDIT_CHUNKS = 2
 
 /**
  * Decides what to ask which neighbour for. Pure: it is told what happens and when, and never waits.
@@ -67,6 +71,7 @@ export class DownloadPlan {
   #storingBytes = 0
   #missing = 0
   #sourceCount = 0
+  #usualMs = 0
 
   constructor(components: DownloadPlanComponents, options: DownloadPlanOptions = {}) {
     const { table, random } = components
@@ -164,6 +169,7 @@ export class DownloadPlan {
     const { chunk } = request
     if (chunk === undefined) return []
     this.ledger.settle(request)
+    this.#usualMs += (nowMs - request.issuedMs - this.#usualMs) * ANSWER_WEIGHT
     this.#availability.close(chunk)
     this.#storing.add(chunk)
     this.#storingBytes += this.#table.byteLength(chunk)
@@ -243,11 +249,17 @@ export class DownloadPlan {
   #mayAsk(neighbour: Neighbour, nowMs: number): boolean {
     const { ledger } = this
     const chunkBytes = this.#table.manifest.chunkBytes
-    const credit = neighbour.scorecard.creditBytes(nowMs)
     const owed = ledger.bytesOf(neighbour.peerId)
-    if (owed > 0 && owed + chunkBytes > credit) return false
+    if (owed > 0 && owed + chunkBytes > this.#creditOf(neighbour, nowMs)) return false
     const inFlight = ledger.bytes + this.#storingBytes
     return inFlight === 0 || inFlight + chunkBytes <= this.#options.maxInFlightBytes
+  }
+
+  #creditOf(neighbour: Neighbour, nowMs: number): number {
+    const { scorecard } = neighbour
+    if (scorecard.isOnProbation) return 0
+    const least = LEAST_CREDIT_CHUNKS * this.#table.manifest.chunkBytes
+    return Math.max(least, scorecard.creditBytes(nowMs))
   }
 
   #choose(neighbour: Neighbour, nowMs: number): Choice | undefined {
@@ -276,7 +288,9 @@ export class DownloadPlan {
   #chooseAgain(neighbour: Neighbour, nowMs: number): Choice | undefined {
     const { endgameChunks, endgameDelayMs, doubleAfterMs } = this.#options
     const isEndgame = this.#missing <= endgameChunks && !neighbour.isSource
-    const ageMs = isEndgame ? endgameDelayMs : doubleAfterMs
+    const ageMs = isEndgame
+      ? Math.max(endgameDelayMs, 2 * this.#usualMs)
+      : Math.max(doubleAfterMs, 4 * this.#usualMs)
     const { isUrgent } = this.picker
     for (const [chunk, requests] of this.ledger.pendingChunks()) {
       const [first] = requests

@@ -7,7 +7,7 @@ export type Verdict =
   | { readonly action: 'drop'; readonly reason: 'lied' | 'failing'; readonly banMs: number }
 
 export interface ScorecardOptions {
-  /** Bytes that may be asked for and unanswered. @default 512 KiB */
+  /** Bytes that may be asked for and unanswered. @default 256 KiB */
   readonly creditBytes?: number
   /** The same for a neighbour so fast that more is needed to keep it busy. @default 4 MiB */
   readonly maxCreditBytes?: number
@@ -35,7 +35,7 @@ export class Scorecard {
 
   constructor(options: ScorecardOptions = {}) {
     this.#options = {
-      creditBytes: 512 * KIB,
+      creditBytes: 256 * KIB,
       maxCreditBytes: 4 * MIB,
       maxFailures: 3,
       lieBanMs: 600_000,
@@ -64,13 +64,14 @@ export class Scorecard {
     return this.#rate.perSecond(nowMs)
   }
 
-  /**
-   * Bytes that may be outstanding: the basic credit, more for a neighbour that would empty it at once,
-   * and next to nothing for one that has just failed.
-   */
+  /** It has just failed, and gets one chunk at a time until one comes. */
+  get isOnProbation(): boolean {
+    return this.#failuresInRow > 0
+  }
+
+  /** Bytes that may be outstanding: the basic credit, or more where that would be sent at once. */
   creditBytes(nowMs: number): number {
     const { creditBytes, maxCreditBytes } = this.#options
-    if (this.#failuresInRow > 0) return 1
     const wanted = (this.ratePerSecond(nowMs) * CREDIT_TIME_MS) / 1000
     return Math.max(creditBytes, Math.min(wanted, maxCreditBytes))
   }

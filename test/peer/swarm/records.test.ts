@@ -19,16 +19,17 @@ describe('a scorecard', () => {
     const card = new Scorecard({ creditBytes: 512 * KIB })
     for (let ms = 0; ms < 1000; ms += 10) card.received(MIB, ms)
 
-    expect(new Scorecard().creditBytes(0)).toBe(512 * KIB)
+    expect(new Scorecard().creditBytes(0)).toBe(256 * KIB)
     expect(card.creditBytes(1000)).toBe(4 * MIB)
   })
 
-  test('gives one chunk of credit after a failure and drops after three in a row', () => {
+  test('is on probation after a failure, and drops after three in a row', () => {
     const card = new Scorecard({ failureBanMs: 5 })
 
     expect(card.failed()).toEqual({ action: 'keep' })
-    expect(card.creditBytes(0)).toBe(1)
+    expect(card.isOnProbation).toBe(true)
     card.received(1, 0)
+    expect(card.isOnProbation).toBe(false)
     expect([card.failed().action, card.failed().action]).toEqual(['keep', 'keep'])
     expect(card.failed()).toEqual({ action: 'drop', reason: 'failing', banMs: 5 })
   })
