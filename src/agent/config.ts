@@ -91,7 +91,7 @@ const schema = z.strictObject({
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
-    uploadBudgetBytes: atLeast(33_554_432).default(100_663_296)
+    uploadBudgetBytes: atLeast(33_554_432).default(67_108_864)
   }),
   gridftp: section({
     listen: hostPort.default('127.0.0.1:2811'),

@@ -129,8 +129,9 @@ const REASONS: Readonly<Record<string, string>> = {
 }
 
 /**
- * The parts of an answer's body.
+ * Reads an answer's body.
  *
+ * @yields its parts, text if an encoding was set.
  * @throws {AgentUnreachableError} if the answer breaks off.
  */
 export async function* partsOf(

@@ -22,9 +22,10 @@ afterEach(() => {
 
 /** Runs a command line. @returns its exit code. */
 async function run(line: string, environment: Record<string, string> = {}): Promise<number> {
-  process.exitCode = 0
   await runCli(line.split(' ').filter(Boolean), environment)
-  return Number(process.exitCode)
+  const { exitCode = 0 } = process
+  process.exitCode = 0
+  return Number(exitCode)
 }
 
 describe('help', () => {

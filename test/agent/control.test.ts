@@ -1,5 +1,5 @@
 import { readdir, stat, writeFile } from 'node:fs/promises'
-import { request } from 'node:http'
+import { request as httpRequest } from 'node:http'
 import { createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -35,12 +35,18 @@ afterEach(async () => server.stop())
 /** Sends a request as it is. @returns status and body. */
 async function raw(method: string, path: string, body = ''): Promise<[number, unknown]> {
   const { promise, resolve, reject } = Promise.withResolvers<[number, unknown]>()
-  const sent = request({ socketPath: socket, method, path }, (response) => {
+  const sent = httpRequest({ socketPath: socket, method, path }, (response) => {
     const whole = Array.fromAsync(response.setEncoding('utf8') as AsyncIterable<string>)
     whole.then((parts) => resolve([response.statusCode ?? 0, JSON.parse(parts.join(''))]), reject)
   })
   sent.on('error', reject).end(body)
   return promise
+}
+
+// A body that fails in the middle.
+async function* breakingOff(): AsyncGenerator<Uint8Array> {
+  yield Buffer.from('he')
+  throw new Error('chunk lost')
 }
 
 /** An operation that waits until it is aborted. */
@@ -203,10 +209,12 @@ describe('an operation with progress', () => {
     const { begun, wait } = waiting()
     operations.pull = async (_request, options) => {
       options?.onProgress?.({ phase: 'transfer', doneBytes: 0, totalBytes: 1 })
-      return wait(options?.signal).finally(async () => {
+      try {
+        return await wait(options?.signal)
+      } finally {
         await readdir(folder)
         order.push('the pull has cleaned up')
-      })
+      }
     }
     const pull = followAgent(socket, 'pull', { query: { ref: '/a', file: '/x' } }, () => {})
     pull.catch(() => {})
@@ -286,11 +294,7 @@ describe('bytes', () => {
   })
 
   test('that break off in the middle are an error, never a short answer', async () => {
-    async function* breaking(): AsyncGenerator<Uint8Array> {
-      yield Buffer.from('he')
-      throw new Error('chunk lost')
-    }
-    operations.cat = async () => ({ bytes: 5, body: breaking() })
+    operations.cat = async () => ({ bytes: 5, body: breakingOff() })
 
     const reading = openCall(socket, 'GET', 'cat', { query: { ref: '/a' } }).then((answer) =>
       Array.fromAsync(partsOfAnswer(answer, socket, undefined))

@@ -98,7 +98,7 @@ describe('the control API over TCP', () => {
     ['another scheme', { authorization: `Basic ${TOKEN}` }]
   ])('is refused with %s, whatever is asked', async (_name, headers) => {
     for (const path of ['/api/v1/ls?path=/', '/api/v1/cat?ref=/secret', '/api/v1/nothing']) {
-      const [status, text] = await get(path, headers as Record<string, string>)
+      const [status, text] = await get(path, headers)
 
       expect(status).toBe(401)
       expect(JSON.parse(text)).toMatchObject({ error: { code: 'ERR_UNAUTHORIZED' } })

@@ -78,10 +78,10 @@ describe('a pull of what this agent holds', () => {
   })
 
   test('reads a chunk that has gone since from a provider', async () => {
-    const { get } = store
+    const get = store.get.bind(store)
     const lost = { isFirst: true }
     store.get = async (id: ChunkId, options?: AbortOptions) => {
-      if (!lost.isFirst) return get.call(store, id, options)
+      if (!lost.isFirst) return get(id, options)
       lost.isFirst = false
       return undefined
     }

@@ -39,15 +39,15 @@ async function start() {
 
 /** Makes a store lose a chunk, until it is put again. */
 function lose(store: ChunkStore, bytes: Uint8Array): void {
-  const { has, get, put } = store
+  const [has, get, put] = [store.has.bind(store), store.get.bind(store), store.put.bind(store)]
   const lost = Buffer.from(chunkId(bytes))
   const state = { isLost: true }
   const isIt = (id: Uint8Array): boolean => state.isLost && lost.equals(id)
-  store.has = (id) => !isIt(id) && has.call(store, id)
-  store.get = async (id, options) => (isIt(id) ? undefined : get.call(store, id, options))
+  store.has = (id) => !isIt(id) && has(id)
+  store.get = async (id, options) => (isIt(id) ? undefined : get(id, options))
   store.put = async (id, given, options) => {
     if (lost.equals(id)) state.isLost = false
-    return put.call(store, id, given, options)
+    return put(id, given, options)
   }
 }
 
@@ -111,8 +111,8 @@ describe('verifying', () => {
 
   test('finds a chunk whose bytes are wrong here', async () => {
     const { verifier, store } = await start()
-    const { get } = store
-    store.get = async (id, options) => (await get.call(store, id, options))?.toReversed()
+    const get = store.get.bind(store)
+    store.get = async (id, options) => (await get(id, options))?.toReversed()
 
     expect(await verifier().verify('/a', false)).toMatchObject({ checked: 0, corrupt: 2 })
   })

@@ -58,7 +58,11 @@ export class RecordedOperations implements AgentOperations {
   }
 }
 
-/** A body in parts. */
+/**
+ * Makes a body in parts.
+ *
+ * @yields each of them.
+ */
 export async function* partsOf(...parts: string[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part)
 }

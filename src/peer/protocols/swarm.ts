@@ -76,7 +76,7 @@ export const REQUEST_CLASSES = ['demand', 'readAhead', 'profile', 'rest'] as con
 export type RequestClass = (typeof REQUEST_CLASSES)[number]
 
 /** Why a request is not answered by a chunk. */
-export const REJECT_REASONS = ['notHeld', 'spread', 'busy', 'cancelled', 'failed'] as const
+export const REJECT_REASONS = ['notHeld', 'spread', 'cancelled', 'failed'] as const
 export type RejectReason = (typeof REJECT_REASONS)[number]
 
 /** Why an agent ends a stream. */

@@ -4,6 +4,7 @@ import type { AbortOptions, ChunkStore } from '../../chunks/types.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { EventLog } from '../../lib/events.ts'
 import { KeyedWaiters } from '../../lib/keyed-waiters.ts'
+import type { Counter } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
 import { RateMeter } from '../../lib/rate-meter.ts'
 import { settledOrAborted } from '../../lib/signals.ts'
@@ -56,6 +57,8 @@ export interface DownloaderComponents {
   readonly events: EventLog<SwarmEvent>
   /** Download rate of the whole agent. */
   readonly limiter: TokenBucket
+  /** Counts bytes of right chunks, by `from`: `provider` or `peer`. */
+  readonly receivedBytes?: Counter | undefined
 }
 
 export interface DownloaderOptions extends DownloadPlanOptions {
@@ -192,7 +195,7 @@ export class Downloader {
   }
 
   left(neighbour: Neighbour): void {
-    this.#plan.left(neighbour)
+    this.#plan.left(neighbour, this.#components.clock.monotonic())
     this.#asker.askAll()
   }
 
@@ -291,15 +294,17 @@ export class Downloader {
   }
 
   async #store(neighbour: Neighbour, chunk: number, bytes: Uint8Array): Promise<void> {
-    const { host, store } = this.#components
+    const { host, store, receivedBytes } = this.#components
     try {
       await store.put(host.table.id(chunk), bytes)
     } catch (error) {
       this.#run?.reject(toError(error))
       return
     }
-    if (neighbour.isProvider) this.#bytesFromProviders += bytes.byteLength
+    const { isProvider } = neighbour
+    if (isProvider) this.#bytesFromProviders += bytes.byteLength
     else this.#bytesFromPeers += bytes.byteLength
+    receivedBytes?.add(bytes.byteLength, { from: isProvider ? 'provider' : 'peer' })
     this.#plan.stored(chunk)
     this.#finishChunk(chunk)
     this.#asker.askAll()

@@ -42,6 +42,8 @@ interface Choice {
 // How long a source is believed that a chunk, or all of its chunks, are on their way to somebody else.
 const SPREAD_BELIEVED_MS = 1000
 const PROMISE_BELIEVED_MS = 5000
+// With nobody but sources for this long, there is nobody to wait for.
+const ALONE_AFTER_MS = 1000
 const MAX_ASKED_TWICE = 2
 // Weight of the newest answer in the usual time that answers take.
 const ANSWER_WEIGHT = 0.1
@@ -54,7 +56,8 @@ const LEAST_CREDIT_CHUNKS = 2
  * A chunk is `open → pending → storing → stored`, and goes back to `open` when nobody is asked for it
  * any more. Sources are asked for what has not spread (they choose it themselves where there is one
  * source only), other neighbours for the rarest of what they hold. A source is asked for a chunk that
- * others hold only when they give nothing for a while, so that it sends each chunk about once.
+ * others hold only when they give nothing for a while, or nobody else is there, so that it sends each
+ * chunk about once.
  */
 export class DownloadPlan {
   readonly ledger: RequestLedger
@@ -71,6 +74,8 @@ export class DownloadPlan {
   #storingBytes = 0
   #missing = 0
   #sourceCount = 0
+  #otherCount = 0
+  #aloneSinceMs = 0
   #usualMs = 0
 
   constructor(components: DownloadPlanComponents, options: DownloadPlanOptions = {}) {
@@ -114,6 +119,7 @@ export class DownloadPlan {
   /** Begins to count the time without arrivals. */
   begin(nowMs: number): void {
     this.#patience.begin(nowMs)
+    this.#aloneSinceMs = nowMs
   }
 
   /** Tells whether the bytes of a chunk would be of use. */
@@ -123,14 +129,22 @@ export class DownloadPlan {
 
   /** A neighbour came. */
   joined(neighbour: Neighbour): void {
-    if (neighbour.isSource) this.#sourceCount++
-    else for (const chunk of neighbour.held.ones()) this.#availability.increment(chunk)
+    if (neighbour.isSource) {
+      this.#sourceCount++
+      return
+    }
+    this.#otherCount++
+    for (const chunk of neighbour.held.ones()) this.#availability.increment(chunk)
   }
 
   /** A neighbour went, and with it what it was asked for. */
-  left(neighbour: Neighbour): void {
+  left(neighbour: Neighbour, nowMs: number): void {
     if (neighbour.isSource) this.#sourceCount--
-    else for (const chunk of neighbour.held.ones()) this.#availability.decrement(chunk)
+    else {
+      this.#otherCount--
+      this.#aloneSinceMs = nowMs
+      for (const chunk of neighbour.held.ones()) this.#availability.decrement(chunk)
+    }
     for (const { chunk } of this.ledger.drop(neighbour.peerId)) this.#reopen(chunk)
     this.#spreadUntilMs.clear()
   }
@@ -280,7 +294,9 @@ export class DownloadPlan {
       const fresh = this.picker.pickRest(source.holds, { to: 0 })
       if (fresh !== undefined) return { ...fresh, maxCopies: 0 }
     }
-    if (!this.#patience.isOver) return undefined
+    const isAlone = this.#otherCount === 0 && nowMs - this.#aloneSinceMs > ALONE_AFTER_MS
+    if (!this.#patience.isOver && !isAlone) return undefined
+    if (this.openCount <= this.ledger.unboundCount) return undefined // sources are about to choose them
     return withAnyCopies(this.picker.pickRest(source.holds))
   }
 

@@ -4,6 +4,7 @@ import type { Cancel, Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import type { EventLog } from '../../lib/events.ts'
 import type { Logger } from '../../lib/logger.ts'
+import type { Counter } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
 import { toError } from '../../lib/to-error.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
@@ -40,6 +41,7 @@ export interface SessionComponents {
   readonly uploads: Uploads
   readonly bans: Bans
   readonly downloadLimiter: TokenBucket
+  readonly receivedBytes?: Counter | undefined
 }
 
 export interface SessionOptions extends NeighbourhoodOptions, PageServerOptions {
@@ -205,9 +207,9 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
 
   /** Fetches what is missing. @throws what `Downloader.fetchAll` throws. */
   async fetchAll(options: AbortOptions = {}): Promise<void> {
-    const { store, clock, random, events, downloadLimiter } = this.#components
     await this.refresh()
-    const parts = { host: this, store, clock, random, events, limiter: downloadLimiter }
+    const { downloadLimiter: limiter } = this.#components
+    const parts = { ...this.#components, host: this, limiter }
     this.#downloader ??= new Downloader(parts, this.#options.download)
     const downloader = this.#downloader
     const running = downloader.fetchAll(options)

@@ -81,7 +81,8 @@ export class SwarmService {
 
   constructor(components: SwarmComponents, options: SwarmOptions = {}) {
     const { downloadBytesPerSecond, maxImages = 64, loadMs = 10_000 } = options
-    const { node, store, directory, clock, random, logger, events = noEvents } = components
+    const { node, store, directory, clock, random, logger, metrics } = components
+    const { events = noEvents } = components
     this.#components = components
     this.#log = logger.forComponent('blobswarm:peer:swarm')
     this.#maxImages = maxImages
@@ -99,9 +100,13 @@ export class SwarmService {
       log: this.#log,
       uploads: this.#uploads,
       bans: new Bans(),
-      downloadLimiter: this.#downloadLimiter
+      downloadLimiter: this.#downloadLimiter,
+      receivedBytes: metrics?.counter('blobswarm_peer_swarm_received_bytes_total', {
+        help: 'Bytes of chunks received and verified',
+        labels: ['from']
+      })
     }
-    components.metrics?.gauge('blobswarm_peer_swarm_neighbours', {
+    metrics?.gauge('blobswarm_peer_swarm_neighbours', {
       help: 'Channels to neighbours, of all images',
       read: () => this.#sessions().reduce((sum, { neighbours }) => sum + neighbours.size, 0)
     })

@@ -106,6 +106,15 @@ test('asks several sources by index, each for something else', async () => {
   expect(new Set(asked)).toEqual(new Set([0, 1, 2, 3, 4, 5]))
 })
 
+test('asks a source for what has spread when nobody else has been there for a second', async () => {
+  const stage = await Stage.of(2)
+  const source = stage.neighbour('source')
+  for (const request of stage.ask(source)) stage.plan.rejected(request, 'spread', 500)
+
+  expect(stage.ask(source, 900)).toEqual([])
+  expect(stage.ask(source, 1001).map(({ chunk }) => chunk)).toHaveLength(2)
+})
+
 test('does not ask a source for what others hold until patience is over', async () => {
   const stage = await Stage.of(3, { patienceMs: 500, secondCopyBytes: 2 * CHUNK_BYTES })
   const source = stage.neighbour('source')
@@ -151,7 +160,7 @@ test('gives the chunks of a neighbour that went to others', async () => {
   stage.ask(gone)
   expect(stage.ask(peer)).toEqual([])
 
-  stage.plan.left(gone)
+  stage.plan.left(gone, 0)
 
   expect(stage.ask(peer)).toHaveLength(3)
 })

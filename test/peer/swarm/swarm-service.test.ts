@@ -40,6 +40,20 @@ class Stage {
 
 const sources = ['provider']
 
+/** What an agent says that has nothing and wants everything. */
+function wanting({ manifest }: TestImage): SwarmMessage {
+  return {
+    type: 'handshake',
+    root: manifest.root,
+    wants: true,
+    holdsAll: false,
+    pagesOnly: false,
+    chunkCount: manifest.chunkCount,
+    addresses: [],
+    bitfield: undefined
+  }
+}
+
 test('fetches an image: zeros cost nothing, repeats are fetched once, all counts add up', async () => {
   const stage = new Stage()
   const image = imageOf('ab.a.cd', KIB, 100)
@@ -454,22 +468,13 @@ describe('a peer that breaks the protocol loses the channel and is banned:', () 
   const part = new Uint8Array(KIB)
   const chunk = { type: 'chunk', encoding: 0, totalBytes: KIB, offset: 0, part } as const
   const ask = { requestClass: 'rest', maxCopies: 255 } as const
-  const handshake: SwarmMessage = {
-    type: 'handshake',
-    root: image.manifest.root,
-    wants: true,
-    holdsAll: false,
-    pagesOnly: false,
-    chunkCount: 3,
-    addresses: [],
-    bitfield: undefined
-  }
+  const handshake = wanting(image)
   const cases: Record<string, SwarmMessage> = {
     'a chunk that nobody asked for': { ...chunk, request: 1, index: 0 },
     'a request for a chunk that does not exist': { type: 'request', request: 1, index: 7, ...ask },
     'a have of a chunk that does not exist': { type: 'have', indexes: [3] },
     'a second handshake': handshake,
-    'an answer to no request': { type: 'reject', request: 1, reason: 'busy' }
+    'an answer to no request': { type: 'reject', request: 1, reason: 'failed' }
   }
 
   for (const [name, message] of Object.entries(cases)) {
@@ -493,6 +498,43 @@ describe('a peer that breaks the protocol loses the channel and is banned:', () 
       expect(decodeSwarmMessage(answer.value)).toEqual({ type: 'goodbye', reason: 'banned' })
     })
   }
+})
+
+test('a neighbour that does not read is dropped, and others are served meanwhile', async () => {
+  const stage = new Stage()
+  const image = randomImage(600, KIB, seededRandom(40))
+  const provider = await stage.provider(image)
+  const deaf = stage.network.node('deaf')
+  const channel = await stage.clock.until(deaf.open('provider', SWARM_PROTOCOL))
+  await channel.send(encodeSwarmMessage(wanting(image)))
+  for (let index = 0; index < 500; index++) {
+    const ask = { request: index + 1, requestClass: 'rest', maxCopies: 255, index } as const
+    await channel.send(encodeSwarmMessage({ type: 'request', ...ask }))
+  }
+  const agent = await stage.agent('agent')
+
+  const result = await stage.clock.until(agent.download(image, { sources }))
+  await stage.clock.advance(30_000)
+
+  expect(result.chunksDone).toBe(600)
+  expect(channel.ended.aborted).toBe(true)
+  expect(provider.events.events).toContainEqual(
+    expect.objectContaining({ event: 'neighbour-left', peer: 'deaf', reason: 'silent' })
+  )
+})
+
+test('agents that want nothing of each other part after a while', async () => {
+  const stage = new Stage()
+  const image = randomImage(5, KIB, seededRandom(41))
+  const provider = await stage.provider(image)
+  const agent = await stage.agent('agent')
+  await stage.clock.until(agent.download(image, { sources }))
+  expect(agent.service.describe(image.manifest.root)?.neighbours).toHaveLength(1)
+
+  await stage.clock.advance(25_000)
+
+  expect(agent.service.describe(image.manifest.root)?.neighbours).toEqual([])
+  expect(provider.service.describe(image.manifest.root)?.neighbours).toEqual([])
 })
 
 test('one that connects and says nothing is let go', async () => {
