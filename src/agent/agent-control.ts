@@ -34,6 +34,7 @@ import type { PartialFiles } from './partial-files.ts'
 import { Puller } from './puller.ts'
 import { ImageVerifier } from './verifier.ts'
 
+/** The parts of the agent that operations use. */
 export interface AgentControlComponents {
   readonly repository: Repository
   readonly swarm: SwarmService
@@ -48,6 +49,7 @@ export interface AgentControlComponents {
   readonly logger: LoggerFactory
 }
 
+/** What the agent says of itself. */
 export interface AgentControlOptions {
   readonly version: string
   readonly roles: readonly Role[]

@@ -18,6 +18,7 @@ export interface CommandContext {
   readonly print: (text: string) => void
 }
 
+/** One subcommand. */
 export interface Command {
   readonly options?: ParseArgsOptionsConfig
   /** Number of positional arguments, least and most. */

@@ -132,6 +132,7 @@ export type AgentConfig = z.output<typeof schema>
 
 type Tree = Record<string, Record<string, unknown>>
 
+/** Where configuration comes from, the weakest first. */
 export interface ConfigSources {
   /** YAML file, read when given. */
   readonly file?: string | undefined

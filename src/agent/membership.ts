@@ -46,6 +46,7 @@ export async function openAuthority(
   return { authority, issuer: new TokenIssuer({ authority, tokens, clock }) }
 }
 
+/** Who enters, and with what. */
 export interface EnterClusterRequest {
   readonly data: DataDirectory
   readonly node: Libp2pNode

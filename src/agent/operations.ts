@@ -13,10 +13,12 @@ export interface OperationProgress {
   readonly waitingFor?: string | undefined
 }
 
+/** Options of operations that take long. */
 export interface LongOptions extends AbortOptions {
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined
 }
 
+/** What to store a body as. */
 export interface PushRequest {
   readonly path: string
   /** Size if known beforehand; a body of another length is refused. */
@@ -24,6 +26,7 @@ export interface PushRequest {
   readonly note?: string | undefined
 }
 
+/** What became of a body. */
 export interface PushResult {
   readonly path: string
   readonly version: number
@@ -35,6 +38,7 @@ export interface PushResult {
   readonly seconds: number
 }
 
+/** What to write where. */
 export interface PullRequest {
   readonly ref: string
   /** Absolute path of the file to write on the agent's machine. */
@@ -42,6 +46,7 @@ export interface PullRequest {
   readonly force: boolean
 }
 
+/** What was written, and where its bytes came from. */
 export interface PullResult {
   readonly ref: string
   readonly path: string
@@ -55,6 +60,7 @@ export interface PullResult {
   readonly seconds: number
 }
 
+/** An image or folder; ids and version of images only. */
 export interface StatResult {
   readonly path: string
   readonly kind: 'file' | 'directory'
@@ -68,6 +74,7 @@ export interface StatResult {
   readonly sha256?: string
 }
 
+/** What was found, counted in chunks. */
 export interface VerifyResult {
   readonly ref: string
   readonly chunks: number
@@ -81,6 +88,7 @@ export interface VerifyResult {
   readonly repaired: number
 }
 
+/** What a token is to give. */
 export interface TokenRequest {
   readonly roles?: readonly string[] | undefined
   readonly rights?: readonly string[] | undefined

@@ -14,6 +14,7 @@ import { ImageFile } from './image-file.ts'
 import type { LongOptions, OperationProgress, PullRequest, PullResult } from './operations.ts'
 import type { PartialFiles } from './partial-files.ts'
 
+/** Where a pull reads, and what moves its chunks. */
 export interface PullerComponents {
   readonly repository: Repository
   readonly swarm: SwarmService

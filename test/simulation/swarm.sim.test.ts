@@ -12,7 +12,7 @@ import { SimulatedNetwork } from '../support/simulated-network.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const CHUNK_BYTES = 8 * KIB
-const CHUNKS = 128
+const CHUNKS = 96
 const AGENTS = 8
 const LIMIT_MS = 120_000
 

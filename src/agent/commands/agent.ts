@@ -2,6 +2,7 @@ import type { Command, CommandContext } from '../cli.ts'
 
 const STOP_WITHIN_MS = 10_000
 
+/** `blobswarm agent`: runs an agent in this process. */
 export const agentCommand: Command = {
   arguments: [0, 0],
   options: {

@@ -2,6 +2,7 @@ import { stringify } from 'yaml'
 import type { Command } from '../cli.ts'
 import { loadConfig } from '../config.ts'
 
+/** `blobswarm config`: prints the effective configuration. */
 export const configCommand: Command = {
   arguments: [0, 0],
   options: { config: { type: 'string' }, set: { type: 'string', multiple: true } },

@@ -3,6 +3,7 @@ import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { formatTable, formatTime } from './format.ts'
 
+/** `blobswarm log`: shows the versions of an image. */
 export const logCommand: Command = {
   arguments: [1, 1],
   async run({ positionals, socket, isJson, signal, print }) {

@@ -3,6 +3,7 @@ import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { formatTable, formatTime } from './format.ts'
 
+/** `blobswarm ls`: lists a folder. */
 export const lsCommand: Command = {
   arguments: [0, 1],
   async run({ positionals, socket, isJson, signal, print }) {

@@ -1,6 +1,7 @@
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 
+/** `blobswarm mkdir`: makes a folder and what is missing above it. */
 export const mkdirCommand: Command = {
   arguments: [1, 1],
   async run({ positionals, socket, isJson, signal, print }) {

@@ -1,6 +1,7 @@
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 
+/** `blobswarm mv`: renames an image or folder. */
 export const mvCommand: Command = {
   arguments: [2, 2],
   async run({ positionals, socket, isJson, signal, print }) {

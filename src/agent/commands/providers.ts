@@ -2,6 +2,7 @@ import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { formatRecords } from './format.ts'
 
+/** `blobswarm providers`: shows the storage providers. */
 export const providersCommand: Command = {
   arguments: [0, 0],
   async run({ socket, isJson, signal, print }) {

@@ -5,6 +5,7 @@ import type { PullResult } from '../operations.ts'
 import { formatBytes, formatRate } from './format.ts'
 import { ProgressView } from './progress.ts'
 
+/** `blobswarm pull`: has the agent write an image to a file. */
 export const pullCommand: Command = {
   arguments: [2, 2],
   options: { force: { type: 'boolean' } },

@@ -12,6 +12,7 @@ import { ProgressView } from './progress.ts'
 
 const READ_BYTES = 1024 * 1024
 
+/** `blobswarm push`: stores a file as the next version of a path. */
 export const pushCommand: Command = {
   arguments: [2, 2],
   options: { note: { type: 'string' } },

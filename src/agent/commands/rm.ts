@@ -1,6 +1,7 @@
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 
+/** `blobswarm rm`: removes an image, an empty folder or one version. */
 export const rmCommand: Command = {
   arguments: [1, 1],
   async run({ positionals, socket, isJson, signal, print }) {

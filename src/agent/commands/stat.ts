@@ -3,6 +3,7 @@ import { callAgent } from '../control-client.ts'
 import type { StatResult } from '../operations.ts'
 import { formatTime } from './format.ts'
 
+/** `blobswarm stat`: shows size, version and ids of an image. */
 export const statCommand: Command = {
   arguments: [1, 1],
   options: { sha256: { type: 'boolean' } },

@@ -1,6 +1,7 @@
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 
+/** `blobswarm status`: shows what the agent is and does. */
 export const statusCommand: Command = {
   arguments: [0, 0],
   async run({ socket, isJson, signal, print }) {

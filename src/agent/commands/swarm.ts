@@ -2,6 +2,7 @@ import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { formatRecords } from './format.ts'
 
+/** `blobswarm swarm`: shows the exchange of an image. */
 export const swarmCommand: Command = {
   arguments: [1, 1],
   async run({ positionals, socket, isJson, signal, print }) {

@@ -4,6 +4,7 @@ import { UsageError } from '../errors.ts'
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
+/** `blobswarm token`: `token create` prints one line with which a new agent joins. */
 export const tokenCommand: Command = {
   arguments: [1, 1],
   options: {

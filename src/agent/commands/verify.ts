@@ -4,6 +4,7 @@ import { VerificationFailedError } from '../errors.ts'
 import type { VerifyResult } from '../operations.ts'
 import { ProgressView } from './progress.ts'
 
+/** `blobswarm verify`: reads every chunk of an image again and checks it. */
 export const verifyCommand: Command = {
   arguments: [1, 1],
   options: { repair: { type: 'boolean' } },
