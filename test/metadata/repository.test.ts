@@ -59,9 +59,9 @@ async function cat(repository: Repository, ref: string, offset = 0, length = Inf
 }
 
 /** What the version after `before` has to read as. */
-function applied(before: Uint8Array, upload: Upload): Uint8Array {
-  const { mode } = upload
-  const extents = upload.extents.filter(({ bytes }) => bytes.byteLength > 0) // nothing is no extent
+function applied(before: Uint8Array, some: Upload): Uint8Array {
+  const { mode } = some
+  const extents = some.extents.filter(({ bytes }) => bytes.byteLength > 0) // nothing is no extent
   const origin = mode === 'append' ? before.byteLength : 0
   const kept = mode === 'replace' ? new Uint8Array() : before
   const ends = extents.map(({ offset, bytes }) => origin + offset + bytes.byteLength)

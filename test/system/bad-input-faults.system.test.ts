@@ -44,6 +44,12 @@ async function fileWith(name: string, bytes: Uint8Array): Promise<string> {
 const testWithMount = canMountTmpfs() ? test : test.skip
 
 describe('a disk that is full', () => {
+  const mounted: string[] = []
+
+  afterAll(() => {
+    for (const folder of mounted) unmountTmpfs(folder)
+  })
+
   testWithMount.each([
     ['the chunks', 'store'],
     ['everything', '']
@@ -52,6 +58,7 @@ describe('a disk that is full', () => {
     const folder = join(cluster.file(name), part)
     const filler = join(folder, 'filler')
     mountTmpfs(folder, 24)
+    mounted.push(folder)
     try {
       const limits = ['--set', `storage.reserveBytes=${4 * MIB}`]
       const soon = ['--set', 'providers.heartbeat=200ms']
@@ -106,7 +113,7 @@ describe('a repository that misbehaves', () => {
   beforeAll(async () => {
     const slow = ['--set', `swarm.uploadRate=${8 * MIB}`]
     repository = await cluster.startRepository('repository', [...CHUNK_SETTING, ...slow])
-    const limits = ['--set', 'swarm.stallTimeout=2s', '--set', 'swarm.giveUpAfter=6s']
+    const limits = ['--set', 'swarm.stallTimeout=2s', '--set', 'swarm.giveUpAfter=8s']
     hypervisor = await cluster.startHypervisor(repository, 'hypervisor', limits)
   }, 60_000)
 

@@ -116,19 +116,6 @@ describe('an upload that is cut', () => {
     }
   )
 
-  test('by both connections ending in order at once, data first', async () => {
-    const raw = await login()
-    const data = await beginStore(raw, '/both.raw', 'S')
-    data.write(bytes)
-    await untilStored(raw, bytes.byteLength)
-
-    data.end()
-    raw.socket.end()
-
-    await log.until(/STOR \/both\.raw .*failed/)
-    await expectNothingOf('/both.raw')
-  })
-
   testWith('curl', 'by kill -9 of curl, after whatever it has sent', async () => {
     for (const [round, length] of [0, 1, 100_000, 3_000_000, 3_000_000, 9_000_000].entries()) {
       const path = `/killed-${round}.raw`
