@@ -17,7 +17,7 @@ class Disk {
   }
 
   /** Puts chunks on the disk until there is no room. @returns how many. */
-  async fill(room: DiskRoom, chunkBytes: number): Promise<number> {
+  async putChunks(room: DiskRoom, chunkBytes: number): Promise<number> {
     for (let count = 0; ; count++) {
       if (!(await room.take(chunkBytes))) return count
       this.free -= chunkBytes
@@ -31,7 +31,7 @@ describe('room on a disk', () => {
     const disk = new Disk(10 * MIB)
     const room = new DiskRoom(disk.freeBytes, 4 * MIB)
 
-    expect(await disk.fill(room, MIB)).toBe(6)
+    expect(await disk.putChunks(room, MIB)).toBe(6)
     expect(disk.free).toBe(4 * MIB)
   })
 
@@ -51,7 +51,7 @@ describe('room on a disk', () => {
     room.done(MIB)
 
     disk.free = 41 * MIB
-    await disk.fill(room, MIB)
+    await disk.putChunks(room, MIB)
 
     expect(disk.free).toBeGreaterThan(30 * MIB)
   })

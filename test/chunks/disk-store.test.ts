@@ -76,6 +76,24 @@ testChunkStore('disk store that moves 100 bytes at a time, and syncs', async (op
   return { store, close: () => store.stop() }
 })
 
+test('refuses chunks when its disk has no more free than the reserve', async () => {
+  let free = 3000
+  const freeBytes = async (): Promise<number> => free
+  const components = { logger, files, freeBytes }
+  const store = new DiskStore(components, { directory, reserveBytes: 2000 })
+  stores.push(store)
+  await store.start()
+  const [first, second] = [sampleChunk(1, 900), sampleChunk(2, 900)]
+  await store.put(first.id, first.bytes)
+  free = 2100
+
+  await expect(store.put(second.id, second.bytes)).rejects.toMatchObject({ code: 'ERR_STORE_FULL' })
+
+  expect(await readdir(join(directory, 'tmp'))).toEqual([])
+  free = 3000
+  expect(await store.put(second.id, second.bytes)).toBe(true)
+})
+
 describe('durability', () => {
   test('acknowledges after file and folder are on the disk, in that order', async () => {
     const store = await open()

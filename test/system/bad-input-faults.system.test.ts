@@ -72,7 +72,7 @@ describe('a disk that is full', () => {
       expect(await storeBytes(raw, '/image.raw', sampleBytes(40 * MIB, 4))).toBe(
         '552 /image.raw: no space left'
       )
-      expect(await storeBytes(raw, '/image.raw', sampleBytes(MIB, 5), 'E')).toBe(
+      expect(await storeBytes(raw, '/image.raw', sampleBytes(8 * MIB, 5), 'E')).toBe(
         '552 /image.raw: no space left'
       )
       const push = await runBlobswarm(agent.dataDir, ['push', large, '/pushed.raw'])
@@ -87,7 +87,7 @@ describe('a disk that is full', () => {
       expect(await raw.command('SIZE /image.raw')).toBe(`213 ${older.byteLength}`)
       await rm(filler)
       await untilFree(agent, 2 * MIB)
-      const newer = sampleBytes(MIB, 5)
+      const newer = sampleBytes(MIB, 6)
       expect(await storeBytes(raw, '/image.raw', newer, 'E')).toMatch(/^226 /)
       expect(sha256(await retrieveBytes(raw, '/image.raw@2'))).toBe(sha256(newer))
       raw.close()
@@ -237,7 +237,7 @@ describe('kill -9 between many small pushes', () => {
           const bytes = sampleBytes(1 + Math.floor(random() * 3 * CHUNK_BYTES), nextSeed++)
           const hash = sha256(bytes)
           attempted.set(path, (attempted.get(path) ?? new Set()).add(hash))
-          const { version } = await push(socket, path, bytes)
+          const { version } = await pushBytes(socket, path, bytes)
           acknowledged.push({ ref: `${path}@${version}`, sha256: hash })
           if (acknowledged.length === killAt) reached.resolve()
         }
@@ -253,12 +253,15 @@ describe('kill -9 between many small pushes', () => {
       agent = await cluster.startRepository('killed', CHUNK_SETTING)
 
       for (const { ref, sha256: hash } of acknowledged) {
-        expect({ ref, hash: sha256(await cat(agent.ready.socket, ref)) }).toEqual({ ref, hash })
+        expect({ ref, hash: sha256(await catBytes(agent.ready.socket, ref)) }).toEqual({
+          ref,
+          hash
+        })
       }
       for (const [path, hashes] of attempted) {
         const { version } = await versionsOf(agent, path)
         for (let at = 1; at <= version; at++) {
-          expect(hashes).toContain(sha256(await cat(agent.ready.socket, `${path}@${at}`)))
+          expect(hashes).toContain(sha256(await catBytes(agent.ready.socket, `${path}@${at}`)))
         }
       }
     }
@@ -267,13 +270,13 @@ describe('kill -9 between many small pushes', () => {
   })
 })
 
-async function push(socket: string, path: string, bytes: Uint8Array): Promise<PushResult> {
+async function pushBytes(socket: string, path: string, bytes: Uint8Array): Promise<PushResult> {
   const query = { path, bytes: bytes.byteLength }
   const body = Readable.from([bytes])
   return (await callAgent(socket, 'PUT', 'push', { query, body })) as PushResult
 }
 
-async function cat(socket: string, ref: string): Promise<Uint8Array> {
+async function catBytes(socket: string, ref: string): Promise<Uint8Array> {
   return buffer(await openCall(socket, 'GET', 'cat', { query: { ref } }))
 }
 

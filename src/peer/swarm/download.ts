@@ -48,6 +48,13 @@ export class ImageDownload {
   /** Fetches what is missing, or waits for the download that runs. It ends when all callers gave up. */
   async join(options: DownloadOptions): Promise<DownloadResult> {
     const { signal, onProgress, sources = [] } = options
+    // One that all gave up fails for them alone: it ends first.
+    while (this.#running?.controller.signal.aborted === true) {
+      await abortable(
+        this.#running.done.catch(() => {}),
+        signal
+      )
+    }
     this.#running ??= this.#start()
     const running = this.#running
     running.users++

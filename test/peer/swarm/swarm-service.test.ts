@@ -99,6 +99,63 @@ test('continues with what the store has', async () => {
   expect(result).toMatchObject({ bytesFromProviders: 10 * KIB, bytesReused: 10 * KIB })
 })
 
+describe('what comes into a store by another way', () => {
+  const lacking = 7
+
+  /** An agent waits for the one chunk that the provider does not have yet. */
+  async function waiting(signal?: AbortSignal) {
+    const stage = new Stage()
+    const image = randomImage(20, KIB, seededRandom(2))
+    const provider = await stage.agent('provider', { roles: ['provider'], knows: [image] })
+    await provider.fill(image, (index) => index !== lacking)
+    const agent = await stage.agent('agent')
+    const download = agent.download(image, { sources, signal })
+    download.catch(() => {})
+    await stage.clock.advance(3000)
+    const heal = async (): Promise<void> => provider.fill(image, (index) => index === lacking)
+    return { stage, image, agent, download, heal }
+  }
+
+  test('is offered to a neighbour that waits for it', async () => {
+    const { stage, download, heal } = await waiting()
+
+    await heal()
+    const { elapsedMs } = await stage.clock.until(download)
+
+    expect(elapsedMs).toBeLessThan(14_000)
+  })
+
+  test('is offered at once to a neighbour that begins anew', async () => {
+    const abort = new AbortController()
+    const { stage, image, agent, download, heal } = await waiting(abort.signal)
+    abort.abort(new Error('given up'))
+    await expect(stage.clock.until(download)).rejects.toThrow('given up')
+
+    await heal()
+    const { elapsedMs } = await stage.clock.until(agent.download(image, { sources }))
+
+    expect(elapsedMs).toBeLessThan(500)
+  })
+})
+
+test('a download that begins while another is given up does not fail with it', async () => {
+  const stage = new Stage()
+  const image = randomImage(200, KIB, seededRandom(4))
+  const provider = await stage.provider(image)
+  const agent = await stage.agent('agent')
+  const abort = new AbortController()
+  const first = agent.download(image, { sources, signal: abort.signal })
+  first.catch(() => {})
+  await stage.clock.settle()
+
+  abort.abort(new Error('given up'))
+  await provider.fill(image) // some turns later
+  const second = agent.download(image, { sources })
+
+  await expect(first).rejects.toThrow('given up')
+  expect(await stage.clock.until(second)).toMatchObject({ chunksDone: 200 })
+})
+
 test('needs nobody when the store has everything, or the image is empty', async () => {
   const stage = new Stage()
   const image = randomImage(4, KIB, seededRandom(3))
