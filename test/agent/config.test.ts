@@ -1,11 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test } from '@jest/globals'
+import { afterAll, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/agent/config.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'blobswarm-config-'))
-afterEach(() => rmSync(join(folder, 'agent.yaml'), { force: true }))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 function written(text: string): string {
   const file = join(folder, 'agent.yaml')

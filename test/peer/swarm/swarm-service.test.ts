@@ -138,22 +138,23 @@ describe('what comes into a store by another way', () => {
   })
 })
 
-test('a download that begins while another is given up does not fail with it', async () => {
-  const stage = new Stage()
-  const image = randomImage(200, KIB, seededRandom(4))
-  const provider = await stage.provider(image)
-  const agent = await stage.agent('agent')
-  const abort = new AbortController()
-  const first = agent.download(image, { sources, signal: abort.signal })
-  first.catch(() => {})
-  await stage.clock.settle()
+test('a download that begins while another is being given up does not fail with it', async () => {
+  for (let turns = 0; turns < 12; turns++) {
+    const stage = new Stage()
+    const image = randomImage(20, KIB, seededRandom(4))
+    await stage.provider(image)
+    const agent = await stage.agent('agent')
+    const abort = new AbortController()
+    const first = agent.download(image, { sources, signal: abort.signal })
+    first.catch(() => {})
+    await stage.clock.settle()
 
-  abort.abort(new Error('given up'))
-  await provider.fill(image) // some turns later
-  const second = agent.download(image, { sources })
+    abort.abort(new Error('given up'))
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+    const second = agent.download(image, { sources })
 
-  await expect(first).rejects.toThrow('given up')
-  expect(await stage.clock.until(second)).toMatchObject({ chunksDone: 200 })
+    expect(await stage.clock.until(second)).toMatchObject({ chunksDone: 20 })
+  }
 })
 
 test('needs nobody when the store has everything, or the image is empty', async () => {
