@@ -89,15 +89,15 @@ export class Inbound {
       spread.add(neighbour.peerId, chunk)
       news.push(chunk)
     }
-    if (neighbour.holdsAll) spread.leave(neighbour.peerId)
     if (news.length > 0) this.#components.downloader()?.gained(neighbour, news)
   }
 
   #changedWants(neighbour: Neighbour, wants: boolean): void {
     const { spread } = this.#components
     neighbour.wants = wants
+    // One that has become whole goes on counting as long as it is there: it serves whoever comes next.
     if (wants && !neighbour.holdsAll) spread.join(neighbour.peerId, neighbour.held)
-    else spread.leave(neighbour.peerId)
+    else if (!neighbour.holdsAll) spread.leave(neighbour.peerId)
     if (wants) this.#components.onWanted()
   }
 }
