@@ -214,6 +214,26 @@ test(
   TEST_TIMEOUT_MS
 )
 
+test(
+  'who comes when another has just finished gets the image from that one',
+  async () => {
+    await onEverySeed(seedsFrom(61, 8), async (swarm) => {
+      const [first, second] = swarm.agents.splice(0) as [SimulatedAgent, SimulatedAgent]
+      const fetchBoth = async (): Promise<void> => {
+        await swarm.download(first)
+        await swarm.download(second)
+      }
+
+      await swarm.clock.until(fetchBoth(), LIMIT_MS)
+
+      swarm.agents.push(first, second)
+      await swarm.checkStores()
+      expect(swarm.copies).toBeLessThan(1.5)
+    })
+  },
+  TEST_TIMEOUT_MS
+)
+
 test('the same seed is the same run', async () => {
   const runs = [new Swarm(1), new Swarm(1)]
   for (const swarm of runs) {
