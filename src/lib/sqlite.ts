@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 
 /** What makes a database file ours and of a version that we can read. */
 export interface DatabaseForm {
@@ -37,6 +37,45 @@ export function openDatabase(path: string, form: DatabaseForm): DatabaseSync {
   } catch (error) {
     database.close()
     throw new Error(reasonOf(error), { cause: error })
+  }
+}
+
+/** The one database of a worker thread, and its statements, each prepared once. */
+export class WorkerDatabase {
+  readonly #form: DatabaseForm
+  readonly #statements = new Map<string, StatementSync>()
+  #database: DatabaseSync | undefined
+
+  constructor(form: DatabaseForm) {
+    this.#form = form
+  }
+
+  /** @throws {Error} saying why the file cannot be used. */
+  open(path: string): DatabaseSync {
+    this.#database = openDatabase(path, this.#form)
+    return this.#database
+  }
+
+  /** @throws {Error} if it is not open. */
+  get opened(): DatabaseSync {
+    if (this.#database === undefined) throw new Error('it is not open')
+    return this.#database
+  }
+
+  /** The prepared statement; `sql` must be one of a few texts. */
+  statement(sql: string): StatementSync {
+    const known = this.#statements.get(sql)
+    if (known !== undefined) return known
+    const prepared = this.opened.prepare(sql)
+    this.#statements.set(sql, prepared)
+    return prepared
+  }
+
+  /** Harmless when it is not open. */
+  close(): void {
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
   }
 }
 

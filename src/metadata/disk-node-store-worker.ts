@@ -9,9 +9,8 @@
  * records  name · sequence · purpose · payload · envelope
  * ```
  */
-import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { equalBytes } from '../lib/bytes.ts'
-import { inTransaction, openDatabase } from '../lib/sqlite.ts'
+import { inTransaction, WorkerDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
 
 /** Nodes of one put. */
@@ -75,17 +74,16 @@ const FORM = {
 // As in node-codec.ts, which this thread need not load with all that it imports.
 const KEY_BYTES = 45
 
-let database: DatabaseSync | undefined
-const statements = new Map<string, StatementSync>()
+const database = new WorkerDatabase(FORM)
 
 const methods = {
   open: (path: string): void => {
-    database = openDatabase(path, FORM)
+    database.open(path)
   },
 
   /** Writes in order, in one transaction; a write in conflict is left out as a whole. */
   write: (writes: readonly MetadataWrite[]): WriteOutcome[] =>
-    inTransaction(opened(), () => writes.map(writeOne)),
+    inTransaction(database.opened, () => writes.map(writeOne)),
 
   nodes: (keys: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
     keys.map((key) => bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)),
@@ -96,8 +94,7 @@ const methods = {
   records: (names: readonly string[]): (RecordRow | undefined)[] => names.map(recordAt),
 
   close: (_argument: undefined): void => {
-    database?.close()
-    database = undefined
+    database.close()
   }
 }
 
@@ -106,10 +103,10 @@ export type DiskNodeStoreMethods = typeof methods
 
 /** Runs one write so that a conflict undoes all of it and nothing of the others. */
 function writeOne(write: MetadataWrite): WriteOutcome {
-  opened().exec('SAVEPOINT one')
+  database.opened.exec('SAVEPOINT one')
   const outcome = apply(write)
-  if (outcome !== undefined) opened().exec('ROLLBACK TO one')
-  opened().exec('RELEASE one')
+  if (outcome !== undefined) database.opened.exec('ROLLBACK TO one')
+  database.opened.exec('RELEASE one')
   return outcome
 }
 
@@ -117,7 +114,7 @@ function apply(write: MetadataWrite): WriteOutcome {
   if (write.kind === 'nodes') return writeNodes(write)
   if (write.kind === 'records') return writeRecords(write.records)
   for (const [at, id] of write.ids.entries()) {
-    statement('INSERT OR IGNORE INTO pages VALUES (?, ?)').run(id, write.pages[at] ?? null)
+    database.statement('INSERT OR IGNORE INTO pages VALUES (?, ?)').run(id, write.pages[at] ?? null)
   }
   return undefined
 }
@@ -130,7 +127,7 @@ function writeNodes(write: NodeWrite): WriteOutcome {
     const there = bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)
     if (there === undefined) {
       proof ??= insertProof(write)
-      statement('INSERT INTO nodes VALUES (?, ?, ?)').run(key, node, proof)
+      database.statement('INSERT INTO nodes VALUES (?, ?, ?)').run(key, node, proof)
     } else if (!equalBytes(there, node)) {
       return at
     }
@@ -140,10 +137,10 @@ function writeNodes(write: NodeWrite): WriteOutcome {
 
 function insertProof({ ticketDigest, ticket, proof }: NodeWrite): number | bigint {
   const sql = 'INSERT OR IGNORE INTO tickets (digest, envelope) VALUES (?, ?)'
-  statement(sql).run(ticketDigest, ticket)
-  return statement(
-    'INSERT INTO proofs (ticket, envelope) SELECT id, ? FROM tickets WHERE digest = ?'
-  ).run(proof, ticketDigest).lastInsertRowid
+  database.statement(sql).run(ticketDigest, ticket)
+  return database
+    .statement('INSERT INTO proofs (ticket, envelope) SELECT id, ? FROM tickets WHERE digest = ?')
+    .run(proof, ticketDigest).lastInsertRowid
 }
 
 function writeRecords(records: readonly RecordRow[]): WriteOutcome {
@@ -152,7 +149,7 @@ function writeRecords(records: readonly RecordRow[]): WriteOutcome {
     const there = recordAt(name)
     if (there === undefined || there.sequence < sequence) {
       const sql = 'INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)'
-      statement(sql).run(name, sequence, purpose, payload, envelope)
+      database.statement(sql).run(name, sequence, purpose, payload, envelope)
     } else if (there.sequence === sequence) {
       const isSame = there.purpose === purpose && equalBytes(there.payload, payload)
       if (!isSame) return at
@@ -162,7 +159,7 @@ function writeRecords(records: readonly RecordRow[]): WriteOutcome {
 }
 
 function recordAt(name: string): RecordRow | undefined {
-  const row = statement('SELECT * FROM records WHERE name = ?').get(name)
+  const row = database.statement('SELECT * FROM records WHERE name = ?').get(name)
   if (row === undefined) return undefined
   const { payload, envelope } = row
   if (!(payload instanceof Uint8Array && envelope instanceof Uint8Array)) {
@@ -173,23 +170,10 @@ function recordAt(name: string): RecordRow | undefined {
 }
 
 function bytesAt(sql: string, key: Uint8Array): Uint8Array | undefined {
-  const found = statement(sql).get(key)?.['bytes']
+  const found = database.statement(sql).get(key)?.['bytes']
   if (found === undefined) return undefined
   if (!(found instanceof Uint8Array)) throw new Error('it is corrupt (a node without bytes)')
   return found
-}
-
-function opened(): DatabaseSync {
-  if (database === undefined) throw new Error('it is not open')
-  return database
-}
-
-function statement(sql: string): StatementSync {
-  const known = statements.get(sql)
-  if (known !== undefined) return known
-  const prepared = opened().prepare(sql)
-  statements.set(sql, prepared)
-  return prepared
 }
 
 serveWorkerCalls(methods)

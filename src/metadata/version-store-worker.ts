@@ -12,8 +12,8 @@
  * entries   id · parent · name · blob · is_visible · modified_ms       blob NULL for folders
  * ```
  */
-import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
-import { inTransaction, openDatabase } from '../lib/sqlite.ts'
+import type { SQLOutputValue } from 'node:sqlite'
+import { inTransaction, WorkerDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
 import type { ChunkRange, NodeRef, RootRef } from './types.ts'
@@ -68,22 +68,21 @@ const READS = {
   entry: 'SELECT * FROM entries ORDER BY id'
 }
 
-let database: DatabaseSync | undefined
+const database = new WorkerDatabase(FORM)
 let loading: { kind: LoadedKind; rows: Iterator<Columns> } | undefined
-const statements = new Map<string, StatementSync>()
 
 const methods = {
   /** Opens the file and looks it over. */
   open: (path: string): void => {
-    database = openDatabase(path, FORM)
-    const check = database.prepare('PRAGMA quick_check(1)').get()
+    const opened = database.open(path)
+    const check = opened.prepare('PRAGMA quick_check(1)').get()
     const verdict = String(check?.['quick_check'])
     if (verdict !== 'ok') throw new Error(`it is corrupt (${verdict})`)
   },
 
   /** Begins to read the rows of one kind. */
   beginLoad: (kind: LoadedKind): void => {
-    loading = { kind, rows: opened().prepare(READS[kind]).iterate() }
+    loading = { kind, rows: database.opened.prepare(READS[kind]).iterate() }
   },
 
   /** The next rows of the kind, at most `limit`; fewer mean that there are no more. */
@@ -99,32 +98,18 @@ const methods = {
 
   /** Writes rows in order; on disk when it returns. */
   write: (rows: readonly StateRow[]): void => {
-    inTransaction(opened(), () => {
-      for (const row of rows) statement(WRITES[row.kind]).run(...parametersOf(row))
+    inTransaction(database.opened, () => {
+      for (const row of rows) database.statement(WRITES[row.kind]).run(...parametersOf(row))
     })
   },
 
   close: (_argument: undefined): void => {
-    database?.close()
-    database = undefined
+    database.close()
   }
 }
 
 /** What `WorkerCaller` can ask of this thread. */
 export type VersionStoreMethods = typeof methods
-
-function opened(): DatabaseSync {
-  if (database === undefined) throw new Error('it is not open')
-  return database
-}
-
-function statement(sql: string): StatementSync {
-  const known = statements.get(sql)
-  if (known !== undefined) return known
-  const prepared = opened().prepare(sql)
-  statements.set(sql, prepared)
-  return prepared
-}
 
 function parametersOf(row: StateRow): (string | number | Uint8Array | null)[] {
   switch (row.kind) {

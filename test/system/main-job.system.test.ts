@@ -167,6 +167,14 @@ describe('kill -9', () => {
 
     expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' })
     expect(await sha256File(target)).toBe(await sha256File(source))
+    for (const dataDir of [repository.dataDir, host?.dataDir ?? '']) {
+      const verified = await blobswarmJson<VerifyResult>(dataDir, ['verify', '/images/more.raw'])
+      expect(verified).toMatchObject({ missing: 0, corrupt: 0 })
+    }
+    for (const ref of [`${IMAGE_PATH}@1`, IMAGE_PATH]) {
+      const verified = await blobswarmJson<VerifyResult>(repository.dataDir, ['verify', ref])
+      expect(verified).toMatchObject({ missing: 0, corrupt: 0 })
+    }
   })
 
   test('of a pulling agent: its next pull starts from what it has', async () => {
