@@ -69,9 +69,13 @@ export class ChunkIndex {
     return entry
   }
 
-  /** @yields every id; of those added or deleted meanwhile some. */
-  *ids(): Generator<ChunkId, void> {
-    for (let first = 0; first < 256; first++) {
+  /**
+   * @param firstByte only ids that begin so. @default any
+   * @yields every id; of those added or deleted meanwhile some.
+   */
+  *ids(firstByte?: number): Generator<ChunkId, void> {
+    const [from, to] = firstByte === undefined ? [0, 255] : [firstByte, firstByte]
+    for (let first = from; first <= to; first++) {
       const ids = this.#tables[first]?.ids() ?? []
       for (const id of ids) if (this.has(id)) yield id
     }

@@ -3,6 +3,7 @@ import { Budget } from '../lib/budget.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
+import { NoProviderError } from './errors.ts'
 import type {
   ChunkId,
   LocateOptions,
@@ -36,6 +37,7 @@ interface Question {
   /** Who is asked; none for all. */
   readonly among: readonly ProviderId[]
   readonly holders: ProviderId[]
+  readonly onUnanswered: LocateOptions['onUnanswered']
 }
 
 interface Lookup {
@@ -45,9 +47,9 @@ interface Lookup {
 
 /**
  * Finds out which live providers have chunks already. What is asked in the same turn of the event
- * loop, or while enough look-ups run, becomes one question to each provider. An answer is a hint: a
- * provider that does not answer counts as having nothing, because all that is lost is a transfer
- * saved.
+ * loop, or while enough look-ups run, becomes one question to each provider. A provider that does
+ * not answer counts as having nothing, because most callers only lose a transfer saved; the others
+ * are told.
  */
 export class ChunkLocator {
   readonly #components: ChunkLocatorComponents
@@ -74,9 +76,10 @@ export class ChunkLocator {
     ids: readonly ChunkId[],
     options: LocateOptions = {}
   ): Promise<(readonly ProviderId[])[]> {
+    const { among, onUnanswered } = options
     const waiting = new Set<Promise<void>>()
     const questions = ids.map((id, at): Question => {
-      return { id, among: options.among?.[at] ?? [], holders: [] }
+      return { id, among: among?.[at] ?? [], holders: [], onUnanswered }
     })
     for (const question of questions.filter(({ id }) => !isZeroChunk(id))) {
       const lookup = this.#openLookup()
@@ -103,30 +106,43 @@ export class ChunkLocator {
     try {
       const signal = AbortSignal.timeout(this.#timeoutMs)
       const states = await this.#components.providers.list({ signal })
-      const live = states.filter(({ condition }) => condition === 'live')
-      await Promise.all(live.map((state) => this.#ask(state, questions, signal)))
+      await Promise.all(states.map((state) => this.#ask(state, questions, signal)))
+      noteStrangers(states, questions)
     } catch (thrown) {
       this.#components.logger.debug('chunks not looked up: %e', toError(thrown))
+      for (const { onUnanswered } of questions) onUnanswered?.(undefined)
     } finally {
       this.#slots.release(1)
     }
   }
 
   async #ask(
-    { id: provider }: ProviderState,
+    { id: provider, condition }: ProviderState,
     all: readonly Question[],
     signal: AbortSignal
   ): Promise<void> {
     const questions = all.filter(({ among }) => among.length === 0 || among.includes(provider))
     if (questions.length === 0) return
     try {
+      if (condition !== 'live') throw new NoProviderError(`${provider} is ${condition}`)
+      const asked = this.#components.directory.open(provider)
+      if (asked === undefined) throw new NoProviderError(`${provider} is unknown`)
       const ids = questions.map(({ id }) => id)
-      const answers = await this.#components.directory.open(provider)?.has(ids, { signal })
+      const answers = await asked.has(ids, { signal })
       for (const [at, { holders }] of questions.entries()) {
-        if (answers?.[at] === true) holders.push(provider)
+        if (answers[at] === true) holders.push(provider)
       }
     } catch (thrown) {
       this.#components.logger.debug('%p did not say what it has: %e', provider, toError(thrown))
+      for (const { onUnanswered } of questions) onUnanswered?.(provider)
     }
+  }
+}
+
+/** Tells of providers that were to be asked and are not on the list. */
+function noteStrangers(states: readonly ProviderState[], questions: readonly Question[]): void {
+  const listed = new Set(states.map(({ id }) => id))
+  for (const { among, onUnanswered } of questions) {
+    for (const provider of among) if (!listed.has(provider)) onUnanswered?.(provider)
   }
 }

@@ -8,11 +8,18 @@ import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
 import { ChunkFiles } from './chunk-files.ts'
 import { checkChunkId, chunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
-import { ChunkIndex } from './chunk-index.ts'
+import { ChunkIndex, type IndexEntry } from './chunk-index.ts'
 import { DiskLayout } from './disk-layout.ts'
 import { DiskRoom } from './disk-room.ts'
 import { StoreFullError, StoreUnusableError } from './errors.ts'
-import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId, Durability } from './types.ts'
+import type {
+  AbortOptions,
+  CheckableStore,
+  ChunkCondition,
+  ChunkId,
+  DeleteOptions,
+  Durability
+} from './types.ts'
 
 export interface DiskStoreComponents {
   readonly logger: LoggerFactory
@@ -135,7 +142,12 @@ export class DiskStore implements CheckableStore {
     return typeof outcome === 'object' ? 'intact' : outcome
   }
 
-  async delete(id: ChunkId): Promise<boolean> {
+  lengthOf(id: ChunkId): number | undefined {
+    checkChunkId(id)
+    return this.#index.get(id)?.bytes
+  }
+
+  async delete(id: ChunkId, options: DeleteOptions = {}): Promise<boolean> {
     checkChunkId(id)
     const key = chunkKey(id)
     for (;;) {
@@ -145,12 +157,11 @@ export class DiskStore implements CheckableStore {
       await settled(change)
     }
     if (!this.#index.has(id)) return false
-    await this.#track(key, this.#remove(id))
-    return true
+    return await this.#track(key, this.#remove(id, options))
   }
 
-  ids(): Iterable<ChunkId> {
-    return this.#index.ids()
+  ids(firstByte?: number): Iterable<ChunkId> {
+    return this.#index.ids(firstByte)
   }
 
   /**
@@ -275,16 +286,24 @@ export class DiskStore implements CheckableStore {
     await this.#chunkFiles.quarantine(id)
   }
 
-  async #remove(id: ChunkId): Promise<void> {
+  async #remove(id: ChunkId, { isKept }: DeleteOptions): Promise<boolean> {
     await this.#writes.acquire(1)
-    const entry = this.#index.delete(id)
+    try {
+      if (isKept?.() === true) return false
+      const entry = this.#index.delete(id)
+      await this.#removeFile(id, entry)
+      return entry !== undefined
+    } finally {
+      this.#writes.release(1)
+    }
+  }
+
+  async #removeFile(id: ChunkId, entry: IndexEntry | undefined): Promise<void> {
     try {
       await this.#chunkFiles.remove(id)
     } catch (error) {
       if (entry !== undefined) this.#index.set(id, entry)
       throw error
-    } finally {
-      this.#writes.release(1)
     }
   }
 

@@ -82,3 +82,20 @@ export class ChunkUnavailableError extends BlobswarmError {
     this.asked = asked
   }
 }
+
+/**
+ * Thrown when chunks of an upload may not be there any more, so that no version may name them; the
+ * upload has to be done again.
+ */
+export class ChunkLeaseLostError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`chunks of an upload are not safe: ${reason}`, 'ERR_CHUNK_LEASE_LOST')
+  }
+}
+
+/** Thrown when a collection is no longer the one that is open: it is begun anew some other time. */
+export class CollectionEndedError extends BlobswarmError {
+  constructor(collection: string) {
+    super(`collection ${collection.slice(0, 40)} has ended`, 'ERR_COLLECTION_ENDED')
+  }
+}

@@ -2,7 +2,13 @@ import { equalBytes } from '../lib/bytes.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { checkChunkId, chunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { StoreFullError } from './errors.ts'
-import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId } from './types.ts'
+import type {
+  AbortOptions,
+  CheckableStore,
+  ChunkCondition,
+  ChunkId,
+  DeleteOptions
+} from './types.ts'
 
 export interface MemoryStoreOptions {
   /** Bytes of chunks held at most. @default Infinity */
@@ -66,18 +72,25 @@ export class MemoryStore implements CheckableStore {
     return 'corrupt'
   }
 
-  async delete(id: ChunkId): Promise<boolean> {
+  lengthOf(id: ChunkId): number | undefined {
+    checkChunkId(id)
+    return this.#chunks.get(chunkKey(id))?.byteLength
+  }
+
+  async delete(id: ChunkId, options: DeleteOptions = {}): Promise<boolean> {
     this.#checkRunning()
     checkChunkId(id)
     const bytes = this.#chunks.get(chunkKey(id))
-    if (bytes === undefined) return false
+    if (bytes === undefined || options.isKept?.() === true) return false
     this.#chunks.delete(chunkKey(id))
     this.#storedBytes -= bytes.byteLength
     return true
   }
 
-  *ids(): Generator<ChunkId, void> {
-    for (const key of this.#chunks.keys()) yield chunkIdOfKey(key)
+  *ids(firstByte?: number): Generator<ChunkId, void> {
+    for (const key of this.#chunks.keys()) {
+      if (firstByte === undefined || key.charCodeAt(0) === firstByte) yield chunkIdOfKey(key)
+    }
   }
 
   async start(): Promise<void> {

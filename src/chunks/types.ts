@@ -18,6 +18,16 @@ export interface AbortOptions {
  */
 export type Durability = 'fsync' | 'memory'
 
+export interface DeleteOptions {
+  /**
+   * Asked at the moment from which on `has` would say no, when nothing else happens to the chunk;
+   * true leaves it as it is.
+   *
+   * @default never
+   */
+  readonly isKept?: (() => boolean) | undefined
+}
+
 /**
  * Content-addressed chunks on this machine. What it has is known without waiting; bytes are read on
  * demand and verified on the first read after a start.
@@ -45,10 +55,16 @@ export interface ChunkStore {
    * @throws {RangeError} for the zero chunk, whose length the id does not tell.
    */
   get(id: ChunkId, options?: AbortOptions): Promise<Uint8Array | undefined>
-  /** Forgets a chunk and frees its space. @returns false if it was not held. */
-  delete(id: ChunkId): Promise<boolean>
-  /** Ids of all chunks held, in no order. */
-  ids(): Iterable<ChunkId>
+  /** Length of a chunk in bytes; undefined if it is not held, and for the zero chunk. */
+  lengthOf(id: ChunkId): number | undefined
+  /**
+   * Forgets a chunk and frees its space.
+   *
+   * @returns false if it was not held, or was to be kept.
+   */
+  delete(id: ChunkId, options?: DeleteOptions): Promise<boolean>
+  /** Ids of the chunks held, in no order: of all, or of those whose first byte is this one. */
+  ids(firstByte?: number): Iterable<ChunkId>
   /** Makes ready: takes the lock, reads the index, removes what a crash left. Called once. */
   start(): Promise<void>
   /** Finishes what runs and releases the directory. */
@@ -84,6 +100,53 @@ export interface ChunkProvider {
   put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<void>
   /** Reads a chunk, verified. @returns undefined if the provider does not have it. */
   get(id: ChunkId, options?: AbortOptions): Promise<Uint8Array | undefined>
+}
+
+/** What a collection took away. */
+export interface Collected {
+  readonly count: number
+  readonly bytes: number
+}
+
+export interface CollectChunksOptions extends AbortOptions {
+  /** Only say what would be deleted. @default false */
+  readonly isDryRun?: boolean | undefined
+}
+
+/**
+ * What collection asks of a provider. A chunk has a lease for a while after it was stored and after
+ * each yes to `has`: whoever is about to refer to it needs no other protection until a ticket names
+ * it. After a start every chunk has a lease, because nobody remembers the earlier ones.
+ */
+export interface CollectableProvider extends ChunkProvider {
+  /**
+   * Opens a collection, in place of any before. Chunks that have a lease now, or get one from now
+   * on, are safe from it until it ends.
+   *
+   * @returns its name; it ends with the provider's process, with the next one, or after an hour.
+   */
+  beginCollection(options?: AbortOptions): Promise<string>
+  /**
+   * Chunks that the collection may delete, in the order of their ids, above `after`; at most 1,024,
+   * none when there are no more.
+   *
+   * @throws {CollectionEndedError}
+   */
+  unleased(
+    collection: string,
+    after: ChunkId | undefined,
+    options?: AbortOptions
+  ): Promise<ChunkId[]>
+  /**
+   * Deletes those of the chunks that still have no lease.
+   *
+   * @throws {CollectionEndedError}
+   */
+  collect(
+    collection: string,
+    ids: readonly ChunkId[],
+    options?: CollectChunksOptions
+  ): Promise<Collected>
 }
 
 /** Opens providers by name; undefined when a name is unknown to the cluster. */
@@ -146,6 +209,11 @@ export interface ProviderManager {
 export interface LocateOptions extends AbortOptions {
   /** For each id the providers that are asked; none for all. @default all, for every id */
   readonly among?: readonly (readonly ProviderId[])[] | undefined
+  /**
+   * Told of each provider that should have been asked and gave no answer, so that nobody knows what
+   * it has; of undefined if not even the list of providers could be had.
+   */
+  readonly onUnanswered?: ((provider: ProviderId | undefined) => void) | undefined
 }
 
 /** Stores a new chunk on as many providers as asked, and says where. */

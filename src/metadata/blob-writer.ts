@@ -1,86 +1,23 @@
 import { chunkId, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
 import { Chunker } from '../chunks/chunker.ts'
-import type { AbortOptions, ChunkWriter } from '../chunks/types.ts'
-import type { Budget } from '../lib/budget.ts'
+import type { AbortOptions } from '../chunks/types.ts'
 import { concatBytes, isAllZero } from '../lib/bytes.ts'
-import type { Clock } from '../lib/clock.ts'
-import type { Logger, LoggerFactory } from '../lib/logger.ts'
-import type { Counter } from '../lib/metrics.ts'
+import type { Logger } from '../lib/logger.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
-import type { BlobReader } from './blob-reader.ts'
+import type {
+  BlobWriterComponents,
+  BlobWriterOptions,
+  PublishOptions,
+  WriteProgress
+} from './blob-writer-types.ts'
+import { ChunkLeases } from './chunk-leases.ts'
 import { ChunkPlacer } from './chunk-placer.ts'
 import { UploadAbortedError } from './errors.ts'
 import { LeafListBuilder } from './leaf-list.ts'
 import type { ManifestView } from './manifest-view.ts'
-import { type PublishVersionOptions, VersionPublisher } from './publishing.ts'
-import type {
-  BlobDescription,
-  MetadataStore,
-  Signer,
-  Version,
-  VersionManager,
-  VersionSummary
-} from './types.ts'
-
-/**
- * What an upload does to the content before it. `replace`: the version is exactly what is written,
- * gaps read as zeros. `patch`: what is written goes over the newest version. `append`: offsets
- * count from the end of the newest version.
- */
-export type WriteMode = 'replace' | 'patch' | 'append'
-
-export interface BlobWriterComponents {
-  readonly versions: VersionManager
-  readonly metadata: MetadataStore
-  readonly writer: ChunkWriter
-  /** Opens the version that is written over, to find out which chunks it has already. */
-  readonly blobs: BlobReader
-  readonly signer: Signer
-  readonly clock: Clock
-  readonly logger: LoggerFactory
-  /** Memory for chunks on their way to the providers, shared by all uploads. */
-  readonly inFlight: Budget
-  /**
-   * Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file.
-   */
-  readonly staging: Budget
-  /** Counts what became of the bytes; label `kind`: stored, reused or zero. */
-  readonly uploadedBytes?: Counter | undefined
-}
-
-export interface BlobWriterOptions {
-  readonly description: BlobDescription
-  readonly mode: WriteMode
-  /** Folder for the file that takes what the staging memory cannot; it must exist. */
-  readonly stagingFolder: string
-  /** Condition: the version is refused unless this path still names the blob then. */
-  readonly path?: string | undefined
-  /** Condition: the version is refused unless this one is the newest then. */
-  readonly ifNewest?: Version | undefined
-  /** Text that stays with the version, at most 1,024 bytes. */
-  readonly note?: string | undefined
-  /**
-   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
-   * blob
-   */
-  readonly writeQuorum?: number | undefined
-}
-
-/** How far an upload is, in bytes. */
-export interface WriteProgress {
-  /** Taken from the caller. */
-  readonly receivedBytes: number
-  /** Of whole chunks: moved to providers, found there already, and zeros. */
-  readonly storedBytes: number
-  readonly reusedBytes: number
-  readonly zeroBytes: number
-}
-
-export interface PublishOptions extends PublishVersionOptions {
-  /** Condition: refused unless this version is the newest. @default as the upload was opened */
-  readonly ifNewest?: Version | undefined
-}
+import { VersionPublisher } from './publishing.ts'
+import type { VersionSummary } from './types.ts'
 
 type WriterState =
   | { readonly name: 'open' | 'publishing' | 'published' }
@@ -108,6 +45,8 @@ const LOG = 'blobswarm:metadata:blob-writer'
  * write ──► chunker ──► id ──► zeros? ──► same in parent? ──► already at providers? ──► ChunkWriter
  *                        └───────────────► leaf list ──► publish: ticket, tree nodes, commit
  * ```
+ *
+ * Until there is a ticket, the leases of what is stored already are renewed (chunk-leases.ts).
  */
 export class BlobWriter {
   readonly #components: BlobWriterComponents
@@ -116,6 +55,7 @@ export class BlobWriter {
   readonly #chunker: Chunker
   readonly #placer: ChunkPlacer
   readonly #leaves = new LeafListBuilder()
+  readonly #leases: ChunkLeases
   readonly #logger: Logger
   readonly #ended = new AbortController()
   readonly #progress = { receivedBytes: 0, storedBytes: 0, reusedBytes: 0, zeroBytes: 0 }
@@ -127,8 +67,8 @@ export class BlobWriter {
     options: BlobWriterOptions,
     start: WriterStart
   ) {
-    const { description, stagingFolder, writeQuorum = description.replicas } = options
-    const { writer, inFlight, staging } = components
+    const { description, stagingFolder, writeQuorum = description.replicas, leaseMs } = options
+    const { writer, inFlight, staging, clock } = components
     const { parent, appendedAt } = start
     this.#components = components
     this.#options = options
@@ -137,6 +77,11 @@ export class BlobWriter {
     this.#logger = components.logger.forComponent(LOG)
     const placing = { writer, parent, signal: this.#ended.signal, logger: this.#logger }
     this.#placer = new ChunkPlacer(placing, writeQuorum)
+    const chunks = this.#leaves
+    const onLost = (error: Error): void => this.#fail(error)
+    const leasing = { chunks, writer, clock, logger: this.#logger, onLost }
+    this.#leases = new ChunkLeases(leasing, { leaseMs })
+    this.#leases.start()
     const { chunkBytes } = description
     this.#chunker = new Chunker(
       {
@@ -229,7 +174,9 @@ export class BlobWriter {
   async #publishStored(options: PublishOptions): Promise<VersionSummary> {
     const { description, mode, note, path } = this.#options
     const publisher = new VersionPublisher({ ...this.#components, logger: this.#logger })
+    await this.#leases.ensure(options)
     const leaves = this.#leaves.build()
+    this.#leases.freeze()
     const write = {
       description,
       leaves,
@@ -241,7 +188,7 @@ export class BlobWriter {
       path,
       note
     }
-    return await publisher.publish(write, options)
+    return await publisher.publish(write, { ...options, leases: this.#leases })
   }
 
   /**
@@ -289,11 +236,15 @@ export class BlobWriter {
   }
 
   /** open, publishing → failed; what was published stays so. */
+  #fail(error: Error): void {
+    if (this.#state.name !== 'open' && this.#state.name !== 'publishing') return
+    this.#state = { name: 'failed', error }
+    this.#ended.abort(error)
+  }
+
   async #end(error: Error): Promise<void> {
-    if (this.#state.name === 'open' || this.#state.name === 'publishing') {
-      this.#state = { name: 'failed', error }
-      this.#ended.abort(error)
-    }
+    this.#fail(error)
+    await this.#leases.stop()
     await this.#chunker.abort(error)
     await this.#placer.settled()
   }

@@ -1,5 +1,5 @@
 import { blake3 } from '../lib/blake3.ts'
-import { toHex } from '../lib/bytes.ts'
+import { asBuffer, concatBytes, toHex } from '../lib/bytes.ts'
 import { verifyEd25519 } from '../lib/ed25519.ts'
 import { toError } from '../lib/to-error.ts'
 import { UntrustedSignatureError } from '../metadata/errors.ts'
@@ -17,21 +17,27 @@ interface KnownSigner {
 export interface CertificateVerifierOptions {
   /** Verified certificates that are remembered. @default 1024 */
   maxKnownSigners?: number
+  /** Signatures that were found right and are remembered, of 32 bytes each. @default 8192 */
+  maxKnownSignatures?: number
 }
 
 /**
  * Trusts what a member signed whose certificate gives it the role for it. A certificate that expired
  * after it was used to sign does not spoil what it signed: a version record outlives its manager.
+ * Signatures that were right once are not computed again: a ticket comes with each batch of nodes.
  */
 export class CertificateVerifier implements Verifier {
   readonly #clusterId: Uint8Array
   readonly #maxKnownSigners: number
   readonly #known = new Map<string, KnownSigner>()
+  readonly #maxKnownSignatures: number
+  readonly #right = new Set<string>()
 
   constructor(clusterId: Uint8Array, options: CertificateVerifierOptions = {}) {
-    const { maxKnownSigners = 1024 } = options
+    const { maxKnownSigners = 1024, maxKnownSignatures = 8192 } = options
     this.#clusterId = clusterId
     this.#maxKnownSigners = maxKnownSigners
+    this.#maxKnownSignatures = maxKnownSignatures
   }
 
   verify(purpose: SignedPurpose, envelope: SignedEnvelope): string {
@@ -40,10 +46,26 @@ export class CertificateVerifier implements Verifier {
       throw new UntrustedSignatureError(`${member.peerId} has no role to sign a ${purpose}`)
     }
     const { payload, signature } = envelope
+    const name = signatureName(purpose, envelope)
+    if (this.#right.has(name)) return member.peerId
     if (!verifyEd25519(publicKey, signingBytes(purpose, payload), signature)) {
       throw new UntrustedSignatureError(`not the signature of ${member.peerId} on a ${purpose}`)
     }
+    this.#remember(name)
     return member.peerId
+  }
+
+  /** Takes a signature that this agent has just made for right. Roles are checked all the same. */
+  rememberOwn(purpose: SignedPurpose, envelope: SignedEnvelope): void {
+    this.#remember(signatureName(purpose, envelope))
+  }
+
+  #remember(name: string): void {
+    if (this.#right.size >= this.#maxKnownSignatures) {
+      const [oldest] = this.#right
+      if (oldest !== undefined) this.#right.delete(oldest)
+    }
+    this.#right.add(name)
   }
 
   #signerOf(certificate: Uint8Array): KnownSigner {
@@ -69,9 +91,18 @@ export class CertificateVerifier implements Verifier {
   }
 }
 
+/** By everything that a signature was checked over and against, so that nothing else has this name. */
+function signatureName(purpose: SignedPurpose, envelope: SignedEnvelope): string {
+  const { payload, signature, certificate } = envelope
+  // Of fixed length but for the payload, which is last.
+  const parts = [blake3(certificate), signature, signingBytes(purpose, payload)]
+  return asBuffer(blake3(concatBytes(parts))).toString('latin1')
+}
+
 const SIGNERS: Readonly<Record<SignedPurpose, (member: Member) => boolean>> = {
   ticket: ({ roles }) => roles.has('versionManager'),
   'version-record': ({ roles }) => roles.has('versionManager'),
   location: ({ roles }) => roles.has('versionManager'),
-  nodes: ({ rights }) => rights.has('write')
+  nodes: ({ rights }) => rights.has('write'),
+  retirement: ({ roles }) => roles.has('versionManager')
 }

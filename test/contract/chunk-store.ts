@@ -20,6 +20,10 @@ export function sampleChunk(seed: number, length = 1000): { id: ChunkId; bytes: 
   return { id: chunkId(bytes), bytes }
 }
 
+const failingQuestion = (): boolean => {
+  throw new Error('no idea')
+}
+
 /** What every chunk store does. */
 export function testChunkStore(name: string, makeStore: MakeStore): void {
   const cleanups: (() => Promise<void>)[] = []
@@ -109,6 +113,26 @@ export function testChunkStore(name: string, makeStore: MakeStore): void {
       expect(listed).toEqual(chunks.map(({ id }) => toHex(id)).toSorted())
     })
 
+    test('lists the ids that begin with a byte', async () => {
+      const store = await open()
+      const chunks = [1, 2, 3].map((seed) => sampleChunk(seed))
+      for (const { id, bytes } of chunks) await store.put(id, bytes)
+
+      const listed = chunks.map(({ id }) => Array.from(store.ids(id[0]), toHex))
+
+      expect(listed).toEqual(chunks.map(({ id }) => [toHex(id)]))
+    })
+
+    test('knows how long its chunks are', async () => {
+      const store = await open()
+      const [held, other] = [sampleChunk(1, 700), sampleChunk(2)]
+      await store.put(held.id, held.bytes)
+
+      const lengths = [held.id, other.id, ZERO_CHUNK_ID].map((id) => store.lengthOf(id))
+
+      expect(lengths).toEqual([700, undefined, undefined])
+    })
+
     test('has the zero chunk without keeping it', async () => {
       const store = await open()
 
@@ -132,6 +156,35 @@ export function testChunkStore(name: string, makeStore: MakeStore): void {
       expect(await store.get(id)).toBeUndefined()
       expect(await store.put(id, bytes)).toBe(true)
       expect(await store.get(id)).toEqual(bytes)
+    })
+
+    test('keeps a chunk that is to be kept at the last moment', async () => {
+      const store = await open()
+      const { id, bytes } = sampleChunk(1)
+      await store.put(id, bytes)
+      let isHeldWhenAsked: boolean | undefined
+
+      const isKept = (): boolean => {
+        isHeldWhenAsked = store.has(id)
+        return true
+      }
+      const isDeleted = await store.delete(id, { isKept })
+
+      expect([isHeldWhenAsked, isDeleted]).toEqual([true, false])
+      expect(await store.get(id)).toEqual(bytes)
+      expect(await store.delete(id, { isKept: () => false })).toBe(true)
+      expect(store.has(id)).toBe(false)
+    })
+
+    test('keeps a chunk when the question whether to keep it fails', async () => {
+      const store = await open()
+      const { id, bytes } = sampleChunk(1)
+      await store.put(id, bytes)
+
+      await expect(store.delete(id, { isKept: failingQuestion })).rejects.toThrow('no idea')
+
+      expect(await store.get(id)).toEqual(bytes)
+      expect(await store.delete(id)).toBe(true)
     })
 
     test('keeps order between puts and deletes of one chunk', async () => {

@@ -1,10 +1,13 @@
+import { LeaseTable } from '../../src/chunks/lease-table.ts'
 import { LocalProvider } from '../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
 import type {
   AbortOptions,
   ChunkId,
-  ChunkProvider,
+  CollectableProvider,
+  CollectChunksOptions,
+  Collected,
   ProviderDirectory,
   ProviderId
 } from '../../src/chunks/types.ts'
@@ -13,7 +16,7 @@ import { seededRandom } from '../../src/lib/random.ts'
 import { ManualClock } from './manual-clock.ts'
 
 /** A provider over a memory store whose calls are counted and can be made to wait or to fail. */
-export class TestProvider implements ChunkProvider {
+export class TestProvider implements CollectableProvider {
   readonly id: ProviderId
   readonly store: MemoryStore
   readonly calls = { has: 0, put: 0, get: 0 }
@@ -21,11 +24,11 @@ export class TestProvider implements ChunkProvider {
   onCall: (call: 'has' | 'put' | 'get', options: AbortOptions) => Promise<void> = async () => {}
   readonly #local: LocalProvider
 
-  constructor(id: ProviderId, quotaBytes = GIB) {
+  constructor(id: ProviderId, quotaBytes = GIB, leases?: LeaseTable) {
     this.id = id
     this.store = new MemoryStore({ quotaBytes })
     const freeBytes = async (): Promise<number> => quotaBytes - this.store.storedBytes
-    this.#local = new LocalProvider(id, { store: this.store, freeBytes })
+    this.#local = new LocalProvider(id, { store: this.store, freeBytes, leases })
   }
 
   async has(ids: readonly ChunkId[], options: AbortOptions = {}): Promise<boolean[]> {
@@ -46,12 +49,30 @@ export class TestProvider implements ChunkProvider {
     return await this.#local.get(id, options)
   }
 
+  beginCollection(): Promise<string> {
+    return this.#local.beginCollection()
+  }
+
+  unleased(collection: string, after: ChunkId | undefined): Promise<ChunkId[]> {
+    return this.#local.unleased(collection, after)
+  }
+
+  collect(
+    collection: string,
+    ids: readonly ChunkId[],
+    options?: CollectChunksOptions
+  ): Promise<Collected> {
+    return this.#local.collect(collection, ids, options)
+  }
+
   report(zone: string) {
     return this.#local.report(zone)
   }
 }
 
-/** Providers `a`, `b`, `c` … with their manager, all in this process. */
+/**
+ * Providers `a`, `b`, `c` … with their manager, all in this process; leases go by the pool's clock.
+ */
 export class ProviderPool implements ProviderDirectory {
   readonly clock = new ManualClock()
   readonly manager = new LocalProviderManager(
@@ -63,7 +84,8 @@ export class ProviderPool implements ProviderDirectory {
   static async start(names: string, quotaBytes?: number): Promise<ProviderPool> {
     const pool = new ProviderPool()
     for (const name of names) {
-      const provider = new TestProvider(name, quotaBytes)
+      const leases = new LeaseTable({ clock: pool.clock })
+      const provider = new TestProvider(name, quotaBytes, leases)
       await provider.store.start()
       pool.providers.set(name, provider)
     }
@@ -71,7 +93,7 @@ export class ProviderPool implements ProviderDirectory {
     return pool
   }
 
-  open(id: ProviderId): ChunkProvider | undefined {
+  open(id: ProviderId): CollectableProvider | undefined {
     return this.providers.get(id)
   }
 

@@ -1,12 +1,13 @@
 import pLimit from 'p-limit'
 import { isZeroChunk } from '../../chunks/chunk-id.ts'
-import type { ChunkId, ChunkProvider } from '../../chunks/types.ts'
+import type { ChunkId, CollectableProvider } from '../../chunks/types.ts'
 import type { Budget } from '../../lib/budget.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { IdleTimer } from '../../lib/idle-timer.ts'
 import type { Logger } from '../../lib/logger.ts'
 import { toError } from '../../lib/to-error.ts'
+import type { Verifier } from '../../metadata/types.ts'
 import {
   InternalFailureError,
   InvalidRequestError,
@@ -15,15 +16,11 @@ import {
   ProtocolViolationError
 } from '../errors.ts'
 import { asFailure } from '../failure.ts'
+import { verifyRetirementOrder } from '../retirement-order.ts'
 import { sendWithin } from '../send-within.ts'
 import type { Channel } from '../types.ts'
-import {
-  decodeStoreRequest,
-  encodeStoreAnswer,
-  partsOf,
-  type StoreAnswer,
-  type StoreRequest
-} from './store.ts'
+import { decodeStoreRequest, partsOf, type StoreRequest } from './store.ts'
+import { encodeStoreAnswer, type StoreAnswer } from './store-answers.ts'
 
 /** Room for the bytes of puts, and slots for gets and look-ups. */
 export interface StoreLimits {
@@ -34,7 +31,8 @@ export interface StoreLimits {
 /** What one conversation is made of. */
 export interface StoreConversationParts {
   readonly channel: Channel
-  readonly provider: ChunkProvider
+  readonly provider: CollectableProvider
+  readonly verifier: Verifier
   readonly clock: Clock
   readonly logger: Logger
   /** All of them must have room, in this order. */
@@ -100,6 +98,12 @@ export class StoreConversation {
         return this.#read(message.request, (signal) => this.#has(message, signal))
       case 'get':
         return this.#read(message.request, (signal) => this.#get(message, signal))
+      case 'begin':
+        return this.#read(message.request, (signal) => this.#begin(message.request, signal))
+      case 'list':
+        return this.#read(message.request, (signal) => this.#list(message, signal))
+      case 'collect':
+        return this.#read(message.request, (signal) => this.#collect(message, signal))
       case 'cancel':
         this.#running.get(message.request)?.abort(new Error('cancelled by the caller'))
         return undefined
@@ -178,6 +182,34 @@ export class StoreConversation {
         at === 0 ? { kind: 'chunk', request, length, part } : { kind: 'more', request, part }
       )
     }
+  }
+
+  async #begin(request: number, signal: AbortSignal): Promise<void> {
+    this.#checkMayCollect()
+    const collection = await this.#parts.provider.beginCollection({ signal })
+    await this.#send({ kind: 'begun', request, collection })
+  }
+
+  async #list(message: StoreRequest & { kind: 'list' }, signal: AbortSignal): Promise<void> {
+    const { request, collection, after } = message
+    this.#checkMayCollect()
+    const ids = await this.#parts.provider.unleased(collection, after, { signal })
+    await this.#send({ kind: 'listed', request, ids })
+  }
+
+  async #collect(message: StoreRequest & { kind: 'collect' }, signal: AbortSignal): Promise<void> {
+    const { provider, verifier } = this.#parts
+    this.#checkMayCollect()
+    const expected = { kind: 'chunks', provider: provider.id } as const
+    const order = verifyRetirementOrder(verifier, message.order, expected)
+    const { collection, keys, isDryRun } = order
+    const collected = await provider.collect(collection, keys, { signal, isDryRun })
+    await this.#send({ kind: 'collected', request: message.request, collected })
+  }
+
+  #checkMayCollect(): void {
+    if (this.#parts.channel.remote.roles.has('versionManager')) return
+    throw new NotPermittedError('collecting needs the role of a version manager')
   }
 
   /** Runs the work of a request beside the others; what it throws is its answer. */

@@ -1,16 +1,19 @@
 import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
-import type { ChunkProvider } from '../../chunks/types.ts'
+import type { CollectableProvider } from '../../chunks/types.ts'
 import { Budget } from '../../lib/budget.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
+import type { Verifier } from '../../metadata/types.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { STORE_PROTOCOL } from './store.ts'
 import { StoreConversation, type StoreLimits } from './store-conversation.ts'
 
 export interface ServeStoreComponents {
   /** Where chunks are kept. Must verify what it is given before it stores it. */
-  readonly provider: ChunkProvider
+  readonly provider: CollectableProvider
+  /** Checks that orders to delete are a version manager's. */
+  readonly verifier: Verifier
   readonly clock: Clock
   readonly logger: LoggerFactory
 }
@@ -82,10 +85,11 @@ export class StoreServer {
       putBytes: new Budget(streamPutBytes, 'bytes of puts on one stream'),
       reads: new Budget(streamMaxReads, 'reads on one stream')
     }
-    const { provider, clock, logger } = this.#components
+    const { provider, verifier, clock, logger } = this.#components
     const conversation = new StoreConversation({
       channel,
       provider,
+      verifier,
       clock,
       logger: logger.forComponent('blobswarm:peer:store'),
       limits: [own, this.#shared],

@@ -1,6 +1,7 @@
 /**
  * `/blobswarm/store/1`: chunks to and from a provider. Many requests are in flight on one stream;
- * answers carry the number of their request and come in any order. Integers are big-endian.
+ * answers (store-answers.ts) carry the number of their request and come in any order. Integers are
+ * big-endian.
  *
  * ```text
  * client → server
@@ -9,6 +10,9 @@
  *   has      3 (1) | request (4) | count (2) | count × chunk id (32)
  *   get      4 (1) | request (4) | chunk id (32)
  *   cancel   5 (1) | request (4)
+ *   begin    6 (1) | request (4)
+ *   list     7 (1) | request (4) | n (1) | collection, ASCII (n) | above this chunk id (32), or end
+ *   collect  8 (1) | request (4) | signed order (metadata/signed.ts, peer/retirement-order.ts)
  *
  * server → client
  *   stored   16 (1) | request (4)
@@ -17,6 +21,9 @@
  *   more     19 (1) | request (4) | next part
  *   absent   20 (1) | request (4)
  *   failure  21 (1) | request (4) | n (1) | code, ASCII (n) | message, UTF-8 (at most 2,000)
+ *   begun    22 (1) | request (4) | n (1) | collection, ASCII (n)
+ *   listed   23 (1) | request (4) | count (2) | count × chunk id (32), in order
+ *   collected 24 (1) | request (4) | count (4) | bytes (8)
  * ```
  *
  * A chunk travels in parts of at most 256 KiB; `length` is that of all parts together, 1 to 16 MiB.
@@ -28,14 +35,20 @@
  * were checked against the id. A client has at most 4 MiB of puts outstanding, or one chunk that is
  * larger. A server reads the next message only when it has room. `has` asks for at most 1,024
  * chunks. Each request gets one answer unless it was cancelled; a cancelled one may still get it.
- * `put` needs the right to write, the others to read.
+ * `put` needs the right to write, `has` and `get` to read.
+ *
+ * `begin` opens a collection in place of any before, `list` tells what it may delete, at most 1,024
+ * chunks, none when there are no more, and `collect` deletes those of the order's chunks that still
+ * have no lease. They need the role of a version manager, and the order the signature of one. There
+ * is no other way to delete. The name of a collection has 1 to 64 printable characters.
  */
-import { Bitfield } from '../../chunks/bitfield.ts'
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
 import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
 import type { ChunkId } from '../../chunks/types.ts'
 import { ByteReader, ByteWriter, KIB } from '../../lib/bytes.ts'
 import { MalformedError } from '../../lib/errors.ts'
+import { decodeEnvelope, encodeEnvelope } from '../../metadata/signed.ts'
+import type { SignedEnvelope } from '../../metadata/types.ts'
 import type { ProtocolSpec } from '../types.ts'
 
 /** Most bytes of a chunk in one message. */
@@ -44,14 +57,16 @@ export const MAX_PART_BYTES = 256 * KIB
 /** Chunks that one `has` may ask for. */
 export const MAX_HAS_IDS = 1024
 
-const HEAD_BYTES = 64
-const MAX_FAILURE_LENGTH = 2000
-const ENCODING_RAW = 0
+/** Bytes of a message beside a part; longer ones make room as they are written. */
+export const STORE_HEAD_BYTES = 64
+
+/** The only way in which chunks are encoded so far. */
+export const ENCODING_RAW = 0
 
 /** Id and limits of the protocol. */
 export const STORE_PROTOCOL: ProtocolSpec = {
   id: '/blobswarm/store/1',
-  maxMessageBytes: MAX_PART_BYTES + HEAD_BYTES,
+  maxMessageBytes: MAX_PART_BYTES + STORE_HEAD_BYTES,
   maxStreams: 8
 }
 
@@ -60,12 +75,11 @@ const PART = 2
 const HAS = 3
 const GET = 4
 const CANCEL = 5
-const STORED = 16
-const HELD = 17
-const CHUNK = 18
-const MORE = 19
-const ABSENT = 20
-const FAILURE = 21
+const BEGIN = 6
+const LIST = 7
+const COLLECT = 8
+
+const COLLECTION_NAME = /^[!-~]{1,64}$/
 
 /** What a client sends. Parts are views of the message. */
 export type StoreRequest =
@@ -81,30 +95,23 @@ export type StoreRequest =
   | { readonly kind: 'has'; readonly request: number; readonly ids: readonly ChunkId[] }
   | { readonly kind: 'get'; readonly request: number; readonly id: ChunkId }
   | { readonly kind: 'cancel'; readonly request: number }
+  | { readonly kind: 'begin'; readonly request: number }
+  | {
+      readonly kind: 'list'
+      readonly request: number
+      readonly collection: string
+      readonly after: ChunkId | undefined
+    }
+  | { readonly kind: 'collect'; readonly request: number; readonly order: SignedEnvelope }
 
-/** What a server answers. Parts are views of the message. */
-export type StoreAnswer =
-  | { readonly kind: 'stored'; readonly request: number }
-  | { readonly kind: 'held'; readonly request: number; readonly held: readonly boolean[] }
-  | {
-      readonly kind: 'chunk'
-      readonly request: number
-      /** Bytes of the whole chunk. */
-      readonly length: number
-      readonly part: Uint8Array
-    }
-  | { readonly kind: 'more'; readonly request: number; readonly part: Uint8Array }
-  | { readonly kind: 'absent'; readonly request: number }
-  | {
-      readonly kind: 'failure'
-      readonly request: number
-      readonly code: string
-      readonly message: string
-    }
+/** Tells whether a text can be the name of a collection. */
+export function isCollectionName(text: string): boolean {
+  return COLLECTION_NAME.test(text)
+}
 
 /** Encodes into parts to send one after the other; chunk bytes are not copied. */
 export function encodeStoreRequest(message: StoreRequest): Uint8Array[] {
-  const head = new ByteWriter(HEAD_BYTES)
+  const head = new ByteWriter(STORE_HEAD_BYTES)
   switch (message.kind) {
     case 'put':
       head.u8(PUT).u32(message.request).bytes(message.id).u8(ENCODING_RAW).u32(message.length)
@@ -119,6 +126,13 @@ export function encodeStoreRequest(message: StoreRequest): Uint8Array[] {
       return [head.u8(GET).u32(message.request).bytes(message.id).finish()]
     case 'cancel':
       return [head.u8(CANCEL).u32(message.request).finish()]
+    case 'begin':
+      return [head.u8(BEGIN).u32(message.request).finish()]
+    case 'list':
+      writeName(head.u8(LIST).u32(message.request), message.collection)
+      return [head.bytes(message.after ?? new Uint8Array(0)).finish()]
+    case 'collect':
+      return [head.u8(COLLECT).u32(message.request).finish(), encodeEnvelope(message.order)]
     default:
       throw new TypeError('not a store request')
   }
@@ -152,65 +166,19 @@ export function decodeStoreRequest(message: Uint8Array): StoreRequest {
     case CANCEL:
       reader.end()
       return { kind: 'cancel', request }
+    case BEGIN:
+      reader.end()
+      return { kind: 'begin', request }
+    case LIST: {
+      const collection = readName(reader)
+      const after = reader.remaining === 0 ? undefined : reader.bytes(CHUNK_ID_BYTES)
+      reader.end()
+      return { kind: 'list', request, collection, after }
+    }
+    case COLLECT:
+      return { kind: 'collect', request, order: decodeEnvelope(reader.bytes(reader.remaining)) }
     default:
       throw new MalformedError('store request', `unknown kind ${kind}`)
-  }
-}
-
-/** Encodes into parts to send one after the other; chunk bytes are not copied. */
-export function encodeStoreAnswer(message: StoreAnswer): Uint8Array[] {
-  const head = new ByteWriter(HEAD_BYTES)
-  switch (message.kind) {
-    case 'stored':
-      return [head.u8(STORED).u32(message.request).finish()]
-    case 'held':
-      head.u8(HELD).u32(message.request).u16(message.held.length)
-      return [head.bytes(packBits(message.held)).finish()]
-    case 'chunk':
-      head.u8(CHUNK).u32(message.request).u8(ENCODING_RAW).u32(message.length)
-      return [head.finish(), message.part]
-    case 'more':
-      return [head.u8(MORE).u32(message.request).finish(), message.part]
-    case 'absent':
-      return [head.u8(ABSENT).u32(message.request).finish()]
-    case 'failure': {
-      const code = Buffer.from(message.code, 'latin1')
-      const text = Buffer.from(message.message).subarray(0, MAX_FAILURE_LENGTH)
-      head.u8(FAILURE).u32(message.request).u8(code.byteLength).bytes(code).bytes(text)
-      return [head.finish()]
-    }
-    default:
-      throw new TypeError('not a store answer')
-  }
-}
-
-/** @throws {MalformedError} */
-export function decodeStoreAnswer(message: Uint8Array): StoreAnswer {
-  const reader = new ByteReader(message, 'store answer')
-  const kind = reader.u8()
-  const request = reader.u32()
-  switch (kind) {
-    case STORED:
-      reader.end()
-      return { kind: 'stored', request }
-    case HELD: {
-      const count = reader.u16()
-      if (count < 1 || count > MAX_HAS_IDS) reader.fail(`${count} answers`)
-      return { kind: 'held', request, held: readBits(reader, count) }
-    }
-    case CHUNK: {
-      const length = readLength(reader)
-      return { kind: 'chunk', request, length, part: readPart(reader, message, length) }
-    }
-    case MORE:
-      return { kind: 'more', request, part: readPart(reader, message, MAX_PART_BYTES) }
-    case ABSENT:
-      reader.end()
-      return { kind: 'absent', request }
-    case FAILURE:
-      return readFailure(reader, request)
-    default:
-      throw new MalformedError('store answer', `unknown kind ${kind}`)
   }
 }
 
@@ -222,7 +190,8 @@ export function partsOf(bytes: Uint8Array): Uint8Array[] {
   )
 }
 
-function readLength(reader: ByteReader): number {
+/** Reads encoding and length of a chunk. @throws {MalformedError} */
+export function readLength(reader: ByteReader): number {
   const encoding = reader.u8()
   if (encoding !== ENCODING_RAW) reader.fail(`encoding ${encoding}`)
   const length = reader.u32()
@@ -230,7 +199,8 @@ function readLength(reader: ByteReader): number {
   return length
 }
 
-function readPart(reader: ByteReader, message: Uint8Array, atMost: number): Uint8Array {
+/** Reads the part that a message ends with, as a view. @throws {MalformedError} */
+export function readPart(reader: ByteReader, message: Uint8Array, atMost: number): Uint8Array {
   const { remaining } = reader
   if (remaining < 1 || remaining > Math.min(atMost, MAX_PART_BYTES)) {
     reader.fail(`a part of ${remaining} bytes`)
@@ -238,22 +208,15 @@ function readPart(reader: ByteReader, message: Uint8Array, atMost: number): Uint
   return message.subarray(message.byteLength - remaining)
 }
 
-function readFailure(reader: ByteReader, request: number): StoreAnswer {
-  const code = Buffer.from(reader.bytes(reader.u8())).toString('latin1')
-  if (!/^ERR_[A-Z_]{1,60}$/.test(code)) reader.fail('a failure without a code')
-  if (reader.remaining > MAX_FAILURE_LENGTH) reader.fail('a failure text that is too long')
-  const message = Buffer.from(reader.bytes(reader.remaining)).toString()
-  return { kind: 'failure', request, code, message }
+/** Writes the name of a collection. */
+export function writeName(writer: ByteWriter, name: string): ByteWriter {
+  const text = Buffer.from(name, 'latin1')
+  return writer.u8(text.byteLength).bytes(text)
 }
 
-function packBits(bits: readonly boolean[]): Uint8Array {
-  const field = new Bitfield(bits.length)
-  for (const [at, bit] of bits.entries()) if (bit) field.set(at)
-  return field.encode()
-}
-
-function readBits(reader: ByteReader, count: number): boolean[] {
-  const field = Bitfield.decode(reader.bytes(Math.ceil(count / 8)), count)
-  reader.end()
-  return Array.from({ length: count }, (_, at) => field.get(at))
+/** Reads the name of a collection. @throws {MalformedError} */
+export function readName(reader: ByteReader): string {
+  const name = Buffer.from(reader.bytes(reader.u8())).toString('latin1')
+  if (!isCollectionName(name)) reader.fail('a name that no collection has')
+  return name
 }

@@ -1,11 +1,12 @@
 import type {
-  ChunkProvider,
+  CollectableProvider,
   ProviderDirectory,
   ProviderId,
   ProviderManager
 } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../../lib/logger.ts'
+import type { Signer } from '../../metadata/types.ts'
 import type { PeerNode } from '../types.ts'
 import { RemoteProvider, type RemoteProviderOptions } from './provider.ts'
 
@@ -15,7 +16,9 @@ export interface NetworkProviderDirectoryComponents {
   /** Who knows the providers of the cluster. */
   readonly providers: Pick<ProviderManager, 'list'>
   /** This agent's own store, if it is a provider: used without the network. */
-  readonly local?: ChunkProvider | undefined
+  readonly local?: CollectableProvider | undefined
+  /** Signs orders to delete, where this agent is a version manager. */
+  readonly signer?: Signer | undefined
   readonly logger?: LoggerFactory
 }
 
@@ -63,7 +66,7 @@ export class NetworkProviderDirectory implements ProviderDirectory {
     this.#logger = logger.forComponent('blobswarm:peer:provider-directory')
   }
 
-  open(id: ProviderId): ChunkProvider | undefined {
+  open(id: ProviderId): CollectableProvider | undefined {
     const { local } = this.#components
     if (local !== undefined && id === local.id) return local
     if (this.#stopping.signal.aborted || id === this.#components.node.peerId) return undefined
@@ -99,9 +102,9 @@ export class NetworkProviderDirectory implements ProviderDirectory {
   }
 
   #remote(id: ProviderId): RemoteProvider {
-    const { node, clock } = this.#components
-    const provider =
-      this.#open.get(id) ?? new RemoteProvider({ node, clock, peerId: id }, this.#remoteOptions)
+    const { node, clock, signer } = this.#components
+    const components = { node, clock, signer, peerId: id }
+    const provider = this.#open.get(id) ?? new RemoteProvider(components, this.#remoteOptions)
     this.#open.delete(id)
     this.#open.set(id, provider)
     if (this.#open.size > this.#maxOpen) this.#closeLongestUnused(id)

@@ -1,14 +1,23 @@
-import { isZeroChunk, verifyChunk } from '../../chunks/chunk-id.ts'
+import { checkChunkId, isZeroChunk, verifyChunk } from '../../chunks/chunk-id.ts'
 import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
-import { ChunkMismatchError } from '../../chunks/errors.ts'
-import type { AbortOptions, ChunkId, ChunkProvider, ProviderId } from '../../chunks/types.ts'
+import { ChunkMismatchError, CollectionEndedError } from '../../chunks/errors.ts'
+import type {
+  AbortOptions,
+  ChunkId,
+  CollectableProvider,
+  CollectChunksOptions,
+  Collected,
+  ProviderId
+} from '../../chunks/types.ts'
 import { Budget } from '../../lib/budget.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Deadline, withDeadline } from '../../lib/deadline.ts'
+import type { Signer } from '../../metadata/types.ts'
 import { PeerChunkMismatchError, PeerTimeoutError } from '../errors.ts'
 import { KeptChannel } from '../kept-channel.ts'
-import { MAX_HAS_IDS, STORE_PROTOCOL } from '../protocols/store.ts'
+import { isCollectionName, MAX_HAS_IDS, STORE_PROTOCOL } from '../protocols/store.ts'
+import { signRetirementOrder } from '../retirement-order.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { StoreSession } from './store-session.ts'
 
@@ -17,6 +26,8 @@ export interface RemoteProviderComponents {
   readonly clock: Clock
   /** The provider's peer id. */
   readonly peerId: string
+  /** Signs orders to delete; a version manager's. @default nothing can be deleted */
+  readonly signer?: Signer | undefined
 }
 
 export interface RemoteProviderOptions {
@@ -34,9 +45,10 @@ export interface RemoteProviderOptions {
  * A provider on another agent. Puts go over one stream and reads over another, so that a read never
  * waits behind the bytes of puts. What is received is verified.
  */
-export class RemoteProvider implements ChunkProvider {
+export class RemoteProvider implements CollectableProvider {
   readonly id: ProviderId
   readonly #clock: Clock
+  readonly #signer: Signer | undefined
   readonly #puts: KeptChannel<StoreSession>
   readonly #reads: KeptChannel<StoreSession>
   readonly #putBytes: Budget
@@ -45,7 +57,7 @@ export class RemoteProvider implements ChunkProvider {
   #callCount = 0
 
   constructor(components: RemoteProviderComponents, options: RemoteProviderOptions = {}) {
-    const { node, clock, peerId } = components
+    const { node, clock, peerId, signer } = components
     const {
       inFlightBytes = 4 * MIB,
       maxReads = 32,
@@ -55,6 +67,7 @@ export class RemoteProvider implements ChunkProvider {
     if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, not ${timeoutMs}`)
     this.id = peerId
     this.#clock = clock
+    this.#signer = signer
     this.#timeoutMs = timeoutMs
     this.#putBytes = new Budget(inFlightBytes, `bytes of puts to ${peerId}`)
     this.#readSlots = new Budget(maxReads, `reads from ${peerId}`)
@@ -116,6 +129,43 @@ export class RemoteProvider implements ChunkProvider {
       throw error
     }
     return bytes
+  }
+
+  async beginCollection(options: AbortOptions = {}): Promise<string> {
+    return await this.#read('begin', options, (session, deadline) => session.begin(deadline))
+  }
+
+  async unleased(
+    collection: string,
+    after: ChunkId | undefined,
+    options: AbortOptions = {}
+  ): Promise<ChunkId[]> {
+    if (after !== undefined) checkChunkId(after)
+    if (!isCollectionName(collection)) throw new CollectionEndedError(collection)
+    return await this.#read('list', options, (session, deadline) =>
+      session.list(collection, after, deadline)
+    )
+  }
+
+  /**
+   * @throws {TypeError} without a signer.
+   * @throws {RangeError} for more than 1,024 ids.
+   */
+  async collect(
+    collection: string,
+    ids: readonly ChunkId[],
+    options: CollectChunksOptions = {}
+  ): Promise<Collected> {
+    const signer = this.#signer
+    if (signer === undefined) throw new TypeError('collecting needs a signer')
+    if (!isCollectionName(collection)) throw new CollectionEndedError(collection)
+    if (ids.length === 0) return { count: 0, bytes: 0 }
+    const { isDryRun } = options
+    const order = { kind: 'chunks', provider: this.id, collection, keys: ids, isDryRun } as const
+    const signed = signRetirementOrder(signer, order)
+    return await this.#read('collect', options, (session, deadline) =>
+      session.collect(signed, deadline)
+    )
   }
 
   /** Closes the streams; what is in flight rejects. */

@@ -1,19 +1,16 @@
 import pLimit from 'p-limit'
-import type { ChunkId } from '../../chunks/types.ts'
+import type { ChunkId, Collected } from '../../chunks/types.ts'
+import { asBuffer } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Deadline } from '../../lib/deadline.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { toError } from '../../lib/to-error.ts'
+import type { SignedEnvelope } from '../../metadata/types.ts'
 import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../errors.ts'
 import type { ChannelSession } from '../kept-channel.ts'
 import { PendingRequests } from '../pending-requests.ts'
-import {
-  decodeStoreAnswer,
-  encodeStoreRequest,
-  partsOf,
-  type StoreAnswer,
-  type StoreRequest
-} from '../protocols/store.ts'
+import { encodeStoreRequest, partsOf, type StoreRequest } from '../protocols/store.ts'
+import { decodeStoreAnswer, type StoreAnswer } from '../protocols/store-answers.ts'
 import type { Channel } from '../types.ts'
 
 interface PendingAnswer {
@@ -91,6 +88,39 @@ export class StoreSession implements ChannelSession {
         const value = collected.whole
         return value && { value }
       },
+      deadline
+    )
+  }
+
+  /** @returns the name of the collection that was opened. */
+  async begin(deadline: Deadline): Promise<string> {
+    return this.#ask(
+      (request) => [{ kind: 'begin', request }],
+      (answer) => (answer.kind === 'begun' ? { value: answer.collection } : unexpected(answer)),
+      deadline
+    )
+  }
+
+  async list(
+    collection: string,
+    after: ChunkId | undefined,
+    deadline: Deadline
+  ): Promise<ChunkId[]> {
+    return this.#ask(
+      (request) => [{ kind: 'list', request, collection, after }],
+      (answer) => {
+        if (answer.kind !== 'listed') return unexpected(answer)
+        checkAscending(answer.ids, after)
+        return { value: [...answer.ids] }
+      },
+      deadline
+    )
+  }
+
+  async collect(order: SignedEnvelope, deadline: Deadline): Promise<Collected> {
+    return this.#ask(
+      (request) => [{ kind: 'collect', request, order }],
+      (answer) => (answer.kind === 'collected' ? { value: answer.collected } : unexpected(answer)),
       deadline
     )
   }
@@ -194,6 +224,17 @@ class CollectedParts {
     }
     if (part !== bytes) bytes.set(part, this.#filled)
     this.#filled += part.byteLength
+  }
+}
+
+/** Who reads on after the last id must get on. @throws {MalformedError} */
+function checkAscending(ids: readonly ChunkId[], after: ChunkId | undefined): void {
+  let last = after
+  for (const id of ids) {
+    if (last !== undefined && asBuffer(last).compare(id) >= 0) {
+      throw new MalformedError('store answer', 'a list that is not in order')
+    }
+    last = id
   }
 }
 

@@ -14,6 +14,7 @@ import {
   type NetworkProviderDirectoryOptions
 } from '../../../src/peer/remote/provider-directory.ts'
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
+import { gullible, plainSigner } from '../../support/plain-signing.ts'
 import { sampleBytes } from '../../support/sample-bytes.ts'
 
 const directories: NetworkProviderDirectory[] = []
@@ -39,7 +40,7 @@ async function setUp() {
     await providers.report(await provider.report('zone'))
     // Not a member with the role to the directory: only the list names it.
     const node = network.node(name, { roles: new Set(['deploy']) })
-    await serveStore(node, { provider, clock: systemClock, logger: noLogger })
+    await serveStore(node, { provider, verifier: gullible, clock: systemClock, logger: noLogger })
     return provider
   }
   const open = (
@@ -47,7 +48,8 @@ async function setUp() {
     local?: LocalProvider,
     options: NetworkProviderDirectoryOptions = {}
   ): NetworkProviderDirectory => {
-    const components = { node, clock: systemClock, providers, local }
+    const signer = plainSigner(node.peerId)
+    const components = { node, clock: systemClock, providers, local, signer }
     const directory = new NetworkProviderDirectory(components, options)
     directories.push(directory)
     return directory
@@ -78,6 +80,20 @@ describe('the provider directory', () => {
 
     expect(await directory.open('a')?.get(id)).toEqual(new Uint8Array(bytes))
     expect(directory.open('a')).toBe(directory.open('a'))
+  })
+
+  test('signs orders to delete', async () => {
+    const { network, addProvider, open } = await setUp()
+    const provider = await addProvider('a')
+    await provider.put(id, bytes)
+    const directory = open(network.node('client'))
+    const remote = directory.open('a')
+    const collection = (await remote?.beginCollection()) ?? ''
+
+    const collected = await remote?.collect(collection, [id])
+
+    expect(collected).toEqual({ count: 0, bytes: 0 }) // taken, and the chunk has a lease
+    expect(await provider.has([id])).toEqual([true])
   })
 
   test('does not know a name that is neither on the list nor a member, until it is', async () => {

@@ -2,9 +2,10 @@ import { afterEach, describe, expect, test } from '@jest/globals'
 import { chunkId, verifyChunk, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import { StoreFullError } from '../../../src/chunks/errors.ts'
 import { MemoryStore } from '../../../src/chunks/memory-store.ts'
-import type { ChunkProvider } from '../../../src/chunks/types.ts'
+import type { CollectableProvider, Collected } from '../../../src/chunks/types.ts'
 import { KIB, MIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
+import { NotRunningError } from '../../../src/lib/errors.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import {
   PeerChunkMismatchError,
@@ -14,13 +15,14 @@ import {
 } from '../../../src/peer/errors.ts'
 import {
   decodeStoreRequest,
-  encodeStoreAnswer,
   encodeStoreRequest,
   STORE_PROTOCOL
 } from '../../../src/peer/protocols/store.ts'
+import { encodeStoreAnswer } from '../../../src/peer/protocols/store-answers.ts'
 import { type ServeStoreOptions, serveStore } from '../../../src/peer/protocols/store-serve.ts'
 import { RemoteProvider, type RemoteProviderOptions } from '../../../src/peer/remote/provider.ts'
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
+import { gullible } from '../../support/plain-signing.ts'
 import { sampleBytes } from '../../support/sample-bytes.ts'
 
 const remotes: RemoteProvider[] = []
@@ -34,7 +36,7 @@ function sample(length: number, seed: number): { id: Uint8Array; bytes: Uint8Arr
   return { id: chunkId(bytes), bytes }
 }
 
-class StoreBackedProvider implements ChunkProvider {
+class StoreBackedProvider implements CollectableProvider {
   readonly id = 'provider'
   readonly store = new MemoryStore()
   gate: Promise<void> | undefined
@@ -57,6 +59,18 @@ class StoreBackedProvider implements ChunkProvider {
   async get(id: Uint8Array): Promise<Uint8Array | undefined> {
     return this.store.get(id)
   }
+
+  async beginCollection(): Promise<string> {
+    throw new NotRunningError('collection')
+  }
+
+  async unleased(): Promise<Uint8Array[]> {
+    throw new NotRunningError('collection')
+  }
+
+  async collect(): Promise<Collected> {
+    throw new NotRunningError('collection')
+  }
 }
 
 function remoteOf(node: MemoryNode, options: RemoteProviderOptions = {}): RemoteProvider {
@@ -69,7 +83,8 @@ async function setUp(provider = new StoreBackedProvider(), options: ServeStoreOp
   const network = new MemoryNetwork()
   const server = network.node('provider')
   await provider.store.start()
-  await serveStore(server, { provider, clock: systemClock, logger: noLogger }, options)
+  const components = { provider, verifier: gullible, clock: systemClock, logger: noLogger }
+  await serveStore(server, components, options)
   return { network, server, client: network.node('client') }
 }
 

@@ -1,0 +1,73 @@
+import type { ChunkWriter } from '../chunks/types.ts'
+import type { Budget } from '../lib/budget.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { LoggerFactory } from '../lib/logger.ts'
+import type { Counter } from '../lib/metrics.ts'
+import type { BlobReader } from './blob-reader.ts'
+import type { PublishVersionOptions } from './publishing.ts'
+import type { BlobDescription, MetadataStore, Signer, Version, VersionManager } from './types.ts'
+
+/**
+ * What an upload does to the content before it. `replace`: the version is exactly what is written,
+ * gaps read as zeros. `patch`: what is written goes over the newest version. `append`: offsets
+ * count from the end of the newest version.
+ */
+export type WriteMode = 'replace' | 'patch' | 'append'
+
+export interface BlobWriterComponents {
+  readonly versions: VersionManager
+  readonly metadata: MetadataStore
+  readonly writer: ChunkWriter
+  /** Opens the version that is written over, to find out which chunks it has already. */
+  readonly blobs: BlobReader
+  readonly signer: Signer
+  readonly clock: Clock
+  readonly logger: LoggerFactory
+  /** Memory for chunks on their way to the providers, shared by all uploads. */
+  readonly inFlight: Budget
+  /**
+   * Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file.
+   */
+  readonly staging: Budget
+  /** Counts what became of the bytes; label `kind`: stored, reused or zero. */
+  readonly uploadedBytes?: Counter | undefined
+}
+
+export interface BlobWriterOptions {
+  readonly description: BlobDescription
+  readonly mode: WriteMode
+  /** Folder for the file that takes what the staging memory cannot; it must exist. */
+  readonly stagingFolder: string
+  /** Condition: the version is refused unless this path still names the blob then. */
+  readonly path?: string | undefined
+  /** Condition: the version is refused unless this one is the newest then. */
+  readonly ifNewest?: Version | undefined
+  /** Text that stays with the version, at most 1,024 bytes. */
+  readonly note?: string | undefined
+  /**
+   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
+   * blob
+   */
+  readonly writeQuorum?: number | undefined
+  /**
+   * How long providers keep what nothing refers to yet, in milliseconds; the same everywhere.
+   *
+   * @default 900_000
+   */
+  readonly leaseMs?: number | undefined
+}
+
+/** How far an upload is, in bytes. */
+export interface WriteProgress {
+  /** Taken from the caller. */
+  readonly receivedBytes: number
+  /** Of whole chunks: moved to providers, found there already, and zeros. */
+  readonly storedBytes: number
+  readonly reusedBytes: number
+  readonly zeroBytes: number
+}
+
+export interface PublishOptions extends PublishVersionOptions {
+  /** Condition: refused unless this version is the newest. @default as the upload was opened */
+  readonly ifNewest?: Version | undefined
+}
