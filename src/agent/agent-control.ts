@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { checkChunkBytes } from '../chunks/chunk-size.ts'
 import type {
   AbortOptions,
   ChunkReader,
@@ -9,9 +10,18 @@ import type {
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
+import { toError } from '../lib/to-error.ts'
+import type { CollectionProgress } from '../metadata/collection.ts'
 import { PathNotFoundError } from '../metadata/errors.ts'
+import { parseRef } from '../metadata/ref.ts'
 import type { Repository } from '../metadata/repository.ts'
-import type { NamespaceEntry, PageStore, VersionSummary } from '../metadata/types.ts'
+import type {
+  CollectionReport,
+  NamespaceEntry,
+  PageStore,
+  RetentionPolicy,
+  VersionSummary
+} from '../metadata/types.ts'
 import type { MetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
@@ -21,18 +31,35 @@ import { BadRequestError } from './errors.ts'
 import { createToken } from './membership.ts'
 import type {
   AgentOperations,
+  CreateRequest,
+  DiffResult,
+  ImageVersion,
   LongOptions,
+  MergeRequest,
   PullRequest,
   PullResult,
   PushRequest,
   PushResult,
+  RetentionResult,
   StatResult,
   TokenRequest,
   VerifyResult
 } from './operations.ts'
 import type { PartialFiles } from './partial-files.ts'
 import { Puller } from './puller.ts'
+import { pushBody } from './pusher.ts'
+import { SteadyProgress } from './steady-progress.ts'
 import { ImageVerifier } from './verifier.ts'
+
+/** Runs collections: the version manager's own collector, or the version manager's agent. */
+export interface CollectionRunner {
+  collect(
+    request: { readonly isDryRun: boolean },
+    options?: AbortOptions & {
+      readonly onProgress?: ((progress: CollectionProgress) => void) | undefined
+    }
+  ): Promise<CollectionReport>
+}
 
 /** The parts of the agent that operations use. */
 export interface AgentControlComponents {
@@ -43,7 +70,10 @@ export interface AgentControlComponents {
   readonly directory: ProviderDirectory
   readonly providers: ProviderManager
   readonly metadata: PageStore
+  /** Present at a metadata provider. */
+  readonly handOver?: { readonly figures: object } | undefined
   readonly partials: PartialFiles
+  readonly collector: CollectionRunner
   readonly node: Libp2pNode
   readonly clock: Clock
   readonly logger: LoggerFactory
@@ -79,36 +109,7 @@ export class AgentControl implements AgentOperations {
     body: AsyncIterable<Uint8Array>,
     options: AbortOptions = {}
   ): Promise<PushResult> {
-    const { repository, clock } = this.#components
-    const { path, bytes: expectedBytes, note } = request
-    const startedMs = clock.monotonic()
-    const upload = { mode: 'replace', expectedBytes, note, ...options } as const
-    const writer = await repository.openWrite(path, upload)
-    try {
-      let offset = 0
-      for await (const part of body) {
-        await writer.write(offset, part, options)
-        offset += part.byteLength
-      }
-      if (expectedBytes !== undefined && offset !== expectedBytes) {
-        throw new BadRequestError(`${path}: ${offset} bytes came, ${expectedBytes} were announced`)
-      }
-      const { version, bytes } = await writer.publish({
-        ...options,
-        isStillWanted: () => options.signal?.aborted !== true
-      })
-      const { receivedBytes, ...progress } = writer.progress
-      const seconds = (clock.monotonic() - startedMs) / 1000
-      return {
-        path,
-        version,
-        bytes: Math.max(bytes, receivedBytes),
-        ...progress,
-        seconds
-      }
-    } finally {
-      await writer.abort()
-    }
+    return pushBody(this.#components, request, body, options)
   }
 
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
@@ -157,6 +158,73 @@ export class AgentControl implements AgentOperations {
     return this.#components.repository.history(path, options)
   }
 
+  async create(request: CreateRequest, options: AbortOptions = {}): Promise<ImageVersion> {
+    const { path, bytes, chunkBytes, note } = request
+    if (chunkBytes !== undefined) checkRequest(() => checkChunkBytes(chunkBytes))
+    const made = { chunkBytes, note, ...options }
+    const { version } = await this.#components.repository.create(path, bytes, made)
+    return { path, version, bytes }
+  }
+
+  async clone(ref: string, path: string, options: AbortOptions = {}): Promise<ImageVersion> {
+    const { version, bytes } = await this.#components.repository.clone(ref, path, options)
+    return { path, version, bytes }
+  }
+
+  async merge(request: MergeRequest, options: AbortOptions = {}): Promise<ImageVersion> {
+    const { ref, path, offset = 0, length = Number.POSITIVE_INFINITY, at = offset } = request
+    const { note, ifNewest } = request
+    const range = { from: ref, to: path, offset, length, at }
+    const merged = await this.#components.repository.merge(range, { note, ifNewest, ...options })
+    return { path, version: merged.version, bytes: merged.bytes }
+  }
+
+  async diff(before: string, after: string, options: AbortOptions = {}): Promise<DiffResult> {
+    return this.#components.repository.diff(before, after, options)
+  }
+
+  async setPinned(
+    ref: string,
+    isPinned: boolean,
+    options: AbortOptions = {}
+  ): Promise<{ path: string; version: number; isPinned: boolean }> {
+    const { version } = await this.#components.repository.setPinned(ref, isPinned, options)
+    return { path: parseRef(ref).path, version, isPinned }
+  }
+
+  async retention(path: string, options: AbortOptions = {}): Promise<RetentionResult> {
+    return { path, ...(await this.#components.repository.retention(path, options)) }
+  }
+
+  async setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options: AbortOptions = {}
+  ): Promise<RetentionResult> {
+    await this.#components.repository.setRetention(path, policy, options)
+    return this.retention(path, options)
+  }
+
+  async collect(
+    request: { readonly isDryRun: boolean },
+    options: LongOptions = {}
+  ): Promise<CollectionReport> {
+    const { collector, clock } = this.#components
+    const { signal, onProgress } = options
+    const progress = new SteadyProgress(clock, onProgress)
+    const report = (phase: string): void => progress.report({ phase, doneBytes: 0, totalBytes: 0 })
+    report('collecting')
+    try {
+      return await collector.collect(request, {
+        signal,
+        onProgress: ({ phase, liveChunks, chunks }) =>
+          report(`${phase}: ${liveChunks} chunks stay, ${chunks} to go`)
+      })
+    } finally {
+      progress.stop()
+    }
+  }
+
   async remove(ref: string, options: AbortOptions = {}): Promise<void> {
     await this.#components.repository.remove(ref, 'any', options)
   }
@@ -178,7 +246,7 @@ export class AgentControl implements AgentOperations {
   }
 
   async status(): Promise<object> {
-    const { node, store, clock } = this.#components
+    const { node, store, clock, handOver } = this.#components
     const { version, roles, zone, metadataList } = this.#options
     const { chunkCount, storedBytes } = store
     return {
@@ -190,6 +258,7 @@ export class AgentControl implements AgentOperations {
       clusterId: toHex(node.membership.credentials().clusterId),
       certificateUntil: new Date(node.membership.self?.expiresMs ?? 0).toISOString(),
       metadataProviders: metadataList()?.providers.length ?? 0,
+      ...(handOver === undefined ? {} : { metadata: handOver.figures }),
       peers: node.members().length,
       chunks: chunkCount,
       storedBytes,
@@ -226,5 +295,14 @@ export class AgentControl implements AgentOperations {
   async createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }> {
     const { node, clock } = this.#components
     return createToken(this.#options.issuer, request, node.addresses(), clock)
+  }
+}
+
+/** What is impossible in a request is its client's mistake. */
+function checkRequest(check: () => void): void {
+  try {
+    check()
+  } catch (error) {
+    throw new BadRequestError(toError(error).message)
   }
 }

@@ -46,7 +46,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./commands/token.ts')).tokenCommand
   },
   push: {
-    usage: 'push FILE|- PATH [--note TEXT]',
+    usage: 'push FILE|- PATH [--note TEXT] [--if-newest VERSION]',
     summary: 'stores a file as the next version of PATH',
     load: async () => (await import('./commands/push.ts')).pushCommand
   },
@@ -80,6 +80,26 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'shows the versions of an image, oldest first',
     load: async () => (await import('./commands/log.ts')).logCommand
   },
+  diff: {
+    usage: 'diff REF REF',
+    summary: 'shows which bytes of two versions differ, without reading them',
+    load: async () => (await import('./commands/diff.ts')).diffCommand
+  },
+  clone: {
+    usage: 'clone REF PATH',
+    summary: 'makes an image that begins as a version of another; nothing is copied',
+    load: async () => (await import('./commands/clone.ts')).cloneCommand
+  },
+  merge: {
+    usage: 'merge REF PATH [--offset N] [--length N] [--at N] [--if-newest VERSION] [--note TEXT]',
+    summary: 'makes a version of PATH in which a range reads as in REF; nothing is copied',
+    load: async () => (await import('./commands/merge.ts')).mergeCommand
+  },
+  create: {
+    usage: 'create PATH --size N [--chunk-size N] [--note TEXT]',
+    summary: 'makes an image of zeros; N in bytes, or as 512M or 10G',
+    load: async () => (await import('./commands/create.ts')).createCommand
+  },
   mv: {
     usage: 'mv A B',
     summary: 'renames an image or folder',
@@ -89,6 +109,26 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     usage: 'rm REF',
     summary: 'removes an image, an empty folder or one version',
     load: async () => (await import('./commands/rm.ts')).rmCommand
+  },
+  pin: {
+    usage: 'pin REF',
+    summary: 'keeps a version, whatever the retention policy says',
+    load: async () => (await import('./commands/pin.ts')).pinCommand
+  },
+  unpin: {
+    usage: 'unpin REF',
+    summary: 'lets go of a pinned version',
+    load: async () => (await import('./commands/pin.ts')).unpinCommand
+  },
+  retention: {
+    usage: 'retention PATH [--last N] [--younger 30d] [--all] [--inherit]',
+    summary: "shows or sets which versions of an image, or of a folder's images, stay",
+    load: async () => (await import('./commands/retention.ts')).retentionCommand
+  },
+  gc: {
+    usage: 'gc [--dry-run]',
+    summary: 'retires what no policy keeps and deletes what nothing reaches',
+    load: async () => (await import('./commands/gc.ts')).gcCommand
   },
   verify: {
     usage: 'verify REF [--repair]',

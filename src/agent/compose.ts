@@ -17,7 +17,8 @@ import { composeStorage } from './compose/storage.ts'
 import { composeSwarm } from './compose/swarm.ts'
 import type { AgentConfig } from './config.ts'
 import { ControlServer } from './control-server.ts'
-import { enterCluster, MetadataListKeeper } from './membership.ts'
+import { enterCluster } from './membership.ts'
+import { MetadataListKeeper } from './metadata-list.ts'
 import { PartialFiles } from './partial-files.ts'
 import { VERSION } from './version.ts'
 
@@ -102,7 +103,10 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     }
   )
   const log = logger.forComponent('blobswarm:agent:metadata-list')
-  const keeper = new MetadataListKeeper({ data, node, authority: authority?.authority }, log)
+  const keeper = new MetadataListKeeper(
+    { data, node, authority: authority?.authority, clock: systemClock, log },
+    { deadAfterMs: config.metadata.deadAfter }
+  )
   const controlServer = new ControlServer(control, logger, outward.socket)
   return [
     serviceOf('metadata list', keeper),

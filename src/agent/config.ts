@@ -12,15 +12,20 @@ const MIN_DURATION_MS = 10
 const MAX_DURATION_MS = 7 * 24 * 3_600_000
 
 /** `250ms`, `30s`, `5m`, `1h` or a number of milliseconds → milliseconds. */
-const duration = z
-  .preprocess((value) => {
-    const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(String(value))
-    return found === null ? value : Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
-  }, z.number('is no duration such as 250ms, 30s or 5m'))
-  .refine(
-    (ms) => ms >= MIN_DURATION_MS && ms <= MAX_DURATION_MS,
-    'is not between 10ms and 168h (7 days)'
-  )
+const milliseconds = z.preprocess((value) => {
+  const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(String(value))
+  return found === null ? value : Number(found[1]) * (DURATION_UNITS[found[2] ?? 'ms'] ?? 1)
+}, z.number('is no duration such as 250ms, 30s or 5m'))
+
+const isDuration = (ms: number): boolean => ms >= MIN_DURATION_MS && ms <= MAX_DURATION_MS
+
+const duration = milliseconds.refine(isDuration, 'is not between 10ms and 168h (7 days)')
+
+/** How often something is done unasked; 0 for never. */
+const interval = milliseconds.refine(
+  (ms) => ms === 0 || isDuration(ms),
+  'is neither 0s nor between 10ms and 168h (7 days)'
+)
 
 /** A number, also as text, as variables and flags have it. */
 const whole = z.preprocess(
@@ -91,7 +96,8 @@ const schema = z.strictObject({
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
-    uploadBudgetBytes: atLeast(33_554_432).default(67_108_864)
+    uploadBudgetBytes: atLeast(33_554_432).default(67_108_864),
+    lease: duration.prefault('15m')
   }),
   gridftp: section({
     listen: hostPort.default('127.0.0.1:2811'),
@@ -110,6 +116,8 @@ const schema = z.strictObject({
   http: section({ listen: hostPort.default('127.0.0.1:9470') }),
   control: section({ socket: z.string().default('') }),
   versions: section({ lease: duration.prefault('30s') }),
+  metadata: section({ deadAfter: duration.prefault('20s') }),
+  collection: section({ every: interval.prefault('1h') }),
   providers: section({
     heartbeat: duration.prefault('5s'),
     placement: z.enum(['roundRobin', 'freeSpace', 'leastLoadedOfTwo']).default('leastLoadedOfTwo')

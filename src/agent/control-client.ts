@@ -2,6 +2,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { BlobswarmError } from '../lib/errors.ts'
+import type { ByteRange } from '../metadata/types.ts'
 import { AgentError, AgentUnreachableError } from './errors.ts'
 import type { OperationProgress } from './operations.ts'
 
@@ -46,28 +47,52 @@ export async function followAgent(
   options: CallOptions,
   onProgress: (progress: OperationProgress) => void
 ): Promise<unknown> {
-  const response = await openCall(socket, 'POST', name, options)
+  const lines = answerLines(socket, 'POST', name, options)
+  for (;;) {
+    const { value, done } = await lines.next()
+    if (done === true) return value
+    if (value.progress !== undefined) onProgress(value.progress)
+  }
+}
+
+/**
+ * Calls an operation that answers line by line.
+ *
+ * @yields the lines before the last.
+ * @returns the result that the last line has.
+ * @throws {AgentUnreachableError} if nobody answers at the socket, or the answer breaks off.
+ * @throws {AgentError} with the code and message that the agent gave.
+ */
+export async function* answerLines(
+  socket: string,
+  method: string,
+  name: string,
+  options: CallOptions
+): AsyncGenerator<AnswerLine, unknown> {
+  const response = await openCall(socket, method, name, options)
   let rest = ''
   for await (const part of partsOf(response.setEncoding('utf8'), socket, options.signal)) {
     const lines = (rest + (part as string)).split('\n')
     rest = lines.pop() ?? ''
     for (const text of lines) {
-      const { progress, error, result } = parseJson(text, socket) as ProgressLine
-      if (error !== undefined) throw new AgentError(error.message, error.code)
-      if (result !== undefined) return result
-      if (progress !== undefined) onProgress(progress)
+      const line = parseJson(text, socket) as AnswerLine & ErrorAnswer & { result?: unknown }
+      if (line.error !== undefined) throw new AgentError(line.error.message, line.error.code)
+      if (line.result !== undefined) return line.result
+      yield line
     }
   }
   throw new AgentUnreachableError(socket, WENT_AWAY)
 }
 
-interface ErrorAnswer {
-  readonly error?: { readonly code: string; readonly message: string }
+/** A line of an answer that is not the last. */
+export interface AnswerLine {
+  readonly progress?: OperationProgress
+  /** Part of a diff. */
+  readonly ranges?: readonly ByteRange[]
 }
 
-interface ProgressLine extends ErrorAnswer {
-  readonly progress?: OperationProgress
-  readonly result?: unknown
+interface ErrorAnswer {
+  readonly error?: { readonly code: string; readonly message: string }
 }
 
 /**

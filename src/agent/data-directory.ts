@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
-import { readFileIfThere, writeFileDurably } from '../lib/atomic-file.ts'
+import { readFileIfThere, syncFolder, writeFileDurably } from '../lib/atomic-file.ts'
 import { fromHex, toHex } from '../lib/bytes.ts'
 import { DirectoryLock } from '../lib/directory-lock.ts'
 import { ED25519_KEY_BYTES } from '../lib/ed25519.ts'
@@ -165,15 +165,30 @@ export class DataDirectory {
   }
 }
 
-/** As `mkdir -p`. Node's own never ends where the parent exists and the answer is ENOENT all the same, as in /proc. */
+/**
+ * As `mkdir -p`, durably. Node's own never ends where the parent exists and the answer is ENOENT all
+ * the same, as in /proc.
+ */
 async function makeFolders(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 })
   } catch (error) {
     const code = errorCode(error)
-    if (code === 'EEXIST') return
-    if (code !== 'ENOENT' || dirname(path) === path) throw error
-    await makeFolders(dirname(path))
-    await mkdir(path, { mode: 0o700 })
+    if (code === 'ENOENT' && dirname(path) !== path) {
+      await makeFolders(dirname(path))
+      await mkdir(path, { mode: 0o700 })
+    } else if (code !== 'EEXIST') throw error
+  }
+  // Also where it is there: an earlier start may have been killed before it came this far.
+  await syncParent(path)
+}
+
+async function syncParent(path: string): Promise<void> {
+  try {
+    await syncFolder(dirname(path))
+  } catch (error) {
+    // A folder that may be passed but not read, or on a file system that flushes files only.
+    const code = errorCode(error) ?? ''
+    if (!['EACCES', 'EPERM', 'EINVAL'].includes(code)) throw error
   }
 }

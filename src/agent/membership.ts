@@ -1,23 +1,21 @@
-import { readFileIfThere, writeFileDurably } from '../lib/atomic-file.ts'
-import { equalBytes, fromHex, toHex } from '../lib/bytes.ts'
+import { readFileIfThere } from '../lib/atomic-file.ts'
+import { fromHex, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
-import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { Authority } from '../peer/authority.ts'
 import { parseJoinToken } from '../peer/join-token.ts'
 import type { MembershipDocuments } from '../peer/membership.ts'
-import { type MetadataProvider, verifyMetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
 import { TokenIssuer } from '../peer/token-issuer.ts'
 import { FileTokenTable } from '../peer/token-table.ts'
 import { RIGHTS, type Right, ROLES, type Role } from '../peer/types.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { BadRequestError, ConfigError, ListenError } from './errors.ts'
+import { METADATA_LIST } from './metadata-list.ts'
 import type { TokenRequest } from './operations.ts'
 
 const DEFAULT_TOKEN_MS = 3_600_000
 const MAX_TOKEN_MS = 30 * 24 * 3_600_000
-const METADATA_LIST = 'metadata-list'
 
 /** What the first agent of a cluster has and no other: the authority's key and what hangs on it. */
 export interface ClusterAuthority {
@@ -134,90 +132,6 @@ async function listen(node: Libp2pNode): Promise<void> {
   }
 }
 
-/**
- * Keeps the metadata list: at the authority it adds itself and every metadata provider that says hello;
- * everywhere else it remembers the newest list that was seen.
- */
-export class MetadataListKeeper {
-  readonly #data: DataDirectory
-  readonly #node: Libp2pNode
-  readonly #authority: Authority | undefined
-  readonly #log: Logger
-  readonly #stops: (() => void)[] = []
-  #work: Promise<void> = Promise.resolve()
-
-  constructor(
-    parts: {
-      readonly data: DataDirectory
-      readonly node: Libp2pNode
-      readonly authority: Authority | undefined
-    },
-    log: Logger
-  ) {
-    this.#data = parts.data
-    this.#node = parts.node
-    this.#authority = parts.authority
-    this.#log = log
-  }
-
-  async start(): Promise<void> {
-    const { membership } = this.#node
-    if (this.#authority === undefined) {
-      this.#stops.push(membership.onMetadataListChanged(() => this.#run(async () => this.#save())))
-      await this.#save()
-      return
-    }
-    const list = await readFileIfThere(this.#data.file(METADATA_LIST))
-    if (list !== undefined) membership.offerMetadataList(list)
-    await this.#update()
-    this.#stops.push(this.#node.onMembersChanged(() => this.#run(async () => this.#update())))
-  }
-
-  async stop(): Promise<void> {
-    for (const stop of this.#stops) stop()
-    await this.#work
-  }
-
-  #run(task: () => Promise<void>): void {
-    this.#work = this.#work.then(task).catch((error: unknown) => {
-      this.#log.error('metadata list not kept: %e', toError(error))
-    })
-  }
-
-  async #update(): Promise<void> {
-    const { membership, peerId } = this.#node
-    const known = membership.metadataList
-    const providers = new Map<string, MetadataProvider>(
-      known?.providers.map((provider) => [provider.peerId, provider])
-    )
-    if (membership.self?.roles.has('metadata') === true) {
-      providers.set(peerId, { peerId, addresses: this.#node.addresses() })
-    }
-    for (const member of this.#node.members()) {
-      if (!member.roles.has('metadata') || providers.has(member.peerId)) continue
-      providers.set(member.peerId, { peerId: member.peerId, addresses: [] })
-    }
-    if (known !== undefined && isSame([...providers.values()], known.providers)) return
-    const number = (known?.number ?? 0) + 1
-    const encoded = this.#authority?.signMetadataList(number, [...providers.values()])
-    if (encoded === undefined) return
-    await writeFileDurably(this.#data.file(METADATA_LIST), encoded)
-    membership.offerMetadataList(encoded)
-    this.#log.info('metadata list %d has %d providers', number, providers.size)
-  }
-
-  async #save(): Promise<void> {
-    const { metadataList } = this.#node.membership.credentials()
-    if (metadataList === undefined) return
-    const path = this.#data.file(METADATA_LIST)
-    const saved = await readFileIfThere(path)
-    if (saved !== undefined && equalBytes(saved, metadataList)) return
-    const { clusterId } = this.#node.membership.credentials()
-    verifyMetadataList(clusterId, metadataList)
-    await writeFileDurably(path, metadataList)
-  }
-}
-
 /** Makes a join token. @throws {BadRequestError} for roles, rights or times that cannot be. */
 export async function createToken(
   issuer: TokenIssuer | undefined,
@@ -246,12 +160,4 @@ function oneOf<T extends string>(what: string, value: string, known: readonly T[
     throw new BadRequestError(`"${value}" is no ${what} (there are ${known.join(', ')})`)
   }
   return found
-}
-
-function isSame(left: readonly MetadataProvider[], right: readonly MetadataProvider[]): boolean {
-  return textOf(left) === textOf(right)
-}
-
-function textOf(providers: readonly MetadataProvider[]): string {
-  return JSON.stringify(providers.toSorted((a, b) => (a.peerId < b.peerId ? -1 : 1)))
 }

@@ -1,5 +1,12 @@
 import type { AbortOptions } from '../chunks/types.ts'
-import type { NamespaceEntry, VersionSummary } from '../metadata/types.ts'
+import type {
+  ByteRange,
+  CollectionReport,
+  EffectiveRetention,
+  NamespaceEntry,
+  RetentionPolicy,
+  VersionSummary
+} from '../metadata/types.ts'
 
 /** How far a long operation is; `phase` names what it does now. */
 export interface OperationProgress {
@@ -24,6 +31,8 @@ export interface PushRequest {
   /** Size if known beforehand; a body of another length is refused. */
   readonly bytes?: number | undefined
   readonly note?: string | undefined
+  /** Refused as a conflict unless this version is the newest when it is published. */
+  readonly ifNewest?: number | undefined
 }
 
 /** What became of a body. */
@@ -36,6 +45,51 @@ export interface PushResult {
   readonly reusedBytes: number
   readonly zeroBytes: number
   readonly seconds: number
+}
+
+/** An image of zeros to make. */
+export interface CreateRequest {
+  readonly path: string
+  readonly bytes: number
+  /** @default as the configuration says */
+  readonly chunkBytes?: number | undefined
+  readonly note?: string | undefined
+}
+
+/** A range of a version that is to appear in an image. */
+export interface MergeRequest {
+  readonly ref: string
+  /** Made if there is none. */
+  readonly path: string
+  /** First byte of the range. @default 0 */
+  readonly offset?: number | undefined
+  /** @default to the end */
+  readonly length?: number | undefined
+  /** Where the range begins in the image. @default offset */
+  readonly at?: number | undefined
+  readonly note?: string | undefined
+  /** Refused as a conflict unless this version is the newest when it is published. */
+  readonly ifNewest?: number | undefined
+}
+
+/** One version of an image. */
+export interface ImageVersion {
+  readonly path: string
+  readonly version: number
+  readonly bytes: number
+}
+
+/** Two versions and where they differ. */
+export interface DiffResult {
+  readonly before: ImageVersion
+  readonly after: ImageVersion
+  /** In order; can be walked once. */
+  readonly ranges: AsyncIterable<ByteRange>
+}
+
+/** Which versions of a path stay. */
+export interface RetentionResult extends EffectiveRetention {
+  readonly path: string
 }
 
 /** What to write where. */
@@ -117,6 +171,23 @@ export interface AgentOperations {
     options?: AbortOptions
   ): Promise<StatResult>
   log(path: string, options?: AbortOptions): Promise<VersionSummary[]>
+  create(request: CreateRequest, options?: AbortOptions): Promise<ImageVersion>
+  clone(ref: string, path: string, options?: AbortOptions): Promise<ImageVersion>
+  merge(request: MergeRequest, options?: AbortOptions): Promise<ImageVersion>
+  diff(before: string, after: string, options?: AbortOptions): Promise<DiffResult>
+  setPinned(
+    ref: string,
+    isPinned: boolean,
+    options?: AbortOptions
+  ): Promise<{ readonly path: string; readonly version: number; readonly isPinned: boolean }>
+  retention(path: string, options?: AbortOptions): Promise<RetentionResult>
+  /** Sets it, or with undefined goes by the folders above again; returns what is in force then. */
+  setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options?: AbortOptions
+  ): Promise<RetentionResult>
+  collect(request: { readonly isDryRun: boolean }, options?: LongOptions): Promise<CollectionReport>
   remove(ref: string, options?: AbortOptions): Promise<void>
   makeDirectory(path: string, options?: AbortOptions): Promise<void>
   rename(from: string, to: string, options?: AbortOptions): Promise<void>

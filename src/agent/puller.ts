@@ -38,14 +38,32 @@ export class Puller {
     this.#components = components
   }
 
-  /** @throws {FileExistsError | LocalFileError} for the file, whatever fails on the way for the image. */
+  /**
+   * The version is held meanwhile.
+   *
+   * @throws {FileExistsError | LocalFileError} for the file, whatever fails on the way for the image.
+   */
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
-    const { repository, partials, clock } = this.#components
-    const { ref, force } = request
+    const { repository } = this.#components
+    const snapshot = await repository.openRead(request.ref, options)
+    // What is removed or retired from now on stays until the file is whole.
+    const hold = await repository.hold(snapshot.record, `pull ${request.ref}`, options)
+    try {
+      return await this.#pull(snapshot, request, options)
+    } finally {
+      await hold.release()
+    }
+  }
+
+  async #pull(
+    snapshot: Snapshot,
+    { ref, file: path, force }: PullRequest,
+    options: LongOptions
+  ): Promise<PullResult> {
+    const { partials, clock } = this.#components
     const startedMs = clock.monotonic()
-    const snapshot = await repository.openRead(ref, options)
     const { bytes, version } = snapshot.record
-    const file = await ImageFile.create(request.file, bytes, force, partials)
+    const file = await ImageFile.create(path, bytes, force, partials)
     try {
       const moved = await this.#fetch(snapshot, options)
       await this.#write(snapshot, file, options)
@@ -54,7 +72,7 @@ export class Puller {
         ref,
         path: parseRef(ref).path,
         version,
-        file: request.file,
+        file: path,
         bytes,
         fromProvidersBytes: moved.bytesFromProviders,
         fromPeersBytes: moved.bytesFromPeers,

@@ -83,6 +83,11 @@ export class ManifestView {
     return this.#shape.chunkCount
   }
 
+  /** Pages between the root and a chunk id. */
+  get levels(): number {
+    return this.#shape.levels
+  }
+
   /** Number of pages that list chunks; page k lists chunks from 1,024 k on. */
   get leafPageCount(): number {
     return Math.ceil(this.chunkCount / MAX_MANIFEST_CHILDREN)
@@ -102,7 +107,7 @@ export class ManifestView {
 
   /** Ids of the chunks from 1,024 `page` on; the list must not be changed. */
   async chunkIds(page: number, options: AbortOptions = {}): Promise<ChunkList> {
-    return await this.#items(0, page, options)
+    return await this.items(0, page, options)
   }
 
   /** Id of a chunk, a view. @throws {RangeError} if there is no such chunk. */
@@ -126,8 +131,14 @@ export class ManifestView {
     return record?.replicas[index % MAX_MANIFEST_CHILDREN] ?? NOWHERE
   }
 
-  /** The items of `level` that page `page` of the level above lists. */
-  async #items(level: number, page: number, options: AbortOptions): Promise<ChunkList> {
+  /**
+   * Ids of the items of `level`, chunks at level 0 and pages of that level above, from 1,024 `page`
+   * on: what one page of the level above lists, the root at level `levels`. The list must not be
+   * changed.
+   *
+   * @throws {RangeError} if there is no such page.
+   */
+  async items(level: number, page: number, options: AbortOptions = {}): Promise<ChunkList> {
     const { levels } = this.#shape
     if (!Number.isInteger(page) || page < 0 || page >= itemCount(this.#shape, level + 1)) {
       throw new RangeError(`manifest page ${page}`)
@@ -143,7 +154,7 @@ export class ManifestView {
   }
 
   async #pageId(level: number, page: number, options: AbortOptions): Promise<ChunkId> {
-    const above = await this.#items(level + 1, Math.floor(page / MAX_MANIFEST_CHILDREN), options)
+    const above = await this.items(level + 1, Math.floor(page / MAX_MANIFEST_CHILDREN), options)
     return above.get(page % MAX_MANIFEST_CHILDREN)
   }
 

@@ -1,87 +1,36 @@
-import { autoChunkBytes } from '../chunks/chunk-size.ts'
-import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
-import { Budget } from '../lib/budget.ts'
+import type { AbortOptions } from '../chunks/types.ts'
 import { MIB } from '../lib/bytes.ts'
-import type { Clock } from '../lib/clock.ts'
-import { errorCode } from '../lib/errors.ts'
-import type { LoggerFactory } from '../lib/logger.ts'
-import type { Counter, Metrics } from '../lib/metrics.ts'
-import { BlobReader, type Snapshot } from './blob-reader.ts'
-import { BlobWriter, type WriteMode } from './blob-writer.ts'
+import { BlobReader, checkRange, type Snapshot } from './blob-reader.ts'
+import type { BlobWriter } from './blob-writer.ts'
 import { IsDirectoryError, PathExistsError, PathNotFoundError } from './errors.ts'
+import { diffManifests } from './manifest-diff.ts'
+import { publishMerge } from './merge.ts'
 import { checkNewPath, checkPath, parseRef, type Ref } from './ref.ts'
+import type {
+  CreateOptions,
+  FileStatus,
+  MergeOptions,
+  MergeRequest,
+  NamedVersion,
+  OpenWriteOptions,
+  RepositoryComponents,
+  RepositoryOptions,
+  VersionDiff
+} from './repository-types.ts'
 import type {
   BlobDescription,
   DirectoryEntry,
+  EffectiveRetention,
   FileEntry,
-  MetadataStore,
-  Namespace,
   NamespaceEntry,
+  NodeRef,
+  RetentionPolicy,
   SignedVersionRecord,
-  Signer,
-  Verifier,
   Version,
-  VersionManager,
   VersionSummary
 } from './types.ts'
-
-export interface RepositoryComponents {
-  readonly versions: VersionManager
-  readonly namespace: Namespace
-  readonly metadata: MetadataStore
-  readonly writer: ChunkWriter
-  readonly reader: ChunkReader
-  readonly signer: Signer
-  readonly verifier: Verifier
-  readonly clock: Clock
-  readonly logger: LoggerFactory
-  readonly metrics?: Metrics | undefined
-}
-
-export interface RepositoryOptions {
-  /** Folder for temporary files of uploads; it must exist. */
-  readonly stagingFolder: string
-  /** Memory of all uploads together, at least 32 MiB. @default 96 MiB */
-  readonly uploadBudgetBytes?: number | undefined
-  /** Copies of each chunk of new blobs. @default 1 */
-  readonly replicas?: number | undefined
-  /**
-   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
-   * blob
-   */
-  readonly writeQuorum?: number | undefined
-  /** Chunk size of new blobs; `auto` goes by the announced size. @default 'auto' */
-  readonly chunkBytes?: number | 'auto' | undefined
-  /** Bytes that a reader fetches ahead. @default 8 MiB */
-  readonly readAheadBytes?: number | undefined
-}
-
-export interface OpenWriteOptions extends AbortOptions {
-  readonly mode: WriteMode
-  /** What the client announced, in bytes: a hint for chunk size and tree. */
-  readonly expectedBytes?: number | undefined
-  /** Of a new blob. @default as the repository's options say */
-  readonly chunkBytes?: number | undefined
-  readonly replicas?: number | undefined
-  /** Text that stays with the version. */
-  readonly note?: string | undefined
-  /** Refuses the version with a TicketConflictError unless this one is the newest then. */
-  readonly ifNewest?: Version | undefined
-}
-
-export interface CreateOptions extends AbortOptions {
-  readonly chunkBytes?: number | undefined
-  readonly replicas?: number | undefined
-  readonly note?: string | undefined
-}
-
-/** A file in one of its versions. */
-export interface FileStatus extends FileEntry {
-  readonly chunkBytes: number
-  readonly replicas: number
-  /** True if the reference named the version. */
-  readonly isFixed: boolean
-}
+import { UploadOpener } from './upload-opener.ts'
+import { VersionHold, type VersionHoldOptions } from './version-hold.ts'
 
 const PAGE_OF_ENTRIES = 1000
 
@@ -90,26 +39,14 @@ export class Repository {
   readonly #components: RepositoryComponents
   readonly #options: RepositoryOptions
   readonly #blobs: BlobReader
-  readonly #inFlight: Budget
-  readonly #staging: Budget
-  readonly #uploadedBytes: Counter | undefined
+  readonly #uploads: UploadOpener
 
   constructor(components: RepositoryComponents, options: RepositoryOptions) {
-    const { uploadBudgetBytes = 96 * MIB, readAheadBytes = 8 * MIB } = options
-    if (!(uploadBudgetBytes >= 32 * MIB)) {
-      throw new RangeError(`uploadBudgetBytes ${uploadBudgetBytes}, at least 32 MiB`)
-    }
+    const { readAheadBytes = 8 * MIB } = options
     this.#components = components
     this.#options = options
     this.#blobs = new BlobReader(components, { readAheadBytes })
-    // Two budgets, because chunks that are not whole yet free theirs only when more data comes,
-    // which must not have to wait for them.
-    this.#inFlight = new Budget(uploadBudgetBytes / 2, 'memory of uploads in flight')
-    this.#staging = new Budget(uploadBudgetBytes / 2, 'memory of uploads being cut')
-    this.#uploadedBytes = components.metrics?.counter('blobswarm_metadata_uploaded_bytes_total', {
-      help: 'Bytes of uploads by what became of them: stored, reused, zero',
-      labels: ['kind']
-    })
+    this.#uploads = new UploadOpener({ ...components, blobs: this.#blobs }, options)
   }
 
   /** Status of a file or directory; undefined if there is none, or not in this version. */
@@ -156,9 +93,8 @@ export class Repository {
 
   /** Signed record of what a reference names, sealing it if nobody has yet. */
   async record(ref: string | Ref, options: AbortOptions = {}): Promise<SignedVersionRecord> {
-    const { path, version } = refOf(ref)
-    const entry = await this.#file(path, options)
-    return await this.#components.versions.record(entry.blob, version ?? entry.version, options)
+    const { blob, version } = await this.#version(ref, options)
+    return await this.#components.versions.record(blob, version, options)
   }
 
   /**
@@ -178,19 +114,12 @@ export class Repository {
    * @throws {IsDirectoryError | NotDirectoryError}
    */
   async openWrite(path: string, options: OpenWriteOptions): Promise<BlobWriter> {
-    checkNewPath(path)
-    const { expectedBytes, chunkBytes, replicas = this.#options.replicas ?? 1 } = options
-    const create = {
-      chunkBytes: chunkBytes ?? this.#chunkBytesFor(expectedBytes),
-      replicas,
-      sizeHint: expectedBytes
-    }
-    const description = await this.#components.namespace.reserve(path, create, options)
-    return await this.#openBlob(description, path, options)
+    const description = await this.#uploads.reserve(path, options)
+    return await this.#uploads.open(description, path, options)
   }
 
   /**
-   * Makes a file of zeros, as its first version.
+   * Makes a file of zeros, as its first version, at the same cost for any size.
    *
    * @throws {PathExistsError} if there is something already.
    */
@@ -199,14 +128,121 @@ export class Repository {
     if ((await this.#components.namespace.lookup(path, options)) !== undefined) {
       throw new PathExistsError(path)
     }
+    // A patch has a leaf for what is written only, which is nothing.
     const upload = { ...options, mode: 'patch', expectedBytes: bytes, ifNewest: 0 } as const
-    const writer = await this.openWrite(path, upload)
+    const description = await this.#uploads.reserve(path, upload)
+    // Somebody may have cloned something to this path meanwhile, which shows through a patch.
+    const there = await this.#components.versions.latest(description.blob, options)
+    if (there !== undefined) throw new PathExistsError(path)
+    const writer = await this.#uploads.open(description, path, upload)
     try {
       writer.extendTo(bytes)
       return await writer.publish(options)
     } finally {
       await writer.abort()
     }
+  }
+
+  /**
+   * Makes a file that is, for now, a version of another. No data is copied, and neither file sees
+   * what is written to the other afterwards. Folders are made as for an upload.
+   *
+   * @throws {PathExistsError} if there is something already.
+   * @throws {PathNotFoundError | IsDirectoryError | UnknownVersionError}
+   */
+  async clone(ref: string | Ref, path: string, options: AbortOptions = {}): Promise<FileEntry> {
+    checkNewPath(path)
+    const from = await this.#version(ref, options)
+    return await this.#components.namespace.clone(from, path, options)
+  }
+
+  /**
+   * Makes a version of one file in which a range reads as it does in a version of another, or of
+   * the same. No data moves, except one chunk where the range ends inside of one.
+   *
+   * @throws {ChunkUnavailableError} if a chunk of the range is nowhere any more.
+   * @throws {PathNotFoundError | IsDirectoryError | UnknownVersionError | TicketConflictError}
+   */
+  async merge(request: MergeRequest, options: MergeOptions = {}): Promise<VersionSummary> {
+    const { from, to: path, at, offset, length } = request
+    const { ifNewest, note, signal, replicas } = options
+    checkNewPath(path)
+    checkRange({ offset, length })
+    checkRange({ offset: at, length })
+    const source = await this.openRead(from, options)
+    const { chunkBytes = source.record.chunkBytes } = options
+    const expectedBytes = at + Math.min(length, source.bytes)
+    const create = { chunkBytes, replicas, expectedBytes, signal }
+    const target = await this.#uploads.reserve(path, create)
+    const { leaseMs } = this.#options
+    const written = { target, at, path, ifNewest, note, leaseMs }
+    const merge = { source, range: { offset, length }, ...written }
+    return await publishMerge(this.#components, merge, { signal })
+  }
+
+  /**
+   * Tells where two versions differ, of one file or of two, at the cost of what differs.
+   *
+   * @throws {PathNotFoundError | IsDirectoryError | UnknownVersionError}
+   * @throws {IncomparableVersionsError} from `ranges`, if their chunks differ in size.
+   */
+  async diff(
+    before: string | Ref,
+    after: string | Ref,
+    options: AbortOptions = {}
+  ): Promise<VersionDiff> {
+    const [left, right] = await Promise.all([
+      this.openRead(before, options),
+      this.openRead(after, options)
+    ])
+    return {
+      before: namedVersion(before, left),
+      after: namedVersion(after, right),
+      ranges: diffManifests(left.manifest, right.manifest, options)
+    }
+  }
+
+  /** Pins a version, which keeps it whatever the policy says, or lets go of it again. */
+  async setPinned(
+    ref: string | Ref,
+    isPinned: boolean,
+    options: AbortOptions = {}
+  ): Promise<NodeRef> {
+    const version = await this.#version(ref, options)
+    await this.#components.versions.setPinned(version, isPinned, options)
+    return version
+  }
+
+  /** Tells which versions of a file, or of files below a folder, stay. */
+  async retention(path: string, options: AbortOptions = {}): Promise<EffectiveRetention> {
+    checkPath(path)
+    return await this.#components.namespace.retention(path, options)
+  }
+
+  /** Sets it; undefined goes by the folders above again. @throws {PathNotFoundError | RangeError} */
+  async setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options: AbortOptions = {}
+  ): Promise<void> {
+    checkPath(path)
+    await this.#components.namespace.setRetention(path, policy, options)
+  }
+
+  /**
+   * Keeps a version from collection until the hold is released.
+   *
+   * @throws {UnknownVersionError} if it is not there any more.
+   */
+  async hold(
+    { blob, version }: NodeRef,
+    purpose: string,
+    options: VersionHoldOptions & AbortOptions = {}
+  ): Promise<VersionHold> {
+    const { versions, clock, signer, logger: loggers } = this.#components
+    const logger = loggers.forComponent('blobswarm:metadata:hold')
+    const held = { blob, version, holder: signer.peerId, purpose }
+    return await VersionHold.take({ versions, clock, logger }, held, options)
   }
 
   /** Makes a directory, with `parents` also those above it and without complaint if it exists. */
@@ -248,26 +284,10 @@ export class Repository {
     await this.#components.namespace.rename(from, to, options)
   }
 
-  async #openBlob(
-    description: BlobDescription,
-    path: string,
-    { mode, note, ifNewest, signal }: OpenWriteOptions
-  ): Promise<BlobWriter> {
-    const { stagingFolder, writeQuorum } = this.#options
-    const components = {
-      ...this.#components,
-      blobs: this.#blobs,
-      inFlight: this.#inFlight,
-      staging: this.#staging,
-      uploadedBytes: this.#uploadedBytes
-    }
-    const upload = { description, mode, stagingFolder, path, note, ifNewest, writeQuorum, signal }
-    return await BlobWriter.open(components, upload)
-  }
-
-  #chunkBytesFor(expectedBytes: number | undefined): number {
-    const { chunkBytes = 'auto' } = this.#options
-    return chunkBytes === 'auto' ? autoChunkBytes(expectedBytes) : chunkBytes
+  async #version(ref: string | Ref, options: AbortOptions): Promise<NodeRef> {
+    const { path, version } = refOf(ref)
+    const entry = await this.#file(path, options)
+    return { blob: entry.blob, version: version ?? entry.version }
   }
 
   async #file(path: string, options: AbortOptions): Promise<FileEntry> {
@@ -288,19 +308,14 @@ export class Repository {
     { blob }: FileEntry,
     version: Version,
     options: AbortOptions
-  ): Promise<{ readonly bytes: number; readonly timeMs: number } | undefined> {
-    const { versions } = this.#components
-    if (version > 0) {
-      const history = await versions.history(blob, options)
-      return history.find((summary) => summary.version === version)
-    }
-    try {
-      return (await versions.record(blob, version, options)).record
-    } catch (error) {
-      if (errorCode(error) === 'ERR_UNKNOWN_VERSION') return undefined
-      throw error
-    }
+  ): Promise<VersionSummary | undefined> {
+    const history = await this.#components.versions.history(blob, options)
+    return history.find((summary) => summary.version === version)
   }
+}
+
+function namedVersion(ref: string | Ref, { record, bytes }: Snapshot): NamedVersion {
+  return { path: refOf(ref).path, version: record.version, bytes }
 }
 
 function refOf(ref: string | Ref): Ref {

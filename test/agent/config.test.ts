@@ -50,6 +50,7 @@ test.each([
   ['nothing.replicas=1', /nothing: no such key/],
   ['storage.chunkBytes=70000', /storage\.chunkBytes \(70000\).*power of two/],
   ['repair.deadAfter=3x', /repair\.deadAfter \(3x\)/],
+  ['collection.every=1ms', /collection\.every \(1ms\): is neither 0s nor between 10ms/],
   ['agent.roles=deploy,boss', /agent\.roles/],
   ['gridftp.listen=nowhere', /gridftp\.listen \(nowhere\).*HOST:PORT/],
   ['storage.replicas=0', /storage\.replicas \(0\): is below 1/],
@@ -113,4 +114,8 @@ test.each([
   ['storage: 5', /configuration storage \(5\)/]
 ])('refuses a file that reads "%s"', (text, message) => {
   expect(() => loadConfig({ file: written(text) })).toThrow(message)
+})
+
+test('collection can be left to those who ask for it', () => {
+  expect(loadConfig({ settings: ['collection.every=0s'] }).collection.every).toBe(0)
 })

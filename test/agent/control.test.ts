@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import {
+  answerLines,
   callAgent,
   followAgent,
   openCall,
@@ -15,7 +16,7 @@ import { LocalFileError } from '../../src/agent/errors.ts'
 import type { OperationProgress } from '../../src/agent/operations.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { PathNotFoundError } from '../../src/metadata/errors.ts'
-import { partsOf, RecordedOperations } from '../support/recorded-operations.ts'
+import { partsOf, RecordedOperations, rangesOf } from '../support/recorded-operations.ts'
 import { temporaryFolders } from '../support/temporary-folder.ts'
 
 const newFolder = temporaryFolders()
@@ -49,6 +50,18 @@ async function* breakingOff(): AsyncGenerator<Uint8Array> {
   throw new Error('chunk lost')
 }
 
+/** Reads an answer of lines to its end. @returns the lines and the result. */
+async function linesOf(
+  lines: ReturnType<typeof answerLines>
+): Promise<[lines: object[], result: unknown]> {
+  const all: object[] = []
+  for (;;) {
+    const { value, done } = await lines.next()
+    if (done === true) return [all, value]
+    all.push(value)
+  }
+}
+
 /** An operation that waits until it is aborted. */
 function waiting() {
   const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
@@ -75,7 +88,19 @@ describe('a call', () => {
     ['GET', 'stat', { ref: '/a@1', sha256: true }, ['stat', '/a@1', { sha256: true }]],
     ['GET', 'swarm', { ref: '/a' }, ['swarm', '/a']],
     ['POST', 'mv', { from: '/a', to: '/b' }, ['rename', '/a', '/b']],
-    ['POST', 'rm', { ref: '/a' }, ['remove', '/a']]
+    ['POST', 'rm', { ref: '/a' }, ['remove', '/a']],
+    ['POST', 'create', { path: '/a', bytes: 5 }, ['create', { path: '/a', bytes: 5 }]],
+    [
+      'POST',
+      'create',
+      { path: '/a', bytes: 0, chunkBytes: 65_536, note: 'x' },
+      ['create', { path: '/a', bytes: 0, chunkBytes: 65_536, note: 'x' }]
+    ],
+    ['POST', 'clone', { ref: '/a@1', path: '/b' }, ['clone', '/a@1', '/b']],
+    ['POST', 'merge', { ref: '/a', path: '/b' }, ['merge', { ref: '/a', path: '/b' }]],
+    ['POST', 'pin', { ref: '/a@1' }, ['setPinned', '/a@1', true]],
+    ['POST', 'unpin', { ref: '/a@1' }, ['setPinned', '/a@1', false]],
+    ['GET', 'retention', { path: '/a' }, ['retention', '/a']]
   ])('%s %s carries its parameters', async (method, name, query, call) => {
     await callAgent(socket, method, name, { query })
 
@@ -120,6 +145,10 @@ describe('a request', () => {
     ['GET', '/api/v1/log?path=', 400, 'parameter path is missing'],
     ['POST', '/api/v1/pull?ref=/a', 400, 'parameter file is missing'],
     ['POST', '/api/v1/verify', 400, 'parameter ref is missing'],
+    ['POST', '/api/v1/create?path=/a', 400, 'parameter bytes is missing'],
+    ['POST', '/api/v1/clone?ref=/a', 400, 'parameter path is missing'],
+    ['GET', '/api/v1/diff?before=/a', 400, 'parameter after is missing'],
+    ['GET', '/api/v1/pin?ref=/a', 404, 'no such call: GET pin'],
     ['GET', '/api/v1/cat?ref=/a&offset=-1', 400, 'parameter offset is "-1", wanted a whole number'],
     [
       'GET',
@@ -148,6 +177,36 @@ describe('a request', () => {
     expect(status).toBe(400)
     expect(answer).toMatchObject({ error: { code: 'ERR_BAD_REQUEST' } })
     expect((answer as { error: Error }).error.message).toMatch(message)
+  })
+
+  test.each([
+    [{ last: 3 }, { last: 3 }],
+    [
+      { last: 3, youngerMs: 1000 },
+      { last: 3, youngerMs: 1000 }
+    ],
+    [{}, {}],
+    [null, undefined]
+  ])('for a policy of %j carries it', async (policy, asked) => {
+    const query = { path: '/a' }
+
+    await callAgent(socket, 'POST', 'retention', { query, body: { policy } })
+
+    expect(operations.calls).toEqual([['setRetention', '/a', asked]])
+  })
+
+  test.each([
+    ['{}', /policy/],
+    ['{"policy":{"last":0}}', /policy.last .*1/],
+    ['{"policy":{"last":1.5}}', /policy.last .*int/],
+    ['{"policy":{"youngerMs":-1}}', /policy.youngerMs .*1/],
+    ['{"policy":{"older":1}}', /policy .*older/]
+  ])('for a policy is refused with %s', async (body, message) => {
+    const [status, answer] = await raw('POST', '/api/v1/retention?path=/a', body)
+
+    expect(status).toBe(400)
+    expect((answer as { error: Error }).error.message).toMatch(message)
+    expect(operations.calls).toEqual([])
   })
 
   test('for a token carries what it may hold', async () => {
@@ -225,6 +284,75 @@ describe('an operation with progress', () => {
 
     expect(order).toEqual(['the pull has cleaned up', 'the server has stopped'])
     await expect(pull).rejects.toMatchObject({ code: 'ERR_AGENT_UNREACHABLE' })
+  })
+})
+
+describe('a diff', () => {
+  const query = { before: '/a@1', after: '/a@2' }
+
+  test('comes in lines of ranges and ends with their sum', async () => {
+    const [lines, result] = await linesOf(answerLines(socket, 'GET', 'diff', { query }))
+
+    expect(lines).toEqual([
+      {
+        ranges: [
+          { offset: 0, length: 1 },
+          { offset: 2, length: 1 }
+        ]
+      }
+    ])
+    expect(result).toMatchObject({ before: { path: '/a@1' }, rangeCount: 2, changedBytes: 2 })
+  })
+
+  test('of many ranges comes in many lines', async () => {
+    const offsets = Array.from({ length: 1000 }, (_, at) => at * 2)
+    operations.diff = async (before, after) => {
+      const diff = await new RecordedOperations().diff(before, after)
+      return { ...diff, ranges: rangesOf(...offsets) }
+    }
+
+    const [lines, result] = await linesOf(answerLines(socket, 'GET', 'diff', { query }))
+
+    expect(lines).toHaveLength(4)
+    expect(result).toMatchObject({ rangeCount: 1000, changedBytes: 1000 })
+  })
+
+  test.each([0, 1000])('that fails after %d ranges has the code of the failure', async (count) => {
+    async function* failing(): AsyncGenerator<{ offset: number; length: number }> {
+      yield* rangesOf(...Array.from({ length: count }, (_, at) => at * 2))
+      throw new PathNotFoundError('/a page')
+    }
+    operations.diff = async (before, after) => {
+      const diff = await new RecordedOperations().diff(before, after)
+      return { ...diff, ranges: failing() }
+    }
+
+    await expect(linesOf(answerLines(socket, 'GET', 'diff', { query }))).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND'
+    })
+  })
+
+  test('stops when its client goes away', async () => {
+    const { promise: stopped, resolve: stop } = Promise.withResolvers<void>()
+    async function* endless(): AsyncGenerator<{ offset: number; length: number }> {
+      try {
+        for (let offset = 0; ; offset += 2) yield { offset, length: 1 }
+      } finally {
+        stop()
+      }
+    }
+    operations.diff = async (before, after) => {
+      const diff = await new RecordedOperations().diff(before, after)
+      return { ...diff, ranges: endless() }
+    }
+    const abort = new AbortController()
+    const lines = answerLines(socket, 'GET', 'diff', { query, signal: abort.signal })
+    await lines.next()
+
+    abort.abort(new Error('interrupted'))
+
+    await expect(lines.next().then(async () => linesOf(lines))).rejects.toThrow('interrupted')
+    await stopped
   })
 })
 

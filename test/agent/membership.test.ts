@@ -5,9 +5,9 @@ import {
   createToken,
   type EnterClusterRequest,
   enterCluster,
-  MetadataListKeeper,
   openAuthority
 } from '../../src/agent/membership.ts'
+import { MetadataListKeeper } from '../../src/agent/metadata-list.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryLogger, noLogger } from '../../src/lib/logger.ts'
 import { systemRandom } from '../../src/lib/random.ts'
@@ -219,7 +219,8 @@ describe('the metadata list', () => {
   type Prepared = Awaited<ReturnType<typeof prepare>>
   async function keep({ data, node, authority }: Prepared) {
     const log = new MemoryLogger().forComponent('test')
-    const keeper = new MetadataListKeeper({ data, node, authority: authority?.authority }, log)
+    const parts = { data, node, authority: authority?.authority, clock: systemClock, log }
+    const keeper = new MetadataListKeeper(parts)
     await keeper.start()
     stops.push(async () => keeper.stop())
     return keeper

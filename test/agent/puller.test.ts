@@ -7,6 +7,7 @@ import type { AbortOptions, ChunkId, ChunkStore } from '../../src/chunks/types.t
 import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { seededRandom } from '../../src/lib/random.ts'
+import { UnknownVersionError } from '../../src/metadata/errors.ts'
 import { SwarmService } from '../../src/peer/swarm/swarm-service.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
@@ -89,6 +90,86 @@ describe('a pull of what this agent holds', () => {
     await puller.pull({ ref: '/a', file: target(), force: false })
 
     expect(bench.pool.reads).toBe(1)
+    expect(await readFile(target())).toEqual(image)
+  })
+})
+
+describe('the version that is pulled', () => {
+  type Call = readonly ['hold' | 'release', blob: string, version: number, purpose: string]
+  const calls: Call[] = []
+  beforeEach(() => {
+    calls.length = 0
+    const { versions } = bench
+    const [hold, release] = [versions.hold.bind(versions), versions.release.bind(versions)]
+    versions.hold = async (request, options) => {
+      calls.push(['hold', request.blob, request.version, request.purpose])
+      return hold(request, options)
+    }
+    versions.release = async (held, options) => {
+      calls.push(['release', held.blob, held.version, held.purpose])
+      return release(held, options)
+    }
+  })
+
+  test('is held until the file is whole', async () => {
+    const { record } = await bench.repository.record('/a')
+    const get = store.get.bind(store)
+    store.get = async (id: ChunkId, options?: AbortOptions) => {
+      await bench.repository.remove('/a').catch(() => {})
+      const roots = await bench.versions.roots([])
+      expect(roots.find(({ blob }) => blob === record.blob)?.manifests).toContain(1)
+      return get(id, options)
+    }
+
+    await puller.pull({ ref: '/a', file: target(), force: false })
+
+    expect(await readFile(target())).toEqual(image)
+    expect(calls.map(([call, blob, version]) => [call, blob, version])).toEqual([
+      ['hold', record.blob, 1],
+      ['release', record.blob, 1]
+    ])
+    expect(calls[0]?.[3]).toMatch(/^pull \/a/)
+  })
+
+  test('is let go of after a failure too', async () => {
+    store.get = async () => {
+      throw new Error('bad disk')
+    }
+
+    await expect(puller.pull({ ref: '/a', file: target(), force: false })).rejects.toThrow(
+      'bad disk'
+    )
+
+    expect(calls.map(([call]) => call)).toEqual(['hold', 'release'])
+  })
+
+  test('is pulled without a hold while the version manager does not answer', async () => {
+    bench.versions.hold = async () => {
+      throw new Error('nobody there')
+    }
+
+    await puller.pull({ ref: '/a', file: target(), force: false })
+
+    expect(await readFile(target())).toEqual(image)
+  })
+
+  test('is not pulled, and leaves no file, if it has gone meanwhile', async () => {
+    bench.versions.hold = async ({ blob, version }) => {
+      throw new UnknownVersionError(blob, version, 'was removed')
+    }
+
+    const pull = puller.pull({ ref: '/a', file: target(), force: false })
+
+    await expect(pull).rejects.toMatchObject({ code: 'ERR_UNKNOWN_VERSION' })
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  test('may be a clone without a version of its own', async () => {
+    await bench.repository.clone('/a', '/b')
+
+    const result = await puller.pull({ ref: '/b', file: target(), force: false })
+
+    expect(result).toMatchObject({ path: '/b', version: 0 })
     expect(await readFile(target())).toEqual(image)
   })
 })

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import * as fc from 'fast-check'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { MIB } from '../../src/lib/bytes.ts'
-import type { WriteMode } from '../../src/metadata/blob-writer.ts'
+import type { WriteMode } from '../../src/metadata/blob-writer-types.ts'
 import type { Repository } from '../../src/metadata/repository.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'

@@ -1,8 +1,10 @@
 import { pipeline } from 'node:stream/promises'
 import { errorCode } from '../../lib/errors.ts'
-import type { Command, CommandContext } from '../cli.ts'
+import type { Command } from '../cli.ts'
 import { openCall, partsOf } from '../control-client.ts'
-import { UsageError } from '../errors.ts'
+import { wholeNumber } from './arguments.ts'
+
+const WANTED = 'a whole number of bytes'
 
 /** `blobswarm cat`: writes bytes of an image to standard output. */
 export const catCommand: Command = {
@@ -11,8 +13,8 @@ export const catCommand: Command = {
   async run({ positionals, values, socket, signal }) {
     const query = {
       ref: positionals[0],
-      offset: wholeNumber('--offset', values.offset),
-      length: wholeNumber('--length', values.length)
+      offset: wholeNumber('--offset', values.offset, WANTED),
+      length: wholeNumber('--length', values.length, WANTED)
     }
     const response = await openCall(socket, 'GET', 'cat', { query, signal })
     try {
@@ -21,11 +23,4 @@ export const catCommand: Command = {
       if (errorCode(error) !== 'EPIPE') throw error // `cat … | head` is fine
     }
   }
-}
-
-function wholeNumber(option: string, value: CommandContext['values'][string]): number | undefined {
-  if (value === undefined) return undefined
-  const number = Number(value)
-  if (/^\d+$/.test(String(value)) && Number.isSafeInteger(number)) return number
-  throw new UsageError(`${option} ${value.toString()}: wanted a whole number of bytes`)
 }

@@ -18,6 +18,20 @@ export function formatRate(bytes: number, seconds: number): string {
   return `${formatBytes(seconds > 0 ? bytes / seconds : 0)}/s`
 }
 
+const DURATION_UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000]
+] as const
+
+/** `5400000` → `90m`: in the largest unit that divides it. */
+export function formatDuration(milliseconds: number): string {
+  const fitting = DURATION_UNITS.find(([, unitMs]) => milliseconds % unitMs === 0)
+  const [name, unitMs] = fitting ?? ['ms', 1]
+  return `${milliseconds / unitMs}${name}`
+}
+
 const NUMBER = /^[\d.]+( [KMG]?i?B(\/s)?)?$/
 
 /** Rows of cells as text, columns as wide as they need; a column of nothing but numbers and sizes to the right. */

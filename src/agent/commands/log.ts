@@ -17,12 +17,13 @@ export const logCommand: Command = {
       print(JSON.stringify(documents))
       return
     }
-    const rows = versions.map(({ version, bytes, timeMs, note }) => [
+    const rows = versions.map(({ version, bytes, timeMs, note, isPinned }) => [
       String(version),
       String(bytes),
       formatTime(timeMs),
+      isPinned ? 'pinned' : '',
       note
     ])
-    print(formatTable(['version', 'bytes', 'time', 'note'], rows))
+    print(formatTable(['version', 'bytes', 'time', '', 'note'], rows))
   }
 }

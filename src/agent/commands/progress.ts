@@ -34,9 +34,10 @@ export class ProgressView {
   }
 }
 
-/** `[#####-----]  50%  64.0 MiB of 128.0 MiB  110.0 MiB/s  peers 60%`. */
+/** `[#####-----]  50%  64.0 MiB of 128.0 MiB  110.0 MiB/s  peers 60%`; only the phase when it is not about bytes. */
 export function formatBar(progress: OperationProgress): string {
   const { doneBytes, totalBytes, bytesPerSecond, fromPeersBytes, fromProvidersBytes } = progress
+  if (totalBytes === 0 && progress.phase !== 'transfer') return progress.phase
   const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes)
   const filled = Math.round(share * BAR_CELLS)
   const moved = (fromPeersBytes ?? 0) + (fromProvidersBytes ?? 0)

@@ -7,6 +7,7 @@ import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { LocalFileError } from '../errors.ts'
 import type { PushResult } from '../operations.ts'
+import { wholeNumber } from './arguments.ts'
 import { formatBytes, formatRate } from './format.ts'
 import { ProgressView } from './progress.ts'
 
@@ -15,9 +16,10 @@ const READ_BYTES = 1024 * 1024
 /** `blobswarm push`: stores a file as the next version of a path. */
 export const pushCommand: Command = {
   arguments: [2, 2],
-  options: { note: { type: 'string' } },
+  options: { note: { type: 'string' }, 'if-newest': { type: 'string' } },
   async run({ positionals, values, socket, isJson, signal, print }) {
     const [file = '', path = ''] = positionals
+    const ifNewest = wholeNumber('--if-newest', values['if-newest'], 'a version number')
     const bytes = file === '-' ? undefined : await sizeOf(file)
     const view = new ProgressView(path, values.progress)
     const source =
@@ -27,7 +29,7 @@ export const pushCommand: Command = {
     )
     const note = typeof values.note === 'string' ? values.note : undefined
     const result = (await callAgent(socket, 'PUT', 'push', {
-      query: { path, bytes, note },
+      query: { path, bytes, note, ifNewest },
       body: Readable.from(body, { objectMode: false }),
       signal
     }).finally(() => view.finish())) as PushResult

@@ -17,6 +17,7 @@ import { RemoteVersionManager } from '../../peer/remote/version-manager.ts'
 import type { Role } from '../../peer/types.ts'
 import type { AgentService } from '../agent.ts'
 import { Heartbeat } from '../heartbeat.ts'
+import { composeCollectionTimer, composeCollector } from './collection.ts'
 import type { Foundation } from './foundation.ts'
 import { serviceOf } from './service.ts'
 import type { Storage } from './storage.ts'
@@ -41,7 +42,7 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
         }
       )
     : remoteProviders
-  const directory = new NetworkProviderDirectory({ ...common, providers, local })
+  const directory = new NetworkProviderDirectory({ ...common, providers, local, signer })
   const reading = { directory, providers, random: systemRandom, localId: local?.id, logger }
   const reader = new ReplicatedReader(reading)
   const { replicas, writeQuorum } = config.storage
@@ -53,6 +54,10 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
   const localVersions = has('versionManager')
     ? composeVersionManager(foundation, storage, sealer)
     : undefined
+  const collector =
+    localVersions === undefined
+      ? undefined
+      : composeCollector(foundation, storage, { versions: localVersions, providers, directory })
   const find = memberWithRole(node, 'versionManager')
   const remoteVersions = new RemoteVersionManager({ ...common, verifier, find })
   const versions: VersionManager & Namespace = localVersions ?? remoteVersions
@@ -60,17 +65,25 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
     serviceOf('managers', {
       start: async () => {
         if (has('providerManager')) await serveProviders(node, { providers, ...common })
-        if (localVersions === undefined) return
+        if (localVersions === undefined || collector === undefined) return
         await localVersions.start()
-        await serveVersion(node, { versions: localVersions, namespace: localVersions, ...common })
+        await serveVersion(node, {
+          versions: localVersions,
+          namespace: localVersions,
+          collector,
+          ...common
+        })
       },
       stop: async () => {
+        await collector?.stop()
         await localVersions?.stop()
         await Promise.all([remoteVersions.stop(), remoteProviders.stop(), directory.stop()])
       }
-    })
+    }),
+    ...composeCollectionTimer(foundation, collector)
   ]
-  return { providers, directory, reader, writer, versions, services }
+  const collecting = collector ?? remoteVersions
+  return { providers, directory, reader, writer, versions, collector: collecting, services }
 }
 
 /** What `composeManagers` gives. */
@@ -108,7 +121,7 @@ export function composeRepository(
   { metadata, signer, verifier }: Storage,
   { versions, reader, writer }: Managers
 ): Repository {
-  const { replicas, chunkBytes, uploadBudgetBytes, writeQuorum } = config.storage
+  const { replicas, chunkBytes, uploadBudgetBytes, writeQuorum, lease } = config.storage
   return new Repository(
     {
       versions,
@@ -127,6 +140,7 @@ export function composeRepository(
       uploadBudgetBytes,
       replicas,
       chunkBytes,
+      leaseMs: lease,
       ...(writeQuorum === 0 ? {} : { writeQuorum })
     }
   )

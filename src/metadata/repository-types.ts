@@ -1,0 +1,110 @@
+import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { LoggerFactory } from '../lib/logger.ts'
+import type { Metrics } from '../lib/metrics.ts'
+import type { WriteMode } from './blob-writer-types.ts'
+import type { Ref } from './ref.ts'
+import type {
+  ByteRange,
+  FileEntry,
+  MetadataStore,
+  Namespace,
+  Signer,
+  Verifier,
+  Version,
+  VersionManager
+} from './types.ts'
+
+export interface RepositoryComponents {
+  readonly versions: VersionManager
+  readonly namespace: Namespace
+  readonly metadata: MetadataStore
+  readonly writer: ChunkWriter
+  readonly reader: ChunkReader
+  readonly signer: Signer
+  readonly verifier: Verifier
+  readonly clock: Clock
+  readonly logger: LoggerFactory
+  readonly metrics?: Metrics | undefined
+}
+
+export interface RepositoryOptions {
+  /** Folder for temporary files of uploads; it must exist. */
+  readonly stagingFolder: string
+  /** Memory of all uploads together, at least 32 MiB. @default 96 MiB */
+  readonly uploadBudgetBytes?: number | undefined
+  /** Copies of each chunk of new blobs. @default 1 */
+  readonly replicas?: number | undefined
+  /**
+   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
+   * blob
+   */
+  readonly writeQuorum?: number | undefined
+  /** Chunk size of new blobs; `auto` goes by the announced size. @default 'auto' */
+  readonly chunkBytes?: number | 'auto' | undefined
+  /** Bytes that a reader fetches ahead. @default 8 MiB */
+  readonly readAheadBytes?: number | undefined
+  /**
+   * How long providers keep what nothing refers to yet, in milliseconds; the same everywhere.
+   *
+   * @default 900_000
+   */
+  readonly leaseMs?: number | undefined
+}
+
+export interface OpenWriteOptions extends AbortOptions {
+  readonly mode: WriteMode
+  /** What the client announced, in bytes: a hint for chunk size and tree. */
+  readonly expectedBytes?: number | undefined
+  /** Of a new blob. @default as the repository's options say */
+  readonly chunkBytes?: number | undefined
+  readonly replicas?: number | undefined
+  /** Text that stays with the version. */
+  readonly note?: string | undefined
+  /** Refuses the version with a TicketConflictError unless this one is the newest then. */
+  readonly ifNewest?: Version | undefined
+}
+
+export interface CreateOptions extends AbortOptions {
+  readonly chunkBytes?: number | undefined
+  readonly replicas?: number | undefined
+  readonly note?: string | undefined
+}
+
+/** A range of a version that is to appear in another file. */
+export interface MergeRequest extends ByteRange {
+  /** Where the bytes are; what lies past its end is left out. */
+  readonly from: string | Ref
+  /** File that gets another version; made if there is none. */
+  readonly to: string
+  /** Where the range begins in it. */
+  readonly at: number
+}
+
+export interface MergeOptions extends CreateOptions {
+  /** Refuses the version with a TicketConflictError unless this one is the newest then. */
+  readonly ifNewest?: Version | undefined
+}
+
+/** A version by the path that named it. */
+export interface NamedVersion {
+  readonly path: string
+  readonly version: Version
+  readonly bytes: number
+}
+
+/** Two versions and where they differ. */
+export interface VersionDiff {
+  readonly before: NamedVersion
+  readonly after: NamedVersion
+  /** In order; can be walked once. */
+  readonly ranges: AsyncGenerator<ByteRange, void>
+}
+
+/** A file in one of its versions. */
+export interface FileStatus extends FileEntry {
+  readonly chunkBytes: number
+  readonly replicas: number
+  /** True if the reference named the version. */
+  readonly isFixed: boolean
+}
