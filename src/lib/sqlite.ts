@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 
 /** What makes a database file ours and of a version that we can read. */
@@ -10,10 +10,19 @@ export interface DatabaseForm {
   readonly schemaVersion: number
   /** Statements that bring a file from version i to i + 1, one entry a version. */
   readonly migrations: readonly string[]
+  /**
+   * Whether pages that are freed can be given back to the disk, by `PRAGMA incremental_vacuum`.
+   *
+   * @default false: they are used again, and the file never shrinks
+   */
+  readonly shrinks?: boolean
 }
 
 /** How long an opener waits for a process that is just letting go of the file. */
 const LOCK_WAIT_MS = 500
+
+/** What `PRAGMA auto_vacuum` answers where pages can be given back. */
+const INCREMENTAL = 2
 
 /**
  * Opens a database that only this process may use, creating it if it is not there. A commit is on
@@ -22,16 +31,21 @@ const LOCK_WAIT_MS = 500
  * @throws {Error} saying why the file cannot be used: in use, not ours, newer, or corrupt.
  */
 export function openDatabase(path: string, form: DatabaseForm): DatabaseSync {
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   const database = new DatabaseSync(path, { timeout: LOCK_WAIT_MS })
   try {
     // Exclusive from the first statement on: the system drops the lock even after kill -9.
     database.exec('PRAGMA locking_mode = EXCLUSIVE')
+    // A new file takes this as it is; an older one has to be written anew once (below).
+    if (form.shrinks === true) database.exec('PRAGMA auto_vacuum = INCREMENTAL')
     database.exec('PRAGMA journal_mode = WAL')
     database.exec('PRAGMA synchronous = FULL')
     database.exec('BEGIN EXCLUSIVE')
     migrate(database, form)
     database.exec('COMMIT')
+    if (form.shrinks === true && pragma(database, 'auto_vacuum') !== INCREMENTAL) {
+      database.exec('PRAGMA auto_vacuum = INCREMENTAL; VACUUM')
+    }
     syncFolder(dirname(path))
     return database
   } catch (error) {
@@ -121,6 +135,15 @@ function reasonOf(error: unknown): string {
   if (/locked|busy/.test(message)) return 'it is in use by another process'
   if (/malformed|not a database/.test(message)) return `it is corrupt (${message})`
   return message
+}
+
+/** Makes a folder and those above it that are missing, durably. */
+function makeFolder(path: string): void {
+  const first = mkdirSync(path, { recursive: true })
+  if (first === undefined) return
+  for (let made = resolve(path); made.length >= first.length; made = dirname(made)) {
+    syncFolder(dirname(made))
+  }
 }
 
 /** Makes the names of new files in a folder durable. */

@@ -1,21 +1,12 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import { MetadataMissingError } from './errors.ts'
 import type { Interval } from './geometry.ts'
+import { type PathStore, type TreePath, walkPaths } from './tree-path.ts'
 import type { NodeKey, NodeRef, NodeStore, RootRef, TreeNode } from './types.ts'
-
-interface Place extends Interval {
-  readonly ref: NodeRef
-}
 
 interface Wanted extends Interval {
   /** Where the answer goes. */
   readonly slot: number
-}
-
-/** A node on the way down and the intervals that lie inside it, sorted. */
-interface Path {
-  readonly place: Place
-  readonly wanted: readonly Wanted[]
 }
 
 /** Keys in one request to the store. */
@@ -52,22 +43,23 @@ function describeKey(key: NodeKey): string {
 }
 
 /**
- * A published tree as writers above it see it: which node stands at an interval. Nodes are
- * fetched level by level, all that a level needs at once, and those near the root are kept.
+ * A published tree as writers above it see it: which node stands at an interval. A store that goes
+ * down paths by itself is asked to; of another the nodes are fetched level by level, all that a
+ * level needs at once. Some are kept.
  */
 export class BaseTree {
-  readonly #store: NodeStore
+  readonly #store: NodeStore & Partial<PathStore>
   readonly #root: RootRef | undefined
   readonly #cache = new Map<string, TreeNode>()
 
-  constructor(store: NodeStore, root: RootRef | undefined) {
+  constructor(store: NodeStore & Partial<PathStore>, root: RootRef | undefined) {
     this.#store = store
     this.#root = root
   }
 
   /**
    * Finds the nodes at disjoint intervals; undefined where there is a hole. One round to the
-   * store for each level that is not kept yet.
+   * store for each level that is not kept yet, fewer where it goes down by itself.
    *
    * @throws {MetadataMissingError} if a node of the tree is nowhere.
    */
@@ -78,69 +70,45 @@ export class BaseTree {
     options.signal?.throwIfAborted()
     const found: (NodeRef | undefined)[] = wanted.map(() => undefined)
     const root = this.#root
-    if (root === undefined || wanted.length === 0) return found
-    const sorted = wanted
+    if (root === undefined) return found
+    const to = wanted
       .map(({ offset, span }, slot) => ({ offset, span, slot }))
       .filter(({ offset }) => offset < root.span)
       .toSorted((a, b) => a.offset - b.offset)
-    const top: Place = { ref: root, offset: 0, span: root.span }
-    let level: Path[] = sorted.length === 0 ? [] : [{ place: top, wanted: sorted }]
-    while (level.length > 0) {
-      const open = level.filter((path) => !arrive(path, found))
-      const nodes = await this.#fetch(
-        open.map(({ place }) => place),
-        options
-      )
-      level = open.flatMap((path, at) => split(path, nodes[at]))
+    const { blob, version, span } = root
+    let open: readonly TreePath<Wanted>[] = [{ from: { blob, version, offset: 0, span }, to }]
+    const fetched = new Map<string, TreeNode>()
+    const known = (key: NodeKey): TreeNode | undefined =>
+      fetched.get(nameOf(key)) ?? this.#cache.get(nameOf(key))
+    const arrive = (ref: NodeRef, { slot }: Wanted): void => {
+      found[slot] = ref
     }
-    return found
+    for (;;) {
+      open = walkPaths(open, known, arrive).open
+      if (open.length === 0) return found
+      await this.#fetch(open, fetched, options)
+    }
   }
 
-  async #fetch(places: readonly Place[], options: AbortOptions): Promise<TreeNode[]> {
-    const keys = places.map(({ ref, offset, span }) => ({
-      blob: ref.blob,
-      version: ref.version,
-      offset,
-      span
-    }))
-    const names = keys.map((key) => `${key.blob}/${key.version}/${key.offset}/${key.span}`)
-    const missing = keys.filter((_key, at) => !this.#cache.has(names[at] ?? ''))
-    const fetched = (await getExistingNodes(this.#store, missing, options)).values()
-    return names.map((name) => {
-      const cached = this.#cache.get(name)
-      if (cached !== undefined) return cached
-      const node = fetched.next().value as TreeNode
+  /** Brings at least the nodes at which the paths begin. */
+  async #fetch(
+    open: readonly TreePath[],
+    fetched: Map<string, TreeNode>,
+    options: AbortOptions
+  ): Promise<void> {
+    const keep = (key: NodeKey, node: TreeNode): void => {
+      const name = nameOf(key)
+      fetched.set(name, node)
       if (this.#cache.size < MAX_CACHED_NODES) this.#cache.set(name, node)
-      return node
-    })
+    }
+    const onTheWay = (await this.#store.getPaths?.(open, options)) ?? []
+    for (const { key, node } of onTheWay) keep(key, node)
+    const missing = open.map(({ from }) => from).filter((key) => !fetched.has(nameOf(key)))
+    const nodes = await getExistingNodes(this.#store, missing, options)
+    for (const [at, key] of missing.entries()) keep(key, nodes[at] as TreeNode)
   }
 }
 
-/** Notes the node of a path that has come down to what was wanted. */
-function arrive({ place, wanted }: Path, found: (NodeRef | undefined)[]): boolean {
-  const first = wanted[0]
-  if (first === undefined || first.span < place.span) return false
-  if (first.span > place.span) {
-    throw new RangeError(`interval ${first.offset}+${first.span} is above the published tree`)
-  }
-  found[first.slot] = { blob: place.ref.blob, version: place.ref.version }
-  return true
-}
-
-/** Goes down one level: the halves of a place that hold wanted intervals. */
-function split({ place, wanted }: Path, node: TreeNode | undefined): Path[] {
-  if (node === undefined || node.kind === 'leaf') return []
-  const span = place.span / 2
-  const middle = place.offset + span
-  const cut = wanted.findIndex(({ offset }) => offset >= middle)
-  const inLeft = cut === -1 ? wanted : wanted.slice(0, cut)
-  const inRight = cut === -1 ? [] : wanted.slice(cut)
-  const paths: Path[] = []
-  if (node.left !== undefined && inLeft.length > 0) {
-    paths.push({ place: { ref: node.left, offset: place.offset, span }, wanted: inLeft })
-  }
-  if (node.right !== undefined && inRight.length > 0) {
-    paths.push({ place: { ref: node.right, offset: middle, span }, wanted: inRight })
-  }
-  return paths
+function nameOf({ blob, version, offset, span }: NodeKey): string {
+  return `${blob}/${version}/${offset}/${span}`
 }

@@ -185,7 +185,8 @@ export class Snapshot {
   }
 }
 
-function checkRange({ offset, length }: ByteRange): void {
+/** @throws {RangeError} for a range that cannot be; its length may be infinite. */
+export function checkRange({ offset, length }: ByteRange): void {
   if (!Number.isSafeInteger(offset) || offset < 0 || !(length >= 0)) {
     throw new RangeError(`range of ${length} bytes at ${offset}`)
   }

@@ -43,7 +43,9 @@ interface LookUp {
  * Finds a place for each chunk of an upload, and moves bytes only if it must: not when enough
  * providers have it, which is one batched look-up for all chunks that wait at the same time. Where
  * the parent has the same chunk at the same index, only the providers that have it there are asked.
- * That they are is not enough: what is acknowledged must be held by somebody who is alive.
+ * That they are is not enough: what is acknowledged must be held by somebody who is alive. Places are
+ * remembered for the whole upload, which is right because their leases are renewed for as long
+ * (chunk-leases.ts).
  */
 export class ChunkPlacer {
   readonly #components: ChunkPlacerComponents

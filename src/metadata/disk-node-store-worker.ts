@@ -8,10 +8,15 @@
  * pages    id · bytes
  * records  name · sequence · purpose · payload · envelope
  * ```
+ *
+ * Indexes: nodes by proof and proofs by ticket, so that proofs and tickets go with the last node
+ * that stands on them. Free pages are given back to the disk (auto_vacuum = INCREMENTAL).
  */
 import { equalBytes } from '../lib/bytes.ts'
 import { inTransaction, WorkerDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
+import { type DeletedRows, MetadataRows, type RowDeletion } from './metadata-rows.ts'
+import { type RawPath, rawPathKeys } from './raw-paths.ts'
 
 /** Nodes of one put. */
 export interface NodeWrite {
@@ -44,14 +49,20 @@ export interface RecordWrite {
   readonly records: readonly RecordRow[]
 }
 
-export type MetadataWrite = NodeWrite | PageWrite | RecordWrite
+export type MetadataWrite = NodeWrite | PageWrite | RecordWrite | RowDeletion
 
-/** What became of a write: number of the node or record that is in conflict, or undefined. */
-export type WriteOutcome = number | undefined
+/** What became of a write. */
+export interface WriteOutcome {
+  /** Number of the node or record that is in conflict; nothing was written then. */
+  readonly conflict?: number | undefined
+  /** What a deletion took away. */
+  readonly deleted?: DeletedRows | undefined
+}
 
 const FORM = {
   applicationId: 0x62_73_77_6d,
-  schemaVersion: 1,
+  schemaVersion: 2,
+  shrinks: true,
   migrations: [
     `CREATE TABLE tickets (
        id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL
@@ -67,7 +78,9 @@ const FORM = {
      CREATE TABLE records (
        name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, purpose TEXT NOT NULL,
        payload BLOB NOT NULL, envelope BLOB NOT NULL
-     ) STRICT, WITHOUT ROWID;`
+     ) STRICT, WITHOUT ROWID;`,
+    `CREATE INDEX nodes_by_proof ON nodes (proof);
+     CREATE INDEX proofs_by_ticket ON proofs (ticket);`
   ]
 }
 
@@ -75,23 +88,42 @@ const FORM = {
 const KEY_BYTES = 45
 
 const database = new WorkerDatabase(FORM)
+const rows = new MetadataRows(database)
 
 const methods = {
   open: (path: string): void => {
     database.open(path)
+    // After a large deletion the log of changes does not stay as long as that made it.
+    database.opened.exec('PRAGMA journal_size_limit = 16777216')
   },
 
-  /** Writes in order, in one transaction; a write in conflict is left out as a whole. */
+  /**
+   * Writes and deletes in order, in one transaction; a write in conflict is left out as a whole.
+   */
   write: (writes: readonly MetadataWrite[]): WriteOutcome[] =>
     inTransaction(database.opened, () => writes.map(writeOne)),
 
   nodes: (keys: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
     keys.map((key) => bytesAt('SELECT bytes FROM nodes WHERE key = ?', key)),
 
+  pathKeys: (asked: { readonly paths: readonly RawPath[]; readonly limit: number }): Uint8Array[] =>
+    rawPathKeys(
+      asked.paths,
+      (key) => bytesAt('SELECT bytes FROM nodes WHERE key = ?', key),
+      asked.limit
+    ),
+
   pages: (ids: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
     ids.map((id) => bytesAt('SELECT bytes FROM pages WHERE id = ?', id)),
 
   records: (names: readonly string[]): (RecordRow | undefined)[] => names.map(recordAt),
+
+  scan: rows.scan,
+  provenNodes: rows.provenNodes,
+  lacking: rows.lacking,
+  behind: rows.behind,
+  nodeVersions: rows.nodeVersions,
+  giveBack: rows.giveBack,
 
   close: (_argument: undefined): void => {
     database.close()
@@ -103,14 +135,16 @@ export type DiskNodeStoreMethods = typeof methods
 
 /** Runs one write so that a conflict undoes all of it and nothing of the others. */
 function writeOne(write: MetadataWrite): WriteOutcome {
+  if (write.kind === 'deletion') return { deleted: rows.delete(write) }
   database.opened.exec('SAVEPOINT one')
-  const outcome = apply(write)
-  if (outcome !== undefined) database.opened.exec('ROLLBACK TO one')
+  const conflict = apply(write)
+  if (conflict !== undefined) database.opened.exec('ROLLBACK TO one')
   database.opened.exec('RELEASE one')
-  return outcome
+  return { conflict }
 }
 
-function apply(write: MetadataWrite): WriteOutcome {
+/** @returns number of the node or record that is in conflict. */
+function apply(write: NodeWrite | PageWrite | RecordWrite): number | undefined {
   if (write.kind === 'nodes') return writeNodes(write)
   if (write.kind === 'records') return writeRecords(write.records)
   for (const [at, id] of write.ids.entries()) {
@@ -119,7 +153,7 @@ function apply(write: MetadataWrite): WriteOutcome {
   return undefined
 }
 
-function writeNodes(write: NodeWrite): WriteOutcome {
+function writeNodes(write: NodeWrite): number | undefined {
   let proof: number | bigint | undefined
   for (const [at, encoded] of write.nodes.entries()) {
     const key = encoded.subarray(0, KEY_BYTES)
@@ -143,7 +177,7 @@ function insertProof({ ticketDigest, ticket, proof }: NodeWrite): number | bigin
     .run(proof, ticketDigest).lastInsertRowid
 }
 
-function writeRecords(records: readonly RecordRow[]): WriteOutcome {
+function writeRecords(records: readonly RecordRow[]): number | undefined {
   for (const [at, record] of records.entries()) {
     const { name, sequence, purpose, payload, envelope } = record
     const there = recordAt(name)

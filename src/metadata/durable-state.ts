@@ -2,7 +2,9 @@ import type { AbortOptions } from '../chunks/types.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { toError } from '../lib/to-error.ts'
 import { VersionStoreError } from './errors.ts'
+import type { HoldTable } from './hold-table.ts'
 import type { NamespaceState } from './namespace.ts'
+import type { BlobId, ChunkRange, Version } from './types.ts'
 import type { Change, VersionManagerState } from './version-manager.ts'
 import type { StateRow } from './version-rows.ts'
 import type { VersionStore } from './version-store.ts'
@@ -11,18 +13,20 @@ export interface DurableStateComponents {
   readonly store: VersionStore
   readonly versions: VersionManagerState
   readonly namespace: NamespaceState
+  readonly holds: HoldTable
   /** Told once if rows can no longer be made durable. */
   readonly onFailure: (error: Error) => void
 }
 
 /**
- * The version manager's and the namespace's state with the store that makes it durable. Memory
+ * The state of version manager, namespace and holds with the store that makes it durable. Memory
  * changes at once, and every answer waits until all that it depends on is on disk: a change for
  * its own rows, a question for whatever was written before it.
  */
 export class DurableState {
   readonly versions: VersionManagerState
   readonly namespace: NamespaceState
+  readonly holds: HoldTable
   readonly #store: VersionStore
   readonly #onFailure: (error: Error) => void
   #condition: 'new' | 'running' | 'stopped' = 'new'
@@ -31,6 +35,7 @@ export class DurableState {
   constructor(components: DurableStateComponents) {
     this.versions = components.versions
     this.namespace = components.namespace
+    this.holds = components.holds
     this.#store = components.store
     this.#onFailure = components.onFailure
   }
@@ -74,6 +79,18 @@ export class DurableState {
     return seen
   }
 
+  /**
+   * Gives what versions of a blob were allowed to write, in order, both ends included; undefined
+   * where that was not kept.
+   */
+  async ranges(
+    blob: BlobId,
+    { from, to }: { readonly from: Version; readonly to: Version }
+  ): Promise<(readonly ChunkRange[] | undefined)[]> {
+    this.begin({})
+    return await this.#store.ranges({ blob, from, to })
+  }
+
   /** Makes a change durable and gives its result. */
   async persist<T>({ result, rows }: Change<T>): Promise<T> {
     await this.write(rows)
@@ -101,9 +118,17 @@ export class DurableState {
         this.versions.load(row)
         break
       case 'entry':
+      case 'policy':
         this.namespace.load(row)
         break
+      case 'hold':
+        this.holds.load(row)
+        break
+      case 'blob-removal':
       case 'entry-removal':
+      case 'policy-removal':
+      case 'hold-removal':
+      default:
         throw new RangeError('a removal among the rows')
     }
   }

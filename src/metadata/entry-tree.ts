@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { MetadataLimitError, NotDirectoryError } from './errors.ts'
 import { type Entry, Folder } from './folder.ts'
 import { checkPath } from './ref.ts'
-import type { BlobId } from './types.ts'
-import type { EntryRemovalRow, EntryRow } from './version-rows.ts'
+import type { BlobId, RetentionPolicy } from './types.ts'
+import type { EntryRemovalRow, EntryRow, PolicyRemovalRow, PolicyRow } from './version-rows.ts'
 
 /** What must be durable before anybody is told. */
-export type NamespaceRows = readonly (EntryRow | EntryRemovalRow)[]
+export type NamespaceRow = EntryRow | EntryRemovalRow | PolicyRow | PolicyRemovalRow
+export type NamespaceRows = readonly NamespaceRow[]
 
 /** Id of the root folder, which has no row. */
 export const ROOT_ID = 0
@@ -17,14 +18,19 @@ export const ROOT_ID = 0
  */
 export class EntryTree {
   readonly #maxEntries: number
+  readonly #isBusy: (blob: BlobId) => boolean
   readonly #entries = new Map<number, Entry>()
   readonly #byBlob = new Map<BlobId, Entry>()
+  /** Retention policies by the id of the entry that they were set for. */
+  readonly #policies = new Map<number, RetentionPolicy>()
   /** Rows that were loaded before the folder that they are in. */
   readonly #loading = new Map<number, EntryRow[]>()
   #nextId = 1
 
-  constructor(maxEntries: number) {
+  /** @param isBusy tells of a blob whether a version of it is in flight. */
+  constructor(maxEntries: number, isBusy: (blob: BlobId) => boolean) {
     this.#maxEntries = maxEntries
+    this.#isBusy = isBusy
     this.#entries.set(ROOT_ID, {
       kind: 'entry',
       id: ROOT_ID,
@@ -56,8 +62,13 @@ export class EntryTree {
     return this.#byBlob.get(blob)
   }
 
-  /** Takes rows of an earlier run, in any order. */
-  load(row: EntryRow): void {
+  /** Takes rows of an earlier run: entries in any order, then policies. */
+  load(row: EntryRow | PolicyRow): void {
+    if (row.kind === 'policy') {
+      this.#entry(row.entry)
+      this.#policies.set(row.entry, row.policy)
+      return
+    }
     const parent = this.#entries.get(row.parent)
     this.#nextId = Math.max(this.#nextId, row.id + 1)
     if (parent === undefined) {
@@ -84,27 +95,37 @@ export class EntryTree {
     return entry
   }
 
-  /** @throws {NotDirectoryError} if something above the path can be seen and is no folder. */
+  /**
+   * @throws {NotDirectoryError} if something above the path is no folder and can be seen, or is
+   *   about to be.
+   */
   checkFoldersAbove(path: string): void {
     let entry = this.#entries.get(ROOT_ID)
     for (const name of namesOf(path).slice(0, -1)) {
       entry = entry?.folder?.get(name)
       if (entry === undefined) return
-      if (entry.isVisible && entry.folder === undefined) {
+      if (entry.folder === undefined && (entry.isVisible || this.isBusy(entry))) {
         throw new NotDirectoryError(this.pathOf(entry))
       }
     }
+  }
+
+  /** Tells whether a version is on its way to an entry or something in it, which must not go then. */
+  isBusy({ blob, folder }: Entry): boolean {
+    if (blob !== undefined) return this.#isBusy(blob)
+    for (const inside of folder?.entries() ?? []) if (this.isBusy(inside)) return true
+    return false
   }
 
   /** The folder at a path, made with those above it, unseen, where it is missing. */
   folderAt(path: string, nowMs: number): { entry: Entry; rows: NamespaceRows } {
     this.checkFoldersAbove(`${path}/x`)
     this.checkRoom(namesOf(path).length)
-    const rows: (EntryRow | EntryRemovalRow)[] = []
+    const rows: NamespaceRow[] = []
     let entry = this.#entry(ROOT_ID)
     for (const name of namesOf(path)) {
       const there = entry.folder?.get(name)
-      // A reservation gives way to a folder that somebody needs; its upload meets a conflict.
+      // A reservation that is not busy gives way to a folder; its upload meets a conflict.
       if (there !== undefined && there.folder === undefined) rows.push(...this.drop(there))
       const folder = there?.folder === undefined ? undefined : there
       if (folder === undefined) {
@@ -156,8 +177,21 @@ export class EntryTree {
     }
   }
 
+  /** Policy that was set for an entry itself. */
+  policyOf({ id }: Entry): RetentionPolicy | undefined {
+    return this.#policies.get(id)
+  }
+
+  setPolicy({ id }: Entry, policy: RetentionPolicy | undefined): NamespaceRows {
+    if (policy !== undefined) {
+      this.#policies.set(id, policy)
+      return [{ kind: 'policy', entry: id, policy }]
+    }
+    return this.#policies.delete(id) ? [{ kind: 'policy-removal', entry: id }] : []
+  }
+
   /** Removes a reservation and the unseen folders that were only there for it. */
-  dropWithEmptyFolders(entry: Entry): EntryRemovalRow[] {
+  dropWithEmptyFolders(entry: Entry): NamespaceRow[] {
     const rows = this.drop(entry)
     let above = this.parentOf(entry)
     while (!above.isVisible && above.folder?.isEmpty === true) {
@@ -168,13 +202,13 @@ export class EntryTree {
   }
 
   /** Removes an entry and all that is below it. */
-  drop(entry: Entry): EntryRemovalRow[] {
-    const rows: EntryRemovalRow[] = []
+  drop(entry: Entry): NamespaceRow[] {
+    const rows: NamespaceRow[] = []
     for (const inside of entry.folder?.entries() ?? []) rows.push(...this.drop(inside))
     this.parentOf(entry).folder?.delete(entry.name)
     this.#entries.delete(entry.id)
     if (entry.blob !== undefined) this.#byBlob.delete(entry.blob)
-    rows.push({ kind: 'entry-removal', id: entry.id })
+    rows.push({ kind: 'entry-removal', id: entry.id }, ...this.setPolicy(entry, undefined))
     return rows
   }
 

@@ -147,3 +147,41 @@ export class MetadataStoreError extends BlobswarmError {
     super(`metadata store: ${what}`, 'ERR_METADATA_STORE', options)
   }
 }
+
+/** Thrown when a version that is pinned is to be removed. */
+export class VersionPinnedError extends BlobswarmError {
+  readonly blob: BlobId
+  readonly version: Version
+
+  constructor(blob: BlobId, version: Version) {
+    super(`version ${version} of blob ${blob.slice(0, 16)} is pinned`, 'ERR_VERSION_PINNED')
+    this.blob = blob
+    this.version = version
+  }
+}
+
+/** Thrown when two versions cannot be compared chunk by chunk. */
+export class IncomparableVersionsError extends BlobswarmError {
+  constructor(reason: string) {
+    super(`the versions cannot be compared: ${reason}`, 'ERR_INCOMPARABLE_VERSIONS')
+  }
+}
+
+/** Thrown when a collection cannot tell what must stay; it has deleted nothing. */
+export class RootUnreadableError extends BlobswarmError {
+  readonly blob: BlobId
+  /** undefined where it is a leaf list of some version. */
+  readonly version: Version | undefined
+
+  constructor(blob: BlobId, version: Version | undefined, options?: ErrorOptions) {
+    const what = version === undefined ? 'a leaf list' : `version ${version}`
+    const cause = options?.cause instanceof Error ? `: ${options.cause.message}` : ''
+    super(
+      `nothing collected, ${what} of blob ${blob.slice(0, 16)} cannot be read${cause}`,
+      'ERR_ROOT_UNREADABLE',
+      options
+    )
+    this.blob = blob
+    this.version = version
+  }
+}

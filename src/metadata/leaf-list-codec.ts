@@ -110,6 +110,32 @@ export async function loadTicketLeafList(
 }
 
 /**
+ * Makes sure that every page of a list is stored, so that others than its writer can finish the version.
+ * What stands in them does not matter for that: a malformed list counts as empty.
+ *
+ * @throws {Error} what `fetchPages` throws for a page that is nowhere.
+ */
+export async function checkLeafListStored(
+  root: ChunkId,
+  fetchPages: FetchPages,
+  options: AbortOptions = {}
+): Promise<void> {
+  const { signal } = options
+  let ids: ChunkId[] = []
+  try {
+    await fetchVerified([root], fetchPages, signal, (_, bytes) => {
+      ids = Array.from(decodeRoot(bytes).pages)
+    })
+  } catch (error) {
+    if (error instanceof MalformedError) return
+    throw error
+  }
+  for (let from = 0; from < ids.length; from += PAGES_PER_FETCH) {
+    await fetchVerified(ids.slice(from, from + PAGES_PER_FETCH), fetchPages, signal, () => {})
+  }
+}
+
+/**
  * Loads a list and verifies every page.
  *
  * @throws {ChunkMismatchError} if a page is not what its id names.
@@ -135,6 +161,15 @@ export async function loadLeafList(
     })
   }
   return loader.finish()
+}
+
+/**
+ * Reads the ids of a list's pages from its root, whose hash has been verified.
+ *
+ * @throws {MalformedError} if it is not the root of a list.
+ */
+export function leafListPageIds(root: Uint8Array): ChunkList {
+  return decodeRoot(root).pages
 }
 
 function encodePage(list: LeafList, from: number): Uint8Array {

@@ -60,8 +60,7 @@ export class LeafList implements Iterable<LeafEntry> {
 
   /** The fragment of a row. */
   fragment(row: number): Fragment {
-    const { at, length, chunkOffset, set, id } = this.#columns.row(row)
-    return { at, length, chunk: id, chunkOffset, replicas: this.#sets.get(set) }
+    return fragmentOf(this.#columns.row(row), this.#sets)
   }
 
   /** Where the last fragment ends, in bytes from the start of the blob. */
@@ -137,6 +136,11 @@ export class LeafListBuilder {
     return this.#columns.count
   }
 
+  /** A fragment as it is known now; fragments are numbered from 0 in the order of `add`. */
+  fragment(number: number): Fragment {
+    return fragmentOf(this.#columns.row(number), this.#sets)
+  }
+
   /**
    * Adds a fragment.
    *
@@ -175,6 +179,11 @@ export class LeafListBuilder {
     if (isCanonical(this.#columns)) return new LeafList(this.#columns, this.#sets)
     return new LeafList(canonicalColumns(this.#columns), this.#sets)
   }
+}
+
+function fragmentOf(row: FragmentRow, sets: ReplicaSets): Fragment {
+  const { at, length, chunkOffset, set, id } = row
+  return { at, length, chunk: id, chunkOffset, replicas: sets.get(set) }
 }
 
 function isU32(value: number): boolean {

@@ -11,6 +11,9 @@ export interface LeaseKeeperComponents {
 /** Shortest time between two renewals. */
 const MIN_INTERVAL_MS = 100
 
+/** Longest, so that a clock that differs from the version manager's does not lose the lease. */
+const MAX_INTERVAL_MS = 10_000
+
 /**
  * Renews the lease of a ticket each time half of it is over. If that fails the version may be
  * finished by somebody else, which does no harm, so it is only logged.
@@ -42,7 +45,8 @@ export class LeaseKeeper {
   #scheduleNext(leaseUntilMs: number): void {
     if (this.#stopped.signal.aborted) return
     const { clock } = this.#components
-    const delayMs = Math.max(MIN_INTERVAL_MS, (leaseUntilMs - clock.now()) / 2)
+    const halfMs = (leaseUntilMs - clock.now()) / 2
+    const delayMs = Math.min(Math.max(MIN_INTERVAL_MS, halfMs), MAX_INTERVAL_MS)
     this.#cancel = clock.schedule(() => {
       this.#renewing = this.#renew()
     }, delayMs)

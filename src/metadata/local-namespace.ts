@@ -1,14 +1,20 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { DurableState } from './durable-state.ts'
+import { VersionPinnedError } from './errors.ts'
 import type { BlobPath } from './namespace.ts'
 import type {
   BlobDescription,
   BlobId,
   CreateBlobRequest,
   DirectoryEntry,
+  EffectiveRetention,
+  FileEntry,
   Namespace,
-  NamespaceEntry
+  NamespaceEntry,
+  NodeRef,
+  RetentionPolicy,
+  VersionSummary
 } from './types.ts'
 
 export interface LocalNamespaceComponents {
@@ -72,12 +78,16 @@ export class LocalNamespace implements Namespace {
     state.begin(options)
     const known = state.namespace.reserved(path)
     const description = known === undefined ? undefined : state.versions.describe(known)
-    if (description !== undefined) return await state.read(() => description, options)
+    if (description !== undefined) {
+      await state.write(state.namespace.renewReservation(path, clock.now()))
+      return description
+    }
     checkCreate(create)
     const blob = newBlobId()
     const nowMs = clock.now()
     // `reserved` has made sure that the second step cannot fail after the first one.
-    const { result, rows } = state.versions.createBlob(blob, create, nowMs)
+    const named = { ...create, isNamed: true }
+    const { result, rows } = state.versions.createBlob(blob, named, nowMs)
     await state.write([...rows, ...state.namespace.reserve(path, blob, nowMs)])
     return result
   }
@@ -89,20 +99,59 @@ export class LocalNamespace implements Namespace {
   ): Promise<void> {
     const { state, clock } = this.#components
     state.begin(options)
+    this.#checkRemovable(path)
     await state.write(state.namespace.remove(path, request.kind, clock.now()))
   }
 
   async rename(from: string, to: string, options: AbortOptions = {}): Promise<void> {
     const { state, clock } = this.#components
     state.begin(options)
+    if (from !== to) this.#checkRemovable(to)
     await state.write(state.namespace.rename(from, to, clock.now()))
+  }
+
+  async clone(from: NodeRef, path: string, options: AbortOptions = {}): Promise<FileEntry> {
+    const { state, clock, newBlobId } = this.#components
+    state.begin(options)
+    state.namespace.checkFree(path)
+    const blob = newBlobId()
+    const nowMs = clock.now()
+    // `checkFree` has made sure that the second step cannot fail after the first one.
+    const { rows } = state.versions.cloneBlob(blob, from, nowMs)
+    await state.write([...rows, ...state.namespace.link(path, blob, nowMs)])
+    return this.#fileOf({ kind: 'file', path, blob }, state.versions.summary(blob, 0))
+  }
+
+  async setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options: AbortOptions = {}
+  ): Promise<void> {
+    const { state } = this.#components
+    state.begin(options)
+    await state.write(state.namespace.setRetention(path, policy))
+  }
+
+  async retention(path: string, options: AbortOptions = {}): Promise<EffectiveRetention> {
+    const { state } = this.#components
+    return await state.read(() => state.namespace.retention(path), options)
+  }
+
+  /** @throws {VersionPinnedError} if a blob would lose its path though a version is pinned. */
+  #checkRemovable(path: string): void {
+    const { versions, namespace } = this.#components.state
+    const blob = namespace.blobAt(path)
+    const pinned = blob === undefined ? undefined : versions.firstPinned(blob)
+    if (blob !== undefined && pinned !== undefined) throw new VersionPinnedError(blob, pinned)
   }
 
   #entryOf(found: DirectoryEntry | BlobPath): NamespaceEntry | undefined {
     if (found.kind === 'directory') return found
     const latest = this.#components.state.versions.latest(found.blob)
-    if (latest === undefined) return undefined
-    const { version, bytes, timeMs: modifiedMs } = latest
+    return latest === undefined ? undefined : this.#fileOf(found, latest)
+  }
+
+  #fileOf(found: BlobPath, { version, bytes, timeMs: modifiedMs }: VersionSummary): FileEntry {
     return { ...found, version, bytes, modifiedMs }
   }
 }

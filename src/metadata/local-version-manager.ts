@@ -1,78 +1,49 @@
 import { MIN_CHUNK_BYTES } from '../chunks/chunk-size.ts'
 import type { AbortOptions } from '../chunks/types.ts'
-import { blake3 } from '../lib/blake3.ts'
-import { ByteWriter, toHex } from '../lib/bytes.ts'
-import type { Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
-import type { LoggerFactory } from '../lib/logger.ts'
-import type { Counter, Metrics } from '../lib/metrics.ts'
-import type { Random } from '../lib/random.ts'
-import { DurableState } from './durable-state.ts'
-import { MetadataMissingError, TicketConflictError } from './errors.ts'
+import type { Counter } from '../lib/metrics.ts'
+import { newBlobId } from './blob-id.ts'
+import { isGone } from './collection-roots.ts'
+import type { DurableState } from './durable-state.ts'
+import { TicketConflictError, UnknownBlobError } from './errors.ts'
+import { checkLeafListStored } from './leaf-list-codec.ts'
+import { type LocalCollectedVersions, rootsView } from './local-collected-versions.ts'
 import { LocalNamespace } from './local-namespace.ts'
-import { NamespaceState } from './namespace.ts'
+import { pageFetcher } from './page-fetch.ts'
 import { PublicationWaiters } from './publication-waiters.ts'
 import { RollForward } from './roll-forward.ts'
-import { SealQueue } from './seal-queue.ts'
+import type { SealQueue } from './seal-queue.ts'
 import { signTicket } from './tickets.ts'
 import type {
+  AssignedVersion,
   BlobDescription,
   BlobId,
+  BlobRoots,
+  CollectedVersions,
   CreateBlobRequest,
-  MetadataStore,
+  EffectiveRetention,
+  FileEntry,
+  HoldRequest,
   Namespace,
   NamespaceEntry,
   NodeRef,
-  Sealer,
+  RetentionPolicy,
   SignedTicket,
   SignedVersionRecord,
-  Signer,
   Ticket,
   TicketRequest,
-  Verifier,
   Version,
   VersionManager,
   VersionSummary
 } from './types.ts'
-import { VersionManagerState } from './version-manager.ts'
-import { verifyRecord } from './version-record.ts'
-import { SqliteVersionStore } from './version-store.ts'
-
-export interface LocalVersionManagerComponents {
-  readonly sealer: Sealer
-  /** Where leaf lists are read and the nodes of rolled-forward versions are put. */
-  readonly metadata: MetadataStore
-  /** Signs tickets, and the nodes of versions that are rolled forward. */
-  readonly signer: Signer
-  /** Trusts at least the signer. */
-  readonly verifier: Verifier
-  readonly clock: Clock
-  readonly random: Random
-  readonly logger: LoggerFactory
-  readonly metrics?: Metrics | undefined
-  /** Told once if the state can no longer be made durable; everything is refused from then on. */
-  readonly onFailure: (error: Error) => void
-}
-
-export interface LocalVersionManagerOptions {
-  /** Folder for the state's file. */
-  readonly folder: string
-  /** Public key of the cluster's authority, which goes into blob ids. @default no bytes */
-  readonly clusterId?: Uint8Array | undefined
-  /** How long a writer has for weaving before its version is finished for it. @default 30000 */
-  readonly leaseMs?: number | undefined
-  /** How long nothing must have been published before sealing begins unasked. @default 200 */
-  readonly sealIdleMs?: number | undefined
-  /** How long the path of an upload that never finished stays reserved. @default 7 days */
-  readonly reservationMs?: number | undefined
-  /** Smallest chunk size of a new blob. @default MIN_CHUNK_BYTES */
-  readonly minChunkBytes?: number | undefined
-  /** Files, folders and reservations. @default 4000000 */
-  readonly maxEntries?: number | undefined
-}
-
-const DAY_MS = 86_400_000
-const NONCE_WORDS = 8
+import type { VersionManagerState } from './version-manager.ts'
+import {
+  type LocalVersionManagerComponents,
+  type LocalVersionManagerOptions,
+  makeVersionParts
+} from './version-parts.ts'
+import { storeLeafPages } from './version-requests.ts'
+import type { WriterLeases } from './writer-leases.ts'
 
 /**
  * The version manager and the namespace on this machine. The rules are in VersionManagerState and
@@ -80,60 +51,39 @@ const NONCE_WORDS = 8
  * until all that it depends on is on disk. Versions whose writers do not finish are rolled
  * forward.
  */
-export class LocalVersionManager implements VersionManager, Namespace {
+export class LocalVersionManager implements VersionManager, Namespace, CollectedVersions {
   readonly #components: LocalVersionManagerComponents
   readonly #clusterId: Uint8Array
-  readonly #reservationMs: number
   readonly #minChunkBytes: number
   readonly #state: DurableState
   readonly #versions: VersionManagerState
   readonly #namespace: LocalNamespace
   readonly #waiters = new PublicationWaiters()
   readonly #seals: SealQueue
+  readonly #collected: LocalCollectedVersions
+  readonly #leases: WriterLeases
   readonly #rollForward: RollForward
   readonly #published: Counter | undefined
 
   constructor(components: LocalVersionManagerComponents, options: LocalVersionManagerOptions) {
-    const { clusterId = new Uint8Array(), reservationMs = 7 * DAY_MS } = options
-    const { leaseMs = 30_000, sealIdleMs, maxEntries, minChunkBytes = MIN_CHUNK_BYTES } = options
-    this.#components = components
-    this.#clusterId = clusterId
-    this.#reservationMs = reservationMs
-    this.#minChunkBytes = minChunkBytes
-    const { clock, sealer, metadata, signer, verifier, metrics } = components
+    const { minChunkBytes = MIN_CHUNK_BYTES } = options
+    const { clock, metadata, signer, metrics } = components
     const logger = components.logger.forComponent('blobswarm:metadata:version-manager')
-    this.#versions = new VersionManagerState({ leaseMs })
-    this.#state = new DurableState({
-      store: new SqliteVersionStore(options.folder),
-      versions: this.#versions,
-      namespace: new NamespaceState(maxEntries === undefined ? {} : { maxEntries }),
-      onFailure: (error) => this.#fail(error)
-    })
+    const onFailure = (error: Error): void => this.#fail(error)
+    const parts = makeVersionParts({ ...components, logger, onFailure }, options)
+    this.#components = components
+    this.#clusterId = options.clusterId ?? new Uint8Array()
+    this.#minChunkBytes = minChunkBytes
+    this.#state = parts.state
+    this.#versions = parts.state.versions
+    this.#seals = parts.seals
+    this.#collected = parts.collected
+    this.#leases = parts.leases
     this.#namespace = new LocalNamespace({
       state: this.#state,
       clock,
       newBlobId: () => this.#newBlobId(),
       checkCreate: (request) => this.#checkCreate(request)
-    })
-    this.#seals = new SealQueue(
-      {
-        versions: this.#versions,
-        sealer,
-        clock,
-        logger,
-        keep: async (blob, version, seal) => {
-          verifyRecord(verifier, seal, { blob, version })
-          await this.#state.persist(this.#versions.sealed(blob, version, seal))
-        }
-      },
-      sealIdleMs === undefined ? {} : { idleMs: sealIdleMs }
-    )
-    this.#published = metrics?.counter('blobswarm_metadata_versions_published_total', {
-      help: 'Versions that this version manager has published'
-    })
-    metrics?.gauge('blobswarm_metadata_versions_open', {
-      help: 'Versions that wait for their writers to commit',
-      read: () => this.#versions.openCount
     })
     this.#rollForward = new RollForward({
       metadata,
@@ -143,9 +93,17 @@ export class LocalVersionManager implements VersionManager, Namespace {
       metrics,
       versions: {
         open: () => this.#versions.open(),
+        leaseEnd: (ref) => this.#leases.endOf(ref),
         fence: (blob, version) => this.#fence(blob, version),
         commit: (blob, version) => this.commit(blob, version)
       }
+    })
+    this.#published = metrics?.counter('blobswarm_metadata_versions_published_total', {
+      help: 'Versions that this version manager has published'
+    })
+    metrics?.gauge('blobswarm_metadata_versions_open', {
+      help: 'Versions that wait for their writers to commit',
+      read: () => this.#versions.openCount
     })
   }
 
@@ -156,12 +114,8 @@ export class LocalVersionManager implements VersionManager, Namespace {
    */
   async start(): Promise<void> {
     await this.#state.start()
-    const stale = this.#components.clock.now() - this.#reservationMs
-    const isWritten = (blob: BlobId): boolean => this.#versions.newest(blob).version > 0
-    await this.#state.write(this.#state.namespace.dropReservations(stale, isWritten))
-    for (const { blob, version, seal, condition } of this.#versions.newestPublished()) {
-      if (seal === undefined && condition === 'published') this.#seals.add(blob, version)
-    }
+    await this.#state.write(this.#collected.dropStale())
+    for (const { blob, version } of this.#versions.newestUnsealed()) this.#seals.add(blob, version)
     this.#rollForward.check()
   }
 
@@ -182,13 +136,6 @@ export class LocalVersionManager implements VersionManager, Namespace {
     return await this.#state.persist(this.#versions.createBlob(this.#newBlobId(), request, nowMs))
   }
 
-  /** Makes a blob whose version 0 stands for a published version of another. O(1). */
-  async clone(from: NodeRef, options: AbortOptions = {}): Promise<BlobDescription> {
-    this.#state.begin(options)
-    const nowMs = this.#components.clock.now()
-    return await this.#state.persist(this.#versions.cloneBlob(this.#newBlobId(), from, nowMs))
-  }
-
   async describe(blob: BlobId, options: AbortOptions = {}): Promise<BlobDescription | undefined> {
     return await this.#state.read(() => this.#versions.describe(blob), options)
   }
@@ -197,36 +144,49 @@ export class LocalVersionManager implements VersionManager, Namespace {
     this.#state.begin(options)
     const { metadata, signer, clock } = this.#components
     // Without its leaf list a version could never be finished, and those above it neither.
-    const [leafList] = await metadata.getPages([request.leafList], options)
-    if (leafList === undefined) {
-      throw new MetadataMissingError(`leaf list ${toHex(request.leafList).slice(0, 16)}`)
-    }
+    await storeLeafPages(request, metadata, options)
+    await checkLeafListStored(request.leafList, pageFetcher(metadata), options)
     this.#state.begin(options)
     if (request.path !== undefined && this.#state.namespace.blobAt(request.path) !== request.blob) {
       throw new TicketConflictError(`${request.path} no longer names the blob that is written`)
     }
-    const ticket = await this.#state.persist(this.#versions.assign(request, clock.now()))
-    this.#rollForward.expect(ticket.leaseUntilMs)
+    if (isGone(rootsView(this.#state), this.#versions.blob(request.blob))) {
+      throw new UnknownBlobError(request.blob)
+    }
+    const change = this.#versions.assign(request, clock.now())
+    const leaseEndMs = this.#leases.begin(change.result)
+    const ticket = await this.#state.persist(change)
+    this.#rollForward.expect(leaseEndMs)
     return signTicket(signer, ticket)
   }
 
   async renew(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<number> {
     this.#state.begin(options)
-    return await this.#state.persist(
-      this.#versions.renew(blob, version, this.#components.clock.now())
-    )
+    const change = this.#versions.renew(blob, version, this.#components.clock.now())
+    this.#leases.begin({ blob, version })
+    return await this.#state.persist(change)
   }
 
   async commit(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<void> {
     this.#state.begin(options)
     const nowMs = this.#components.clock.now()
     const { result: published, rows } = this.#versions.commit(blob, version, nowMs)
+    this.#leases.end({ blob, version })
     const shown = published.length === 0 ? [] : this.#state.namespace.show(blob, nowMs)
     await this.#state.write([...rows, ...shown])
     for (const row of published) this.#waiters.announce(blob, row.version)
     this.#published?.add(published.length)
     const newest = published.at(-1)
     if (newest !== undefined) this.#seals.add(blob, newest.version)
+  }
+
+  async finish(
+    blob: BlobId,
+    version: Version,
+    options: AbortOptions = {}
+  ): Promise<VersionSummary> {
+    await this.commit(blob, version, options)
+    return await this.waitPublished(blob, version, options)
   }
 
   async waitPublished(
@@ -257,6 +217,15 @@ export class LocalVersionManager implements VersionManager, Namespace {
     return await this.#state.read(() => this.#versions.history(blob), options)
   }
 
+  /** A part of the history: at most `limit` versions, those above `after`. */
+  async historyPage(
+    blob: BlobId,
+    { after, limit }: { readonly after: Version | undefined; readonly limit: number },
+    options: AbortOptions = {}
+  ): Promise<VersionSummary[]> {
+    return await this.#state.read(() => this.#versions.history(blob, after, limit), options)
+  }
+
   async record(
     blob: BlobId,
     version: Version,
@@ -269,9 +238,56 @@ export class LocalVersionManager implements VersionManager, Namespace {
   async retire(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<void> {
     this.#state.begin(options)
     const { rows } = this.#versions.retire(blob, version)
-    const isGone = this.#versions.latest(blob) === undefined
-    const hidden = isGone ? this.#state.namespace.hide(blob, this.#components.clock.now()) : []
+    const isUnseen = this.#versions.latest(blob) === undefined
+    const hidden = isUnseen ? this.#state.namespace.hide(blob, this.#components.clock.now()) : []
     await this.#state.write([...rows, ...hidden])
+  }
+
+  async hold(request: HoldRequest, options: AbortOptions = {}): Promise<number> {
+    this.#state.begin(options)
+    const { holds } = this.#state
+    const { blob, version } = request
+    if (!holds.isHeld(request)) this.#versions.checkReadable(blob, version)
+    const rows = holds.hold(request)
+    await this.#state.write(rows)
+    return rows[0].untilMs
+  }
+
+  async release(hold: Omit<HoldRequest, 'forMs'>, options: AbortOptions = {}): Promise<void> {
+    this.#state.begin(options)
+    await this.#state.write(this.#state.holds.release(hold))
+  }
+
+  async setPinned(ref: NodeRef, isPinned: boolean, options: AbortOptions = {}): Promise<void> {
+    this.#state.begin(options)
+    await this.#state.persist(this.#versions.setPinned(ref, isPinned))
+  }
+
+  applyRetention(
+    request: { readonly isDryRun: boolean },
+    options?: AbortOptions
+  ): Promise<readonly NodeRef[]> {
+    return this.#collected.applyRetention(request, options)
+  }
+
+  roots(retired: readonly NodeRef[], options?: AbortOptions): Promise<readonly BlobRoots[]> {
+    return this.#collected.roots(retired, options)
+  }
+
+  assigned(
+    blob: BlobId,
+    range: { readonly from: Version; readonly to: Version },
+    options?: AbortOptions
+  ): Promise<readonly AssignedVersion[]> {
+    return this.#collected.assigned(blob, range, options)
+  }
+
+  recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord> {
+    return this.#collected.recordOf(ref, options)
+  }
+
+  forget(blobs: readonly BlobId[], options?: AbortOptions): Promise<void> {
+    return this.#collected.forget(blobs, options)
   }
 
   /** Peer id of who may write a version, for servers that check who commits it. */
@@ -319,10 +335,30 @@ export class LocalVersionManager implements VersionManager, Namespace {
     return this.#namespace.rename(from, to, options)
   }
 
+  async clone(from: NodeRef, path: string, options?: AbortOptions): Promise<FileEntry> {
+    const entry = await this.#namespace.clone(from, path, options)
+    this.#seals.add(entry.blob, entry.version)
+    return entry
+  }
+
+  setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options?: AbortOptions
+  ): Promise<void> {
+    return this.#namespace.setRetention(path, policy, options)
+  }
+
+  retention(path: string, options?: AbortOptions): Promise<EffectiveRetention> {
+    return this.#namespace.retention(path, options)
+  }
+
   async #fence(blob: BlobId, version: Version): Promise<Ticket> {
     this.#state.begin({})
-    await this.#state.persist(this.#versions.fence(blob, version))
-    return this.#versions.ticket(blob, version)
+    const change = this.#versions.fence(blob, version)
+    const ticket = this.#versions.ticket(blob, version)
+    await this.#state.persist(change)
+    return ticket
   }
 
   #fail(error: Error): void {
@@ -331,11 +367,8 @@ export class LocalVersionManager implements VersionManager, Namespace {
   }
 
   #newBlobId(): BlobId {
-    const writer = new ByteWriter().bytes(this.#clusterId).u64(this.#components.clock.now())
-    for (let word = 0; word < NONCE_WORDS; word++) {
-      writer.u32(Math.floor(this.#components.random() * 2 ** 32))
-    }
-    return toHex(blake3(writer.finish()))
+    const { clock, random } = this.#components
+    return newBlobId(this.#clusterId, clock.now(), random)
   }
 
   #checkCreate({ chunkBytes }: CreateBlobRequest): void {

@@ -9,12 +9,15 @@ import {
 } from './errors.ts'
 import type { Entry } from './folder.ts'
 import { checkNewPath } from './ref.ts'
-import type { BlobId, DirectoryEntry } from './types.ts'
-import type { EntryRow } from './version-rows.ts'
+import { checkPolicy } from './retention.ts'
+import type { BlobId, DirectoryEntry, EffectiveRetention, RetentionPolicy } from './types.ts'
+import type { EntryRow, PolicyRow } from './version-rows.ts'
 
 export interface NamespaceStateOptions {
   /** Files, folders and reservations. @default 4000000 */
   readonly maxEntries?: number
+  /** Tells whether a version of a blob is in flight, whose path must stay. @default none is */
+  readonly isBusy?: (blob: BlobId) => boolean
 }
 
 /** A path that names a blob. */
@@ -26,19 +29,20 @@ export interface BlobPath {
 
 /**
  * The rules of paths, without I/O. A file's name is reserved, unseen, until its blob has a
- * version that can be read; folders that only hold reservations are unseen too. Entries point to
+ * version that can be read; folders that only hold reservations are unseen too, and give way like
+ * them unless a version is on its way there. Entries point to
  * their folder, so renaming a tree changes one row.
  */
 export class NamespaceState {
   readonly #tree: EntryTree
 
   constructor(options: NamespaceStateOptions = {}) {
-    const { maxEntries = 4_000_000 } = options
-    this.#tree = new EntryTree(maxEntries)
+    const { maxEntries = 4_000_000, isBusy = () => false } = options
+    this.#tree = new EntryTree(maxEntries, isBusy)
   }
 
-  /** Takes rows of an earlier run, in any order. */
-  load(row: EntryRow): void {
+  /** Takes rows of an earlier run: entries in any order, then policies. */
+  load(row: EntryRow | PolicyRow): void {
     this.#tree.load(row)
   }
 
@@ -75,10 +79,36 @@ export class NamespaceState {
     return this.#tree.find(path)?.blob
   }
 
+  /** Tells whether a path names a blob, seen or only reserved. */
+  hasPath(blob: BlobId): boolean {
+    return this.#tree.fileOf(blob) !== undefined
+  }
+
   /** Path of a blob; undefined if it has none (any more). */
   pathOf(blob: BlobId): string | undefined {
     const entry = this.#tree.fileOf(blob)
     return entry === undefined ? undefined : this.#tree.pathOf(entry)
+  }
+
+  /**
+   * Sets a policy for what can be seen at a path; undefined takes it away.
+   *
+   * @throws {PathNotFoundError | RangeError}
+   */
+  setRetention(path: string, policy: RetentionPolicy | undefined): NamespaceRows {
+    if (policy !== undefined) checkPolicy(policy)
+    return this.#tree.setPolicy(this.#visible(path), policy)
+  }
+
+  /** The policy that holds at a path. @throws {PathNotFoundError} */
+  retention(path: string): EffectiveRetention {
+    return this.#retentionOf(this.#visible(path))
+  }
+
+  /** The policy that holds for a blob; undefined if no path names it (any more). */
+  policyFor(blob: BlobId): RetentionPolicy | undefined {
+    const entry = this.#tree.fileOf(blob)
+    return entry === undefined ? undefined : this.#retentionOf(entry).policy
   }
 
   /**
@@ -96,6 +126,7 @@ export class NamespaceState {
         : new PathExistsError(path)
     }
     if (!parents) this.#visibleFolder(parentPath(path))
+    if (there?.blob !== undefined && this.#tree.isBusy(there)) throw new PathExistsError(path)
     const { entry, rows } = this.#tree.folderAt(path, nowMs)
     return [...rows, ...this.#tree.reveal(entry, nowMs)]
   }
@@ -110,9 +141,7 @@ export class NamespaceState {
     checkNewPath(path)
     const entry = this.#tree.find(path)
     if (entry?.blob !== undefined) return entry.blob
-    if (entry !== undefined && entry.isVisible) {
-      throw new IsDirectoryError(path)
-    }
+    if (entry !== undefined && this.#mustStay(entry)) throw new IsDirectoryError(path)
     this.#tree.checkFoldersAbove(path)
     this.#tree.checkRoom(namesOf(path).length)
     return undefined
@@ -130,6 +159,33 @@ export class NamespaceState {
     const { entry: parent, rows } = this.#tree.folderAt(parentPath(path), nowMs)
     const entry = this.#tree.add(parent, { name: baseName(path), blob, isVisible: false }, nowMs)
     return [...dropped, ...rows, rowOf(entry)]
+  }
+
+  /** Notes that somebody is about to write to a path that is only reserved. */
+  renewReservation(path: string, nowMs: number): NamespaceRows {
+    const entry = this.#tree.find(path)
+    if (entry === undefined || entry.isVisible) return []
+    return [rowOf(this.#tree.replace({ ...entry, modifiedMs: nowMs }))]
+  }
+
+  /**
+   * Looks whether a file may be made at a path, where no more than a reservation is that nothing is
+   * on its way to.
+   *
+   * @throws {PathExistsError | NotDirectoryError | InvalidPathError | MetadataLimitError}
+   */
+  checkFree(path: string): void {
+    const entry = this.#tree.find(path)
+    if (entry !== undefined && this.#mustStay(entry)) throw new PathExistsError(path)
+    this.reserved(path)
+  }
+
+  /** Gives a path, and the folders above it, to a new blob; a reservation gives way. */
+  link(path: string, blob: BlobId, nowMs: number): NamespaceRows {
+    this.checkFree(path)
+    const there = this.#tree.find(path)
+    const dropped = there === undefined ? [] : this.#tree.drop(there)
+    return [...dropped, ...this.reserve(path, blob, nowMs), ...this.show(blob, nowMs)]
   }
 
   /** Shows the path of a blob from now on, with the folders above it. */
@@ -156,7 +212,10 @@ export class NamespaceState {
     if (kind === 'file' && entry.folder !== undefined) throw new IsDirectoryError(path)
     if (kind === 'directory' && entry.folder === undefined) throw new NotDirectoryError(path)
     if (entry.id === ROOT_ID) throw new InvalidPathError(path, 'the root folder stays')
-    if ((entry.folder?.visibleCount ?? 0) > 0) throw new DirectoryNotEmptyError(path)
+    const isEmpty = entry.folder === undefined || entry.folder.visibleCount === 0
+    if (!isEmpty || (entry.folder !== undefined && this.#tree.isBusy(entry))) {
+      throw new DirectoryNotEmptyError(path)
+    }
     return [...this.#tree.drop(entry), ...this.#tree.touch(entry.parent, nowMs)]
   }
 
@@ -177,7 +236,7 @@ export class NamespaceState {
     for (let above = parent; above.id !== ROOT_ID; above = this.#tree.parentOf(above)) {
       if (above === entry) throw new InvalidPathError(to, `inside of ${from}`)
     }
-    if (there?.isVisible === true) checkReplaceable(entry, there, to)
+    if (there !== undefined && this.#mustStay(there)) checkReplaceable(entry, there, to)
     const dropped = there === undefined ? [] : this.#tree.drop(there)
     this.#tree.parentOf(entry).folder?.delete(entry.name)
     const moved = this.#tree.replace({ ...entry, parent: parent.id, name: baseName(to) })
@@ -195,6 +254,18 @@ export class NamespaceState {
         !isVisible && modifiedMs < beforeMs && blob !== undefined && !isKept(blob)
     )
     return stale.flatMap((entry) => this.#tree.dropWithEmptyFolders(entry))
+  }
+
+  #retentionOf(entry: Entry): EffectiveRetention {
+    for (let above = entry; ; above = this.#tree.parentOf(above)) {
+      const policy = this.#tree.policyOf(above)
+      if (policy !== undefined) return { policy, setFor: this.#tree.pathOf(above) }
+      if (above.id === ROOT_ID) return { policy: {}, setFor: undefined }
+    }
+  }
+
+  #mustStay(entry: Entry): boolean {
+    return entry.isVisible || this.#tree.isBusy(entry)
   }
 
   #visible(path: string): Entry {

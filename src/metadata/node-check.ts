@@ -1,5 +1,5 @@
 import { InvalidNodeError } from './errors.ts'
-import { chunkLengthAt, isDyadic, ownership } from './geometry.ts'
+import { chunkLengthAt, isDyadic, meetsRanges, ownership } from './geometry.ts'
 import { borderRule, coveredFrom0, fragmentsProblem } from './tree-write.ts'
 import type { KeyedNode, LeafNode, NodeRef, Ticket } from './types.ts'
 
@@ -38,6 +38,8 @@ function leafProblem(ticket: Ticket, index: number, leaf: LeafNode): string | un
   const leafBytes = chunkLengthAt(ticket.bytes, ticket.chunkBytes, index)
   const problem = fragmentsProblem(leaf.fragments, leafBytes)
   if (problem !== undefined) return problem
+  const isWritten = meetsRanges(ticket.ranges, index, index + 1)
+  if (leaf.fragments.length > 0 && !isWritten) return 'fragments outside the ranges'
   if (ticket.truncates || coveredFrom0(leaf.fragments) >= leafBytes) {
     return leaf.previous === undefined ? undefined : 'a link behind a full leaf'
   }

@@ -117,16 +117,23 @@ export function encodeNodeBatch(nodes: readonly KeyedNode[]): Uint8Array {
 
 /** Decodes a batch. @throws {MalformedError} */
 export function decodeNodeBatch(bytes: Uint8Array): KeyedNode[] {
+  return [...readNodeBatch(bytes)]
+}
+
+/**
+ * Decodes a batch node by node, for those who let other work in between.
+ *
+ * @throws {MalformedError} when it comes to it; the nodes before are nothing to go by then.
+ */
+export function* readNodeBatch(bytes: Uint8Array): Generator<KeyedNode> {
   const reader = new ByteReader(bytes, 'node batch')
   const count = reader.u32()
   if (count > MAX_BATCH_NODES) reader.fail(`${count} nodes, at most ${MAX_BATCH_NODES}`)
-  const nodes: KeyedNode[] = []
   for (let at = 0; at < count; at++) {
     const key = readNodeKey(reader)
-    nodes.push({ key, node: decodeNode(key, reader.bytes(reader.u32())) })
+    yield { key, node: decodeNode(key, reader.bytes(reader.u32())) }
   }
   reader.end()
-  return nodes
 }
 
 function writeNode(writer: ByteWriter, key: NodeKey, node: TreeNode): void {

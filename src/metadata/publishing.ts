@@ -5,6 +5,7 @@ import { withDeadline } from '../lib/deadline.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
+import type { ChunkLeases } from './chunk-leases.ts'
 import { UploadAbortedError } from './errors.ts'
 import type { LeafList } from './leaf-list.ts'
 import { encodeLeafList } from './leaf-list-codec.ts'
@@ -22,6 +23,7 @@ import type {
   VersionManager,
   VersionSummary
 } from './types.ts'
+import { MAX_LEAF_PAGE_BYTES, MAX_LEAF_PAGES } from './version-requests.ts'
 
 /** Leaf-list pages that are stored together, 1.6 MiB of them. */
 const PAGES_PER_BATCH = 32
@@ -32,8 +34,14 @@ const NODE_BATCHES = 3
 /** Times that an append is cut again because others were faster. */
 const MAX_APPEND_TRIES = 64
 
+/** What a writer asks of the version manager. */
+export type PublishedVersions = Pick<
+  VersionManager,
+  'assign' | 'renew' | 'finish' | 'newest' | 'waitPublished'
+>
+
 export interface PublisherComponents {
-  readonly versions: VersionManager
+  readonly versions: PublishedVersions
   readonly metadata: MetadataStore
   readonly signer: Signer
   readonly clock: Clock
@@ -47,6 +55,9 @@ export interface PublisherOptions {
    */
   readonly rollForwardMs?: number
 }
+
+/** A leaf list as a ticket request names it. */
+type NamedList = Pick<TicketRequest, 'leafList' | 'leafPages'>
 
 /** A version whose chunks are stored. */
 export interface StoredWrite {
@@ -65,6 +76,8 @@ export interface StoredWrite {
 export interface PublishVersionOptions extends AbortOptions {
   /** Asked right before the ticket; false ends the upload, and nothing of it is ever seen. */
   readonly isStillWanted?: (() => boolean) | undefined
+  /** Keeps the chunks from collection until there is a ticket; stopped then. */
+  readonly leases?: Pick<ChunkLeases, 'ensure' | 'stop'> | undefined
 }
 
 /**
@@ -92,14 +105,14 @@ export class VersionPublisher {
     const { blob, version } = signed.ticket
     const { versions, logger } = this.#components
     try {
+      await options.leases?.stop()
       await this.#weave(signed, leaves, options)
-      await versions.commit(blob, version, options)
+      return await versions.finish(blob, version, options)
     } catch (error) {
       options.signal?.throwIfAborted()
       logger.info('version %d of %s is left to be rolled forward: %e', version, blob, error)
       return await this.#waitRolledForward(signed, toError(error), options)
     }
-    return await versions.waitPublished(blob, version, options)
   }
 
   /**
@@ -114,10 +127,11 @@ export class VersionPublisher {
     const { chunkBytes, blob } = write.description
     let { leaves, endBytes, appendedAt } = write
     for (let tries = 1; ; tries++) {
-      const leafList = await this.#putLeafList(leaves, options)
+      const list = await this.#putLeafList(leaves, options)
+      await options.leases?.ensure(options)
       if (options.isStillWanted?.() === false) throw new UploadAbortedError('it is not wanted now')
       try {
-        const request = this.#request(write, { leaves, leafList, endBytes, ifBytes: appendedAt })
+        const request = this.#request(write, { leaves, list, endBytes, ifBytes: appendedAt })
         return { signed: await versions.assign(request, options), leaves }
       } catch (error) {
         const isConflict = errorCode(error) === 'ERR_TICKET_CONFLICT'
@@ -134,29 +148,36 @@ export class VersionPublisher {
 
   #request(
     { description, truncates, ifNewest, path, note }: StoredWrite,
-    cut: { leaves: LeafList; leafList: ChunkId; endBytes: number; ifBytes: number | undefined }
+    cut: { leaves: LeafList; list: NamedList; endBytes: number; ifBytes: number | undefined }
   ): TicketRequest {
-    const { leaves, leafList, endBytes, ifBytes } = cut
+    const { leaves, list, endBytes, ifBytes } = cut
     const writer = this.#components.signer.peerId
     const ranges = leaves.ranges()
     const { blob } = description
-    return { blob, writer, ranges, endBytes, truncates, leafList, ifNewest, ifBytes, path, note }
+    return { blob, writer, ranges, endBytes, truncates, ...list, ifNewest, ifBytes, path, note }
   }
 
-  async #putLeafList(leaves: LeafList, options: AbortOptions): Promise<ChunkId> {
+  /** Stores the leaf list, unless it is short enough to go with the request. */
+  async #putLeafList(leaves: LeafList, options: AbortOptions): Promise<NamedList> {
     const { metadata } = this.#components
     let batch: Page[] = []
-    let root: ChunkId | undefined
+    let leafList: ChunkId | undefined
+    let stored = 0
     for (const page of encodeLeafList(leaves)) {
       batch.push(page)
-      root = page.id
+      leafList = page.id
       if (batch.length < PAGES_PER_BATCH) continue
       await metadata.putPages(batch, options)
+      stored += batch.length
       batch = []
     }
+    if (leafList === undefined) throw new TypeError('a leaf list without a root')
+    const byteCount = batch.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
+    if (stored === 0 && batch.length <= MAX_LEAF_PAGES && byteCount <= MAX_LEAF_PAGE_BYTES) {
+      return { leafList, leafPages: batch.map(({ bytes }) => bytes) }
+    }
     if (batch.length > 0) await metadata.putPages(batch, options)
-    if (root === undefined) throw new TypeError('a leaf list without a root')
-    return root
+    return { leafList }
   }
 
   /** Stores the nodes of the version, keeping the lease alive meanwhile. */

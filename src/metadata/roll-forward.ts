@@ -13,6 +13,7 @@ import type {
   KeyedNode,
   MetadataStore,
   NodeProof,
+  NodeRef,
   Signer,
   Ticket,
   Version
@@ -23,6 +24,8 @@ import type { VersionRow } from './version-rows.ts'
 export interface OpenVersions {
   /** Versions that are assigned or fenced. */
   open(): Iterable<VersionRow>
+  /** When the lease of a version ends, on the monotonic clock. */
+  leaseEnd(ref: NodeRef): number
   /** assigned → fenced, durably. @returns a ticket from what is known now. */
   fence(blob: BlobId, version: Version): Promise<Ticket>
   commit(blob: BlobId, version: Version): Promise<void>
@@ -84,22 +87,22 @@ export class RollForward {
     )
   }
 
-  /** Notes that a lease ends at `leaseUntilMs`. */
-  expect(leaseUntilMs: number): void {
-    if (leaseUntilMs >= this.#dueMs) return
-    this.#schedule(leaseUntilMs)
+  /** Notes that a lease ends at `leaseEndMs` of the monotonic clock. */
+  expect(leaseEndMs: number): void {
+    if (leaseEndMs >= this.#dueMs) return
+    this.#schedule(leaseEndMs)
   }
 
   /** Looks for leases that have run out, and begins to finish those versions. */
   check(): void {
     if (this.#stopped.signal.aborted) return
     const { versions, clock } = this.#components
-    const nowMs = clock.now()
+    const nowMs = clock.monotonic()
     let nextMs = Number.POSITIVE_INFINITY
     for (const row of versions.open()) {
       const key = `${row.blob}/${row.version}`
       if (this.#running.has(key)) continue
-      const leaseEndMs = row.condition === 'fenced' ? 0 : row.leaseUntilMs + 1
+      const leaseEndMs = row.condition === 'fenced' ? nowMs : versions.leaseEnd(row) + 1
       const dueMs = Math.max(leaseEndMs, this.#failed.get(key)?.notBeforeMs ?? 0)
       if (dueMs > nowMs) nextMs = Math.min(nextMs, dueMs)
       else if (this.#running.size < this.#concurrency) this.#begin(key, row)
@@ -126,7 +129,7 @@ export class RollForward {
         this.#dueMs = Number.POSITIVE_INFINITY
         this.check()
       },
-      Math.max(MIN_PAUSE_MS, atMs - clock.now())
+      Math.max(MIN_PAUSE_MS, atMs - clock.monotonic())
     )
   }
 
@@ -142,7 +145,7 @@ export class RollForward {
         if (this.#stopped.signal.aborted) return
         const failures = (this.#failed.get(key)?.failures ?? 0) + 1
         const pauseMs = this.#retryMs * 2 ** Math.min(failures - 1, MAX_DOUBLINGS)
-        this.#failed.set(key, { failures, notBeforeMs: clock.now() + pauseMs })
+        this.#failed.set(key, { failures, notBeforeMs: clock.monotonic() + pauseMs })
         // Metadata providers may only be out of reach for a moment, as they are right after a start.
         const level = failures < ALARMING_FAILURES ? 'info' : 'error'
         logger[level]('version %d of %s cannot be rolled forward: %e', version, blob, error)

@@ -10,9 +10,10 @@ import { equalBytes, isAllZero, MIB, toHex } from '../lib/bytes.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
 import { nextTurn } from '../lib/turn.ts'
-import { chunkLengthAt } from './geometry.ts'
+import { chunkLengthAt, meetsRanges } from './geometry.ts'
 import { type LeafList, LeafListBuilder } from './leaf-list.ts'
 import type { ManifestView } from './manifest-view.ts'
+import { RecentReader } from './recent-reader.ts'
 import { coveredFrom0, fragmentsProblem } from './tree-write.ts'
 import type { Fragment, LeafEntry, SealRequest } from './types.ts'
 
@@ -62,12 +63,14 @@ export async function sealChunks(
   const merges = mergesOf(sealing, components.logger, (index, fragment) => {
     sealed.add(index, fragment)
   })
+  // What was merged out of larger chunks has many leaves that take a part of each.
+  const merging = { ...components, reader: new RecentReader(components.reader) }
   const limit = Math.max(1, Math.min(MAX_MERGES, MAX_MERGE_BYTES / chunkBytes / 2))
   await forEachConcurrently(
     merges,
     limit,
     async (entry, signal) => {
-      const merged = await mergeChunk(components, sealing, entry, { signal })
+      const merged = await mergeChunk(merging, sealing, entry, { signal })
       if (merged !== undefined) sealed.add(entry.index, merged)
     },
     options
@@ -92,7 +95,8 @@ async function* mergesOf(
     if (++turn % LEAVES_PER_TURN === 0) await nextTurn()
     const { index, fragments } = entry
     const length = chunkLengthAt(request.bytes, request.description.chunkBytes, index)
-    const problem = fragmentsProblem(fragments, length)
+    const isAllowed = meetsRanges(request.ranges, index, index + 1)
+    const problem = isAllowed ? fragmentsProblem(fragments, length) : 'outside the ranges'
     if (problem !== undefined) {
       logger.error('leaf %d of version %d left out: %s', index, request.version, problem)
       continue

@@ -86,7 +86,13 @@ class ChangedReplicas {
   }
 }
 
-/** @returns undefined if there is nothing to say that the page's record does not say already. */
+/**
+ * Where there is nothing to say that the page's record does not say already, it is the same again:
+ * a page that nobody needed until now may be about to be collected with its record, and storing
+ * them keeps them.
+ *
+ * @returns undefined for a page of zeros.
+ */
 async function makeRecord(
   { manifest, parent }: SealedManifest,
   page: number,
@@ -108,5 +114,5 @@ async function makeRecord(
     isNew ||= all.length > listed.length
     return all
   })
-  return isNew ? { page: id, sequence: (known?.sequence ?? 0) + 1, replicas } : undefined
+  return { page: id, sequence: (known?.sequence ?? 0) + (isNew ? 1 : 0), replicas }
 }

@@ -3,11 +3,16 @@ import { abortable } from '../lib/abortable.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
+import type { CloneRecordRequest } from './clone-record.ts'
+import { UnknownBlobError } from './errors.ts'
+import { chunksOf } from './geometry.ts'
 import type {
   BlobDescription,
   BlobId,
+  ChunkRange,
   NodeRef,
   Sealer,
+  SealRequest,
   SignedEnvelope,
   SignedVersionRecord,
   Version
@@ -20,11 +25,21 @@ export interface SealableVersions {
   describe(blob: BlobId): BlobDescription | undefined
   version(blob: BlobId, version: Version): VersionRow
   parentOf(blob: BlobId, version: Version): NodeRef | undefined
+  /** The version whose manifest that of this one is made from. */
+  manifestBaseOf(ref: NodeRef): NodeRef | undefined
+  seal(ref: NodeRef): SignedEnvelope | undefined
 }
 
 export interface SealQueueComponents {
   readonly versions: SealableVersions
   readonly sealer: Sealer
+  /** Makes the record of a clone's version 0. */
+  readonly sealClone: (
+    request: CloneRecordRequest,
+    options: AbortOptions
+  ) => Promise<SignedVersionRecord>
+  /** What a version was allowed to write; undefined if that is not known any more. */
+  readonly rangesOf: (ref: NodeRef) => Promise<readonly ChunkRange[] | undefined>
   /** Makes a seal durable. */
   readonly keep: (blob: BlobId, version: Version, seal: SignedEnvelope) => Promise<void>
   readonly clock: Clock
@@ -76,9 +91,10 @@ export class SealQueue {
     options: AbortOptions = {}
   ): Promise<SignedVersionRecord> {
     options.signal?.throwIfAborted()
-    const row = this.#components.versions.version(blob, version)
-    if (row.seal !== undefined) return opened(row.seal)
-    return await abortable(this.#sealWithParents(row), options.signal)
+    const ref = { blob, version }
+    const seal = this.#components.versions.seal(ref)
+    if (seal !== undefined) return opened(seal)
+    return await abortable(this.#sealWithParents(ref), options.signal)
   }
 
   /** Gives up what is being sealed; a later run seals it again. */
@@ -89,33 +105,27 @@ export class SealQueue {
     await Promise.allSettled([this.#idle, ...this.#running.values()])
   }
 
-  async #sealWithParents(row: VersionRow): Promise<SignedVersionRecord> {
+  async #sealWithParents(ref: NodeRef): Promise<SignedVersionRecord> {
     const { versions } = this.#components
-    const unsealed = [row]
-    for (let last = row; !last.truncates; ) {
-      const parent = versions.parentOf(last.blob, last.version)
-      if (parent === undefined) break
-      last = versions.version(parent.blob, parent.version)
-      if (last.seal !== undefined) break
-      unsealed.push(last)
+    const unsealed: NodeRef[] = []
+    for (let below = versions.manifestBaseOf(ref); below !== undefined; ) {
+      if (versions.seal(below) !== undefined) break
+      unsealed.push(below)
+      below = versions.manifestBaseOf(below)
     }
-    let record: SignedVersionRecord | undefined
-    while (unsealed.length > 0) {
-      const next = unsealed.pop()
-      if (next !== undefined) record = await this.#shared(next)
-    }
-    return record ?? (await this.#shared(row))
+    for (const next of unsealed.toReversed()) await this.#shared(next)
+    return await this.#shared(ref)
   }
 
   /** Joins the sealing of a version whose parent is sealed, or begins it. */
-  async #shared({ blob, version }: VersionRow): Promise<SignedVersionRecord> {
+  async #shared(ref: NodeRef): Promise<SignedVersionRecord> {
     this.#stopped.signal.throwIfAborted()
-    const { seal } = this.#components.versions.version(blob, version)
+    const seal = this.#components.versions.seal(ref)
     if (seal !== undefined) return opened(seal)
-    const key = `${blob}/${version}`
+    const key = `${ref.blob}/${ref.version}`
     const running = this.#running.get(key)
     if (running !== undefined) return await running
-    const sealing = this.#seal(blob, version)
+    const sealing = this.#seal(ref)
     this.#running.set(key, sealing)
     try {
       return await sealing
@@ -124,33 +134,38 @@ export class SealQueue {
     }
   }
 
-  async #seal(blob: BlobId, version: Version): Promise<SignedVersionRecord> {
-    const { versions, sealer, keep } = this.#components
-    const { bytes, truncates, leafList, publishedMs, note } = versions.version(blob, version)
-    const description = versions.describe(blob)
-    if (description === undefined) throw new TypeError(`no description of blob ${blob}`)
-    const parent = versions.parentOf(blob, version)
-    const record = await sealer.seal(
-      {
-        description,
-        version,
-        bytes,
-        truncates,
-        leafList,
-        timeMs: publishedMs,
-        note,
-        parent,
-        parentRecord: truncates ? undefined : this.#recordOf(parent)
-      },
-      { signal: this.#stopped.signal }
-    )
-    await keep(blob, version, record.envelope)
+  async #seal(ref: NodeRef): Promise<SignedVersionRecord> {
+    const { versions, sealer, sealClone, keep } = this.#components
+    const { signal } = this.#stopped
+    const description = versions.describe(ref.blob)
+    if (description === undefined) throw new UnknownBlobError(ref.blob)
+    const base = this.#recordOf(versions.manifestBaseOf(ref))
+    const record =
+      ref.version === 0 && base !== undefined
+        ? await sealClone({ clone: description, source: base }, { signal })
+        : await sealer.seal(await this.#requestFor(ref, description, base), { signal })
+    await keep(ref.blob, ref.version, record.envelope)
     return record
   }
 
+  async #requestFor(
+    ref: NodeRef,
+    description: BlobDescription,
+    parentRecord: SignedVersionRecord | undefined
+  ): Promise<SealRequest> {
+    const { versions, rangesOf } = this.#components
+    const row = versions.version(ref.blob, ref.version)
+    const { version, bytes, truncates, leafList, publishedMs: timeMs, note } = row
+    const end = chunksOf(bytes, description.chunkBytes)
+    const everything = end === 0 ? [] : [{ start: 0, end }]
+    const ranges = truncates ? everything : ((await rangesOf(ref)) ?? everything)
+    const parent = versions.parentOf(ref.blob, version)
+    const fixed = { description, version, bytes, truncates, ranges, leafList, timeMs, note }
+    return { ...fixed, parent, parentRecord }
+  }
+
   #recordOf(ref: NodeRef | undefined): SignedVersionRecord | undefined {
-    if (ref === undefined) return undefined
-    const { seal } = this.#components.versions.version(ref.blob, ref.version)
+    const seal = ref === undefined ? undefined : this.#components.versions.seal(ref)
     return seal === undefined ? undefined : opened(seal)
   }
 

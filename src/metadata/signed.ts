@@ -78,6 +78,8 @@ export interface LocalSignerComponents {
    * Encoded membership certificate of the peer; asked for each signature, because it is renewed.
    */
   readonly certificate: () => Uint8Array
+  /** Told of each signature, so that who keeps what was signed need not check it. */
+  readonly onSigned?: ((purpose: SignedPurpose, envelope: SignedEnvelope) => void) | undefined
 }
 
 /** Signs with this machine's own peer key. */
@@ -85,17 +87,21 @@ export class LocalSigner implements Signer {
   readonly peerId: string
   readonly #key: Pick<Ed25519Key, 'sign'>
   readonly #certificate: () => Uint8Array
+  readonly #onSigned: LocalSignerComponents['onSigned']
 
   constructor(components: LocalSignerComponents) {
     this.peerId = components.peerId
     this.#key = components.key
     this.#certificate = components.certificate
+    this.#onSigned = components.onSigned
   }
 
   sign(purpose: SignedPurpose, payload: Uint8Array): SignedEnvelope {
     checkLimit('signed payload', payload.byteLength, MAX_SIGNED_PAYLOAD_BYTES)
     const signature = this.#key.sign(signingBytes(purpose, payload))
-    return { payload, signature, certificate: this.#certificate() }
+    const envelope = { payload, signature, certificate: this.#certificate() }
+    this.#onSigned?.(purpose, envelope)
+    return envelope
   }
 }
 

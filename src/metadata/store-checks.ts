@@ -1,9 +1,11 @@
 import { verifyChunk } from '../chunks/chunk-id.ts'
 import { equalBytes } from '../lib/bytes.ts'
+import { nextTurn } from '../lib/turn.ts'
 import { MetadataLimitError, RecordConflictError, UntrustedSignatureError } from './errors.ts'
 import { decodeLocation, locationRecordName } from './location.ts'
 import { encodeKeyedNode, MAX_BATCH_NODES } from './node-codec.ts'
-import { verifyNodes } from './tickets.ts'
+import type { OpenedProofs } from './opened-proofs.ts'
+import { checkProven } from './tickets.ts'
 import type { KeyedNode, NamedRecord, NodeProof, Page, Verifier } from './types.ts'
 import { decodeVersionRecord, versionRecordName } from './version-record.ts'
 
@@ -13,22 +15,32 @@ export const MAX_PAGE_BYTES = 1024 * 1024
 /** Pages or records that one call may carry. */
 export const MAX_BATCH_PAGES = 1024
 
+/** Nodes that are checked without a break; they take a few milliseconds. */
+const NODES_A_TURN = 512
+
 /**
  * Checks nodes that a metadata provider is asked to keep: the limits of a batch, and that the proof
- * holds.
+ * holds. Other work of the event loop comes in between.
  *
  * @returns each node with its key as `encodeKeyedNode` gives them.
  * @throws {MetadataLimitError | UntrustedSignatureError | MalformedError | InvalidNodeError}
  */
-export function checkNodePut(
-  verifier: Verifier,
+export async function checkNodePut(
+  proofs: OpenedProofs,
   nodes: readonly KeyedNode[],
   proof: NodeProof
-): Uint8Array[] {
+): Promise<Uint8Array[]> {
   checkCount('nodes of a batch', nodes.length, MAX_BATCH_NODES)
-  const encoded = nodes.map(encodeKeyedNode)
-  verifyNodes(verifier, proof, nodes, encoded)
-  return encoded
+  const opened = proofs.open(proof)
+  const all: Uint8Array[] = []
+  for (let from = 0; from < nodes.length; from += NODES_A_TURN) {
+    if (from > 0) await nextTurn()
+    const some = nodes.slice(from, from + NODES_A_TURN)
+    const encoded = some.map(encodeKeyedNode)
+    checkProven(opened, some, encoded)
+    all.push(...encoded)
+  }
+  return all
 }
 
 /** @throws {MetadataLimitError | ChunkMismatchError} */

@@ -141,10 +141,50 @@ export function proveNodes(
   return { ticket, nodes: signer.sign('nodes', writer.finish()) }
 }
 
+/** A proof whose signatures hold. */
+export interface OpenedProof {
+  readonly ticket: Ticket
+  /** Digests that it lists. */
+  readonly digests: ReadonlySet<string>
+}
+
 /**
- * Checks that the proof holds for these nodes, which may be a part of the batch it was made for:
- * the ticket is a version manager's, its writer (or that version manager, in repair) signed the
- * nodes, and each of them follows from the ticket. `encoded` saves encoding them again.
+ * Checks the signatures of a proof: the ticket is a version manager's, and its writer (or that
+ * version manager, in repair) signed the nodes.
+ *
+ * @throws {UntrustedSignatureError | MalformedError}
+ */
+export function openProof(verifier: Verifier, proof: NodeProof): OpenedProof {
+  const manager = verifier.verify('ticket', proof.ticket)
+  const ticket = decodeTicket(proof.ticket.payload)
+  const putter = verifier.verify('nodes', proof.nodes)
+  if (putter !== ticket.writer && putter !== manager) {
+    throw new UntrustedSignatureError(`nodes by ${putter}, the ticket is for ${ticket.writer}`)
+  }
+  return { ticket, digests: readDigests(proof.nodes.payload) }
+}
+
+/**
+ * Checks that a proof lists these nodes, which may be a part of the batch it was made for, and that
+ * each of them follows from the ticket. `encoded` saves encoding them again.
+ *
+ * @throws {InvalidNodeError}
+ */
+export function checkProven(
+  { ticket, digests }: OpenedProof,
+  nodes: readonly KeyedNode[],
+  encoded: readonly Uint8Array[] = nodes.map(encodeKeyedNode)
+): void {
+  for (const bytes of encoded) {
+    if (!digests.has(asBuffer(blake3(bytes)).toString('latin1'))) {
+      throw new InvalidNodeError('a node that its proof does not list')
+    }
+  }
+  checkNodes(ticket, nodes)
+}
+
+/**
+ * Checks at once that a proof holds for these nodes.
  *
  * @returns the ticket.
  * @throws {UntrustedSignatureError | MalformedError | InvalidNodeError}
@@ -152,23 +192,11 @@ export function proveNodes(
 export function verifyNodes(
   verifier: Verifier,
   proof: NodeProof,
-  nodes: readonly KeyedNode[],
-  encoded: readonly Uint8Array[] = nodes.map(encodeKeyedNode)
+  nodes: readonly KeyedNode[]
 ): Ticket {
-  const manager = verifier.verify('ticket', proof.ticket)
-  const ticket = decodeTicket(proof.ticket.payload)
-  const putter = verifier.verify('nodes', proof.nodes)
-  if (putter !== ticket.writer && putter !== manager) {
-    throw new UntrustedSignatureError(`nodes by ${putter}, the ticket is for ${ticket.writer}`)
-  }
-  const proven = readDigests(proof.nodes.payload)
-  for (const bytes of encoded) {
-    if (!proven.has(asBuffer(blake3(bytes)).toString('latin1'))) {
-      throw new InvalidNodeError('a node that its proof does not list')
-    }
-  }
-  checkNodes(ticket, nodes)
-  return ticket
+  const opened = openProof(verifier, proof)
+  checkProven(opened, nodes)
+  return opened.ticket
 }
 
 function readDigests(payload: Uint8Array): Set<string> {

@@ -1,4 +1,5 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import { isZeroChunk } from '../chunks/chunk-id.ts'
+import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
 import { getExistingNodes } from './base-tree.ts'
 import { InvalidNodeError, MetadataLimitError } from './errors.ts'
 import type { Interval } from './geometry.ts'
@@ -24,6 +25,37 @@ export interface TreeSnapshot {
   readonly chunkBytes: number
 }
 
+/** A chunk of a version that has its manifest. */
+export interface SealedChunk {
+  /** May be the zero chunk. */
+  readonly chunk: ChunkId
+  /** Bytes of the chunk; less than the blob's chunk size at the version's end, 0 past it. */
+  readonly length: number
+  readonly replicas: readonly ProviderId[]
+}
+
+/** A place to look at in the manifest of a version. */
+export interface SealedPlace {
+  readonly ref: NodeRef
+  /** Chunk index. */
+  readonly index: number
+}
+
+export interface ReadExtentsOptions extends AbortOptions {
+  /**
+   * Gives chunks of sealed versions, in the order of the places, and undefined where a version is
+   * not sealed. Asked for places where a leaf is not full: first of the version that is read, then
+   * of those that its leaves link to. What a sealed version has ends the search, so that the leaves
+   * behind it need not exist any more. Without it every link is followed.
+   */
+  readonly sealed?:
+    | ((
+        places: readonly SealedPlace[],
+        options: AbortOptions
+      ) => Promise<(SealedChunk | undefined)[]>)
+    | undefined
+}
+
 /** Part of a leaf that no fragment has been found for yet. */
 interface Gap {
   readonly ref: NodeRef
@@ -36,7 +68,8 @@ interface Gap {
 /**
  * Finds what a version reads as: extents in order that cover the range up to the version's end,
  * without gaps or overlaps. Holes come as extents without a chunk, neighbouring ones as one. Each
- * tree level costs one round to the store; links into other blobs (clones) are followed.
+ * tree level costs one round to the store; links into other blobs (clones) are followed. A leaf that
+ * is not full links to an older leaf, which is one more round, unless a manifest can say (`sealed`).
  *
  * @throws {MetadataMissingError} if a node is nowhere.
  */
@@ -44,7 +77,7 @@ export async function readExtents(
   store: NodeStore,
   snapshot: TreeSnapshot,
   range: ByteRange,
-  options: AbortOptions = {}
+  options: ReadExtentsOptions = {}
 ): Promise<Extent[]> {
   const { root, bytes, chunkBytes } = snapshot
   const start = Math.min(range.offset, bytes)
@@ -64,7 +97,7 @@ export async function readExtents(
     start: Math.max(0, start - index * chunkBytes),
     end: Math.min(chunkBytes, end - index * chunkBytes)
   }))
-  const found = await readLeaves(store, gaps, chunkBytes, options)
+  const found = await new LeafReader({ store, root, chunkBytes }, options).read(gaps)
   return fillHoles(found, start, end)
 }
 
@@ -96,34 +129,87 @@ function checkOlder(from: NodeRef, to: NodeRef): NodeRef {
   return to
 }
 
-/** Reads leaves and, for what they leave open, the older leaves behind them. */
-async function readLeaves(
-  store: NodeStore,
-  gaps: readonly Gap[],
-  chunkBytes: number,
-  options: AbortOptions
-): Promise<Extent[]> {
-  const found: Extent[] = []
-  let open = gaps
-  for (let depth = 0; open.length > 0; depth++) {
-    if (depth > MAX_LEAF_CHAIN) {
-      throw new MetadataLimitError('leaves behind one chunk', depth, MAX_LEAF_CHAIN)
+interface LeafReaderParts {
+  readonly store: NodeStore
+  /** The version that is read. */
+  readonly root: NodeRef
+  readonly chunkBytes: number
+}
+
+/** Reads leaves and, for what they leave open, what is behind them. */
+class LeafReader {
+  readonly #parts: LeafReaderParts
+  readonly #options: ReadExtentsOptions
+  readonly #found: Extent[] = []
+
+  constructor(parts: LeafReaderParts, options: ReadExtentsOptions) {
+    this.#parts = parts
+    this.#options = options
+  }
+
+  /** @returns sorted extents. */
+  async read(gaps: readonly Gap[]): Promise<Extent[]> {
+    let open = gaps
+    for (let depth = 0; open.length > 0; depth++) {
+      if (depth > MAX_LEAF_CHAIN) {
+        throw new MetadataLimitError('leaves behind one chunk', depth, MAX_LEAF_CHAIN)
+      }
+      open = await this.#readLeaves(open)
+      const { root } = this.#parts
+      if (depth === 0) open = await this.#takeSealed(open, () => root)
+      open = await this.#takeSealed(open, ({ ref }) => ref)
     }
+    return this.#found.toSorted((a, b) => a.offset - b.offset)
+  }
+
+  /** @returns what is to be looked for in older leaves. */
+  async #readLeaves(gaps: readonly Gap[]): Promise<Gap[]> {
+    const { store } = this.#parts
     // Several gaps of one leaf share one look-up.
     const leaves = new Map<string, NodeKey>()
-    for (const { ref, index } of open) {
+    for (const { ref, index } of gaps) {
       const key = { blob: ref.blob, version: ref.version, offset: index, span: 1 }
       leaves.set(nameOf(ref, index), key)
     }
-    const nodes = await getExistingNodes(store, Array.from(leaves.values()), options)
+    const nodes = await getExistingNodes(store, Array.from(leaves.values()), this.#options)
     const byName = new Map(Array.from(leaves.keys(), (name, at) => [name, nodes[at]]))
-    open = open.flatMap((gap) => {
+    return gaps.flatMap((gap) => {
       const node = byName.get(nameOf(gap.ref, gap.index))
       if (node?.kind !== 'leaf') throw new InvalidNodeError(`no leaf at chunk ${gap.index}`)
-      return readLeaf(gap, node, chunkBytes, found)
+      return readLeaf(gap, node, this.#parts.chunkBytes, this.#found)
     })
   }
-  return found.toSorted((a, b) => a.offset - b.offset)
+
+  /** Takes what sealed versions have. @returns the gaps of those that are not sealed. */
+  async #takeSealed(gaps: readonly Gap[], versionOf: (gap: Gap) => NodeRef): Promise<Gap[]> {
+    const { sealed, signal } = this.#options
+    if (sealed === undefined || gaps.length === 0) return [...gaps]
+    const places = new Map<string, SealedPlace>()
+    for (const gap of gaps) {
+      const ref = versionOf(gap)
+      places.set(nameOf(ref, gap.index), { ref, index: gap.index })
+    }
+    const chunks = await sealed(Array.from(places.values()), { signal })
+    const byName = new Map(Array.from(places.keys(), (name, at) => [name, chunks[at]]))
+    return gaps.filter((gap) => {
+      const chunk = byName.get(nameOf(versionOf(gap), gap.index))
+      if (chunk !== undefined) this.#takeChunk(gap, chunk)
+      return chunk === undefined
+    })
+  }
+
+  /** Fills a gap from a whole chunk; past the end of a short one are zeros. */
+  #takeChunk({ index, start, end }: Gap, { chunk, length, replicas }: SealedChunk): void {
+    const until = Math.min(end, length)
+    if (start >= until || isZeroChunk(chunk)) return
+    this.#found.push({
+      offset: index * this.#parts.chunkBytes + start,
+      length: until - start,
+      chunk,
+      chunkOffset: start,
+      replicas
+    })
+  }
 }
 
 function nameOf(ref: NodeRef, index: number): string {

@@ -5,6 +5,7 @@ import {
   coveredChunks,
   type Interval,
   MAX_LEAF_FRAGMENTS,
+  meetsRanges,
   ownership
 } from './geometry.ts'
 import type {
@@ -279,13 +280,10 @@ class FittingEntries {
 
   #misfit({ index, fragments }: LeafEntry): string | undefined {
     const { bytes, chunkBytes } = this.#ticket
-    if (!isOwnedLeaf(this.#ticket, index)) return 'outside the ranges'
+    // A tree of one chunk has its leaf as root, which is owned even if nothing may be written there.
+    if (!meetsRanges(this.#ticket.ranges, index, index + 1)) return 'outside the ranges'
     return fragmentsProblem(fragments, chunkLengthAt(bytes, chunkBytes, index))
   }
-}
-
-function isOwnedLeaf(ticket: Ticket, index: number): boolean {
-  return ownership(ticket, ticket.chunkBytes, index, 1) === 'owned'
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions, ChunkId, Collected, ProviderId } from '../chunks/types.ts'
 
 /** BLAKE3-256 of (authority public key, nonce) as 64 lower-case hex digits. */
 export type BlobId = string
@@ -94,7 +94,7 @@ export interface Extent extends ByteRange {
 // ---- signatures ----
 
 /** What a signature is for; mixed into the signed bytes so that one cannot pass for another. */
-export type SignedPurpose = 'ticket' | 'version-record' | 'location' | 'nodes'
+export type SignedPurpose = 'ticket' | 'version-record' | 'location' | 'nodes' | 'retirement'
 
 /** A payload, the signature over (purpose, payload), and the certificate of who signed. */
 export interface SignedEnvelope {
@@ -112,8 +112,8 @@ export interface Signer {
 
 export interface Verifier {
   /**
-   * Checks signature, certificate and that its roles allow this purpose (tickets, records and
-   * locations need `versionManager`).
+   * Checks signature, certificate and that its roles allow this purpose (all but nodes need
+   * `versionManager`).
    *
    * @returns the signer's peer id.
    * @throws {UntrustedSignatureError}
@@ -177,6 +177,11 @@ export interface TicketRequest {
   readonly endBytes: number
   readonly truncates: boolean
   readonly leafList: ChunkId
+  /**
+   * The pages of the leaf list, where it is short (MAX_LEAF_PAGES, MAX_LEAF_PAGE_BYTES together) and
+   * not stored yet: the version manager stores them first, which saves a request.
+   */
+  readonly leafPages?: readonly Uint8Array[] | undefined
   /** Refused with a conflict unless the newest assigned version is this one. */
   readonly ifNewest?: Version | undefined
   /** Refused with a conflict unless the newest assigned size is this (append). */
@@ -216,6 +221,54 @@ export interface VersionSummary {
   readonly timeMs: number
   readonly note: string
   readonly condition: VersionCondition
+  /** Kept whatever the policy says, until it is unpinned. */
+  readonly isPinned: boolean
+}
+
+/** Which versions of a path stay: a version that any rule keeps does. No rule keeps all. */
+export interface RetentionPolicy {
+  /** The newest so many, at least 1. */
+  readonly last?: number | undefined
+  /** Those published not longer ago. */
+  readonly youngerMs?: number | undefined
+}
+
+/** A policy, and the path that it was set for: the asked one or a folder above it. */
+export interface EffectiveRetention {
+  readonly policy: RetentionPolicy
+  /** undefined if none was set anywhere, which keeps all. */
+  readonly setFor: string | undefined
+}
+
+export interface HoldRequest extends NodeRef {
+  /** Peer id of who holds it; the version manager checks it against the connection. */
+  readonly holder: string
+  /** What for, such as `pull /a/b`; together with the holder it names the hold. */
+  readonly purpose: string
+  /** How long without renewal, at most 7 days. */
+  readonly forMs: number
+}
+
+/** A blob as collection sees it, all blobs at one moment. */
+export interface BlobRoots {
+  readonly blob: BlobId
+  readonly chunkBytes: number
+  /** Newest published version; nodes of later ones are not looked at. */
+  readonly published: Version
+  /**
+   * Versions whose manifests stay: those that can be read or are held, and the newest published
+   * one, on which the next stands. Sorted; empty for a blob that nobody can reach any more.
+   */
+  readonly manifests: readonly Version[]
+  /**
+   * Those of them that are not sealed yet. What they are made from is among the roots, here or in
+   * the blob that this one was cloned from: leaf lists, and the manifest that they begin with.
+   */
+  readonly unsealed: readonly Version[]
+  /** Versions whose trees stay: those, what clones stand on, and bases of tickets. Sorted. */
+  readonly trees: readonly Version[]
+  /** Leaf lists of versions in flight, and of published ones that are not sealed yet. */
+  readonly leafLists: readonly ChunkId[]
 }
 
 /**
@@ -250,6 +303,8 @@ export interface SealRequest {
   readonly bytes: number
   /** True if it starts from nothing. */
   readonly truncates: boolean
+  /** Chunks that its ticket allowed it to write; what its leaf list says of others is ignored. */
+  readonly ranges: readonly ChunkRange[]
   readonly leafList: ChunkId
   /** When it was published. */
   readonly timeMs: number
@@ -326,6 +381,80 @@ export interface RecordStore {
 /** All that a metadata provider keeps. */
 export interface MetadataStore extends NodeStore, PageStore, RecordStore {}
 
+/**
+ * Kinds of what a metadata provider keeps, each under keys that sort as bytes: node keys
+ * (node-codec.ts), page ids, record names in UTF-8.
+ */
+export type MetadataKind = 'nodes' | 'pages' | 'records'
+
+/** A stretch of a provider's keys. */
+export interface KeyScan {
+  readonly kind: MetadataKind
+  /** Only keys above this one. */
+  readonly after?: Uint8Array | undefined
+  /** Only keys that begin so. */
+  readonly prefix?: Uint8Array | undefined
+  /** @default 1024, the most */
+  readonly limit?: number | undefined
+}
+
+/** A node with what it was stored beside, so that it can be stored elsewhere. */
+export interface ProvenNode extends KeyedNode {
+  readonly proof: NodeProof
+}
+
+/** What hand-over and repair ask of one metadata provider. */
+export interface HandedOverStore extends MetadataStore {
+  /** Keys in order; fewer than the limit mean that there are no more. */
+  scan(scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]>
+  /** Tells for each key whether the provider lacks it. */
+  lacking(
+    kind: MetadataKind,
+    keys: readonly Uint8Array[],
+    options?: AbortOptions
+  ): Promise<boolean[]>
+  /** As `getNodes`, with the proof of each. Nodes of one batch share one proof object. */
+  getProvenNodes(
+    keys: readonly NodeKey[],
+    options?: AbortOptions
+  ): Promise<(ProvenNode | undefined)[]>
+  /** Tells for each record whether the provider has none, or an older one. */
+  behind(
+    records: readonly Pick<NamedRecord, 'name' | 'sequence'>[],
+    options?: AbortOptions
+  ): Promise<boolean[]>
+}
+
+/**
+ * What collection asks of one metadata provider. Pages and records have leases as chunks do, from
+ * each put; nodes need none, because only versions that are published and no longer wanted lose
+ * any.
+ */
+export interface CollectableMetadata {
+  /** As CollectableProvider. */
+  beginCollection(options?: AbortOptions): Promise<string>
+  /** Keys without a lease, in order, at most 1,024; none when there are no more. */
+  unleased(collection: string, scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]>
+  /** Versions that have nodes here, in order of blob and version, above `after`; at most 1,024. */
+  nodeVersions(
+    collection: string,
+    after: NodeRef | undefined,
+    options?: AbortOptions
+  ): Promise<NodeRef[]>
+  /** Deletes those of the keys that still have no lease. @throws {CollectionEndedError} */
+  collect(
+    collection: string,
+    request: { readonly kind: MetadataKind; readonly keys: readonly Uint8Array[] },
+    options?: AbortOptions
+  ): Promise<Collected>
+}
+
+/** What an agent's own metadata store does. */
+export interface KeptMetadata extends HandedOverStore, CollectableMetadata {
+  /** Deletes what others keep now in the place of this agent; leases do not count. */
+  drop(kind: MetadataKind, keys: readonly Uint8Array[], options?: AbortOptions): Promise<Collected>
+}
+
 // ---- version manager and namespace ----
 
 export interface CreateBlobRequest {
@@ -347,18 +476,86 @@ export interface VersionManager {
    * assigned → committed, once all nodes are stored; published with the longest finished prefix.
    */
   commit(blob: BlobId, version: Version, options?: AbortOptions): Promise<void>
+  /** As `commit` and then `waitPublished`, in one request where the version manager is elsewhere. */
+  finish(blob: BlobId, version: Version, options?: AbortOptions): Promise<VersionSummary>
   /** Resolves when the version is published. */
   waitPublished(blob: BlobId, version: Version, options?: AbortOptions): Promise<VersionSummary>
-  /** Newest published version that is not retired; undefined if there is none. */
+  /**
+   * Newest published version that is not retired, in a clone without one its version 0; undefined if
+   * there is none.
+   */
   latest(blob: BlobId, options?: AbortOptions): Promise<VersionSummary | undefined>
   /** Newest assigned version and size, what an append is cut on. */
   newest(blob: BlobId, options?: AbortOptions): Promise<{ version: Version; bytes: number }>
-  /** Published versions, oldest first. */
+  /** Versions that can be read, oldest first, a clone's version 0 among them. */
   history(blob: BlobId, options?: AbortOptions): Promise<VersionSummary[]>
   /** Seals the version if nobody has yet. @throws {UnknownVersionError} if it is not published. */
   record(blob: BlobId, version: Version, options?: AbortOptions): Promise<SignedVersionRecord>
-  /** published → retired: hidden from now on, collected later. */
+  /**
+   * published → retired: hidden from now on, collected later.
+   *
+   * @throws {VersionPinnedError}
+   */
   retire(blob: BlobId, version: Version, options?: AbortOptions): Promise<void>
+  /**
+   * Keeps a version from collection, also when it or its path is removed meanwhile. Again renews.
+   *
+   * @returns when it ends, milliseconds since the epoch.
+   * @throws {UnknownVersionError | MetadataLimitError | RangeError}
+   */
+  hold(request: HoldRequest, options?: AbortOptions): Promise<number>
+  /** Ends a hold; one that is not there is fine. */
+  release(hold: Omit<HoldRequest, 'forMs'>, options?: AbortOptions): Promise<void>
+  /** Pins a version or lets go of it again. @throws {UnknownVersionError} */
+  setPinned(ref: NodeRef, isPinned: boolean, options?: AbortOptions): Promise<void>
+}
+
+/** What collection asks of the version manager, beside `record`. */
+export interface CollectedVersions {
+  /**
+   * Retires what no policy keeps any more, and everything of blobs that no path names.
+   *
+   * @param isDryRun only say what would be retired.
+   */
+  applyRetention(
+    request: { readonly isDryRun: boolean },
+    options?: AbortOptions
+  ): Promise<readonly NodeRef[]>
+  /** What must stay, at this moment, as if `retired` were retired already. */
+  roots(retired: readonly NodeRef[], options?: AbortOptions): Promise<readonly BlobRoots[]>
+  /** What versions `from` to `to`, both included, wrote. */
+  assigned(
+    blob: BlobId,
+    range: { readonly from: Version; readonly to: Version },
+    options?: AbortOptions
+  ): Promise<readonly AssignedVersion[]>
+  /** Seals the version if nobody has yet, also one that is retired but stays for others. */
+  recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord>
+  /**
+   * Forgets blobs of which nothing is left anywhere; those that somebody has come to need meanwhile
+   * stay.
+   */
+  forget(blobs: readonly BlobId[], options?: AbortOptions): Promise<void>
+}
+
+/**
+ * What a collection found and did. Copies are counted one by one; bytes of chunks are as stored. A
+ * dry run says the same as the collection right after it, but does not know the bytes of nodes, pages
+ * and records, and says 0.
+ */
+export interface CollectionReport {
+  readonly isDryRun: boolean
+  readonly retiredVersions: number
+  readonly forgottenBlobs: number
+  readonly chunks: Collected
+  readonly nodes: Collected
+  readonly pages: Collected
+  readonly records: Collected
+  /** Chunks of versions that stay, each counted once. */
+  readonly liveChunks: number
+  /** Providers that could not be asked; what they keep is collected another time. */
+  readonly missed: readonly ProviderId[]
+  readonly seconds: number
 }
 
 export interface DirectoryEntry {
@@ -419,4 +616,23 @@ export interface Namespace {
   ): Promise<void>
   /** Moves a file or a directory with all below it; a file at the target is replaced by a file. */
   rename(from: string, to: string, options?: AbortOptions): Promise<void>
+  /**
+   * Makes a new blob at a path whose version 0 stands for a published version of another. O(1).
+   *
+   * @throws {PathExistsError | UnknownBlobError | UnknownVersionError | NotDirectoryError}
+   */
+  clone(from: NodeRef, path: string, options?: AbortOptions): Promise<FileEntry>
+  /**
+   * Sets which versions of a file, or of all files below a folder, stay; undefined goes by the
+   * folders above again.
+   *
+   * @throws {PathNotFoundError | RangeError}
+   */
+  setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options?: AbortOptions
+  ): Promise<void>
+  /** @throws {PathNotFoundError} */
+  retention(path: string, options?: AbortOptions): Promise<EffectiveRetention>
 }

@@ -1,6 +1,8 @@
+import { chunkId } from '../chunks/chunk-id.ts'
+import type { AbortOptions } from '../chunks/types.ts'
 import { MetadataLimitError, TicketConflictError } from './errors.ts'
 import { areTicketRanges, chunksOf, joinRanges, MAX_TICKET_RANGES } from './geometry.ts'
-import type { ChunkRange, TicketRequest, Version } from './types.ts'
+import type { ChunkRange, PageStore, TicketRequest, Version } from './types.ts'
 import { MAX_NOTE_BYTES } from './version-record.ts'
 
 const MAX_WRITER_BYTES = 128
@@ -22,9 +24,38 @@ export function checkRequest({ writer, endBytes, note = '' }: TicketRequest): vo
   if (!note.isWellFormed()) throw new RangeError('a note that is not Unicode')
 }
 
+/** Longest leaf list that travels in a ticket request, in pages and their bytes together. */
+export const MAX_LEAF_PAGES = 8
+export const MAX_LEAF_PAGE_BYTES = 16 * 1024
+
+/**
+ * Stores the pages that a ticket request brings along, if any, under what they hash to.
+ *
+ * @throws {MetadataLimitError}
+ */
+export async function storeLeafPages(
+  { leafPages = [] }: TicketRequest,
+  metadata: Pick<PageStore, 'putPages'>,
+  options: AbortOptions
+): Promise<void> {
+  const { length: pageCount } = leafPages
+  if (pageCount === 0) return
+  if (pageCount > MAX_LEAF_PAGES) {
+    throw new MetadataLimitError('pages of a leaf list', pageCount, MAX_LEAF_PAGES)
+  }
+  const byteCount = leafPages.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  if (byteCount > MAX_LEAF_PAGE_BYTES) {
+    throw new MetadataLimitError('bytes of a leaf list', byteCount, MAX_LEAF_PAGE_BYTES)
+  }
+  await metadata.putPages(
+    leafPages.map((bytes) => ({ id: chunkId(bytes), bytes })),
+    options
+  )
+}
+
 /** Checks the conditions of a request. @throws {TicketConflictError} */
 export function checkConditions(
-  { ifNewest, ifBytes }: TicketRequest,
+  { ifNewest, ifBytes }: Pick<TicketRequest, 'ifNewest' | 'ifBytes'>,
   newest: { readonly version: Version; readonly bytes: number }
 ): void {
   if (ifNewest !== undefined && ifNewest !== newest.version) {
@@ -50,7 +81,9 @@ export function rangesOf(request: TicketRequest, chunkBytes: number): ChunkRange
     throw new MetadataLimitError('ranges of a write', ranges.length, MAX_TICKET_RANGES)
   }
   const joined = joinRanges(ranges)
-  const isSorted = ranges.every(({ start }, at) => start >= (ranges[at - 1]?.end ?? 0))
+  const isSorted = ranges.every(
+    ({ start, end: rangeEnd }, at) => start >= (ranges[at - 1]?.end ?? 0) && rangeEnd > start
+  )
   if (!isSorted || !areTicketRanges(joined, end)) {
     throw new RangeError(`ranges out of order, or past the end at chunk ${end}`)
   }

@@ -3,7 +3,9 @@ import type {
   AssignedVersion,
   BlobDescription,
   BlobId,
+  HoldRequest,
   NodeRef,
+  RetentionPolicy,
   RootRef,
   SignedEnvelope,
   Version
@@ -13,7 +15,16 @@ import type {
  * What the version manager makes durable, one row a thing. The rows are its whole state: what is
  * loaded at start is what was written, and a later row with the same key replaces an earlier one.
  */
-export type StateRow = BlobRow | VersionRow | EntryRow | EntryRemovalRow
+export type StateRow =
+  | BlobRow
+  | BlobRemovalRow
+  | VersionRow
+  | EntryRow
+  | EntryRemovalRow
+  | PolicyRow
+  | PolicyRemovalRow
+  | HoldRow
+  | HoldRemovalRow
 
 /** What version 0 of a clone stands for: root, size and record of the source. */
 export interface CloneSource {
@@ -22,6 +33,11 @@ export interface CloneSource {
   /** Its tree; undefined if it has none. */
   readonly root: RootRef | undefined
   readonly bytes: number
+  /** True if version 0 is hidden from readers. */
+  readonly isRetired: boolean
+  readonly isPinned: boolean
+  /** Signed record of version 0; undefined until it is sealed. */
+  readonly seal: SignedEnvelope | undefined
 }
 
 /** Key: `blob`. */
@@ -29,8 +45,16 @@ export interface BlobRow extends BlobDescription {
   readonly kind: 'blob'
   /** Smallest tree span of its versions, from the size that was announced; in chunks. */
   readonly hintSpan: number
+  /** True if it was made for a path, so that nobody can reach it any more once it has none. */
+  readonly isNamed: boolean
   /** undefined unless it is a clone. */
   readonly source: CloneSource | undefined
+}
+
+/** Removes the row of a blob and those of its versions. */
+export interface BlobRemovalRow {
+  readonly kind: 'blob-removal'
+  readonly blob: BlobId
 }
 
 /**
@@ -39,7 +63,10 @@ export interface BlobRow extends BlobDescription {
  */
 export type RowCondition = 'assigned' | 'fenced' | 'committed' | 'published' | 'retired'
 
-/** Key: `blob`, `version`. */
+/**
+ * Key: `blob`, `version`. Ranges are written with the first row of a version and stay as they are
+ * whatever later rows say; a published version is loaded without them.
+ */
 export interface VersionRow extends AssignedVersion {
   readonly kind: 'version'
   readonly blob: BlobId
@@ -52,6 +79,9 @@ export interface VersionRow extends AssignedVersion {
   /** 0 until it is published. */
   readonly publishedMs: number
   readonly leaseUntilMs: number
+  /** Newest published version when it was assigned, which its writer's tree stands on; or 0. */
+  readonly base: Version
+  readonly isPinned: boolean
   /** Signed version record; undefined until it is sealed. */
   readonly seal: SignedEnvelope | undefined
 }
@@ -73,4 +103,27 @@ export interface EntryRow {
 export interface EntryRemovalRow {
   readonly kind: 'entry-removal'
   readonly id: number
+}
+
+/** Retention policy of a namespace entry. Key: `entry`, the root folder's being 0. */
+export interface PolicyRow {
+  readonly kind: 'policy'
+  readonly entry: number
+  readonly policy: RetentionPolicy
+}
+
+export interface PolicyRemovalRow {
+  readonly kind: 'policy-removal'
+  readonly entry: number
+}
+
+/** Keeps a version from collection. Key: `holder`, `purpose`, `blob`, `version`. */
+export interface HoldRow extends HoldRequest {
+  readonly kind: 'hold'
+  /** When it ends unless it is renewed; milliseconds since the epoch. */
+  readonly untilMs: number
+}
+
+export interface HoldRemovalRow extends Omit<HoldRequest, 'forMs'> {
+  readonly kind: 'hold-removal'
 }

@@ -2,38 +2,39 @@
  * The thread that keeps the version manager's rows in SQLite.
  *
  * ```text
- * blobs     blob · chunk_bytes · replicas · created_ms · hint_span
+ * blobs     blob · chunk_bytes · replicas · created_ms · hint_span · is_named
  *           source_blob · source_version · source_bytes       of clones, else NULL
  *           root_blob · root_version · root_span              of clones with a tree, else NULL
+ *           source_retired · source_pinned · source_seal      of version 0, as of versions
  * versions  blob · version · condition · ranges · bytes · span · previous_span · truncates
  *           writer · leaf_list · note · assigned_ms · published_ms · lease_until_ms · seal
- *           ranges: pairs of u32 first chunk, u32 number of chunks − 1; empty once published
+ *           base_version · is_pinned
+ *           ranges: pairs of u32 first chunk, u32 number of chunks − 1, written once;
+ *             the one byte 00 where they were lost: format 1 kept none of published versions
  *           seal: envelope (signed.ts) of the version record, NULL until sealed
  * entries   id · parent · name · blob · is_visible · modified_ms       blob NULL for folders
+ * policies  entry · last · younger_ms              retention; NULL for rules that are not set
+ * holds     holder · purpose · blob · version · for_ms · until_ms
  * ```
  */
-import type { SQLOutputValue } from 'node:sqlite'
 import { inTransaction, WorkerDatabase } from '../lib/sqlite.ts'
 import { serveWorkerCalls } from '../lib/worker-call.ts'
-import { decodeEnvelope, encodeEnvelope } from './signed.ts'
-import type { ChunkRange, NodeRef, RootRef } from './types.ts'
-import type {
-  BlobRow,
-  CloneSource,
-  EntryRow,
-  RowCondition,
-  StateRow,
-  VersionRow
-} from './version-rows.ts'
+import type { BlobId, ChunkRange, Version } from './types.ts'
+import {
+  type Columns,
+  type LoadedKind,
+  parametersOf,
+  rangesColumn,
+  toRow
+} from './version-columns.ts'
+import type { StateRow } from './version-rows.ts'
 
-type Columns = Record<string, SQLOutputValue>
-
-/** Kinds of rows that are loaded, each in the order of its keys. */
-export type LoadedKind = 'blob' | 'version' | 'entry'
+/** What a version of format 1 has in place of its ranges. */
+const LOST_RANGES = '00'
 
 const FORM = {
   applicationId: 0x62_73_77_76,
-  schemaVersion: 1,
+  schemaVersion: 2,
   migrations: [
     `CREATE TABLE blobs (
        blob TEXT PRIMARY KEY, chunk_bytes INTEGER NOT NULL, replicas INTEGER NOT NULL,
@@ -51,22 +52,61 @@ const FORM = {
      CREATE TABLE entries (
        id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL, blob TEXT,
        is_visible INTEGER NOT NULL, modified_ms INTEGER NOT NULL
-     ) STRICT;`
+     ) STRICT;`,
+    `ALTER TABLE blobs ADD COLUMN is_named INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE blobs ADD COLUMN source_retired INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE blobs ADD COLUMN source_pinned INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE blobs ADD COLUMN source_seal BLOB;
+     UPDATE blobs SET is_named = 1 WHERE blob IN (SELECT blob FROM entries);
+     ALTER TABLE versions ADD COLUMN base_version INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE versions ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
+     UPDATE versions SET ranges = x'${LOST_RANGES}' WHERE condition IN ('published', 'retired');
+     CREATE TABLE policies (
+       entry INTEGER PRIMARY KEY, last INTEGER, younger_ms INTEGER
+     ) STRICT;
+     CREATE TABLE holds (
+       holder TEXT NOT NULL, purpose TEXT NOT NULL, blob TEXT NOT NULL, version INTEGER NOT NULL,
+       for_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+       PRIMARY KEY (holder, purpose, blob, version)
+     ) STRICT, WITHOUT ROWID;`
   ]
 }
 
-const WRITES = {
-  blob: `INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  version: `INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  entry: `INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)`,
-  'entry-removal': `DELETE FROM entries WHERE id = ?`
+const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
+
+const WRITES: Readonly<Record<StateRow['kind'], readonly string[]>> = {
+  blob: [`INSERT OR REPLACE INTO blobs VALUES (${marks(15)})`],
+  'blob-removal': ['DELETE FROM blobs WHERE blob = ?', 'DELETE FROM versions WHERE blob = ?'],
+  // Only what can change: the ranges, which may be long, stay as the first row has them.
+  version: [
+    `INSERT INTO versions VALUES (${marks(17)}) ON CONFLICT DO UPDATE SET
+       condition = excluded.condition, published_ms = excluded.published_ms,
+       lease_until_ms = excluded.lease_until_ms, seal = excluded.seal,
+       is_pinned = excluded.is_pinned`
+  ],
+  entry: [`INSERT OR REPLACE INTO entries VALUES (${marks(6)})`],
+  'entry-removal': ['DELETE FROM entries WHERE id = ?'],
+  policy: [`INSERT OR REPLACE INTO policies VALUES (${marks(3)})`],
+  'policy-removal': ['DELETE FROM policies WHERE entry = ?'],
+  hold: [`INSERT OR REPLACE INTO holds VALUES (${marks(6)})`],
+  'hold-removal': [
+    'DELETE FROM holds WHERE holder = ? AND purpose = ? AND blob = ? AND version = ?'
+  ]
 }
 
-const READS = {
+const READS: Readonly<Record<LoadedKind, string>> = {
   blob: 'SELECT * FROM blobs ORDER BY blob',
-  version: 'SELECT * FROM versions ORDER BY blob, version',
-  entry: 'SELECT * FROM entries ORDER BY id'
+  version: `SELECT blob, version, condition, bytes, span, previous_span, truncates, writer, leaf_list,
+      note, assigned_ms, published_ms, lease_until_ms, seal, base_version, is_pinned,
+      CASE WHEN condition IN ('published', 'retired') THEN x'' ELSE ranges END AS ranges
+    FROM versions ORDER BY blob, version`,
+  entry: 'SELECT * FROM entries ORDER BY id',
+  policy: 'SELECT * FROM policies ORDER BY entry',
+  hold: 'SELECT * FROM holds ORDER BY holder, purpose, blob, version'
 }
+
+const READ_RANGES = `SELECT version, ranges FROM versions
+  WHERE blob = ? AND version >= ? AND version <= ? ORDER BY version`
 
 const database = new WorkerDatabase(FORM)
 let loading: { kind: LoadedKind; rows: Iterator<Columns> } | undefined
@@ -99,175 +139,30 @@ const methods = {
   /** Writes rows in order; on disk when it returns. */
   write: (rows: readonly StateRow[]): void => {
     inTransaction(database.opened, () => {
-      for (const row of rows) database.statement(WRITES[row.kind]).run(...parametersOf(row))
+      for (const row of rows) {
+        const parameters = parametersOf(row)
+        for (const sql of WRITES[row.kind]) database.statement(sql).run(...parameters)
+      }
     })
   },
+
+  /** Ranges of versions, in order; undefined where they were lost. */
+  ranges: ({ blob, from, to }: RangesRequest): (ChunkRange[] | undefined)[] =>
+    database.statement(READ_RANGES).all(blob, from, to).map(rangesColumn),
 
   close: (_argument: undefined): void => {
     database.close()
   }
 }
 
+/** Versions of one blob, both ends included. */
+export interface RangesRequest {
+  readonly blob: BlobId
+  readonly from: Version
+  readonly to: Version
+}
+
 /** What `WorkerCaller` can ask of this thread. */
 export type VersionStoreMethods = typeof methods
-
-function parametersOf(row: StateRow): (string | number | Uint8Array | null)[] {
-  switch (row.kind) {
-    case 'blob':
-      return [
-        row.blob,
-        row.chunkBytes,
-        row.replicas,
-        row.createdMs,
-        row.hintSpan,
-        row.source?.version.blob ?? null,
-        row.source?.version.version ?? null,
-        row.source?.bytes ?? null,
-        row.source?.root?.blob ?? null,
-        row.source?.root?.version ?? null,
-        row.source?.root?.span ?? null
-      ]
-    case 'version':
-      return [
-        row.blob,
-        row.version,
-        row.condition,
-        encodeRanges(row.ranges),
-        row.bytes,
-        row.span,
-        row.previousSpan,
-        row.truncates ? 1 : 0,
-        row.writer,
-        row.leafList,
-        row.note,
-        row.assignedMs,
-        row.publishedMs,
-        row.leaseUntilMs,
-        row.seal === undefined ? null : encodeEnvelope(row.seal)
-      ]
-    case 'entry':
-      return [row.id, row.parent, row.name, row.blob ?? null, row.isVisible ? 1 : 0, row.modifiedMs]
-    case 'entry-removal':
-    default:
-      return [row.id]
-  }
-}
-
-function toRow(kind: LoadedKind, row: Columns): StateRow {
-  if (kind === 'blob') return toBlob(row)
-  return kind === 'version' ? toVersion(row) : toEntry(row)
-}
-
-function toBlob(row: Columns): BlobRow {
-  return {
-    kind: 'blob',
-    blob: text(row, 'blob'),
-    chunkBytes: number(row, 'chunk_bytes'),
-    replicas: number(row, 'replicas'),
-    createdMs: number(row, 'created_ms'),
-    hintSpan: number(row, 'hint_span'),
-    source: row['source_blob'] === null ? undefined : toSource(row)
-  }
-}
-
-function toSource(row: Columns): CloneSource {
-  const version: NodeRef = {
-    blob: text(row, 'source_blob'),
-    version: number(row, 'source_version')
-  }
-  const root: RootRef | undefined =
-    row['root_blob'] === null
-      ? undefined
-      : {
-          blob: text(row, 'root_blob'),
-          version: number(row, 'root_version'),
-          span: number(row, 'root_span')
-        }
-  return { version, root, bytes: number(row, 'source_bytes') }
-}
-
-function toVersion(row: Columns): VersionRow {
-  return {
-    kind: 'version',
-    blob: text(row, 'blob'),
-    version: number(row, 'version'),
-    condition: conditionOf(text(row, 'condition')),
-    ranges: decodeRanges(bytes(row, 'ranges')),
-    bytes: number(row, 'bytes'),
-    span: number(row, 'span'),
-    previousSpan: number(row, 'previous_span'),
-    truncates: number(row, 'truncates') === 1,
-    writer: text(row, 'writer'),
-    leafList: bytes(row, 'leaf_list'),
-    note: text(row, 'note'),
-    assignedMs: number(row, 'assigned_ms'),
-    publishedMs: number(row, 'published_ms'),
-    leaseUntilMs: number(row, 'lease_until_ms'),
-    seal: row['seal'] === null ? undefined : decodeEnvelope(bytes(row, 'seal'))
-  }
-}
-
-function toEntry(row: Columns): EntryRow {
-  return {
-    kind: 'entry',
-    id: number(row, 'id'),
-    parent: number(row, 'parent'),
-    name: text(row, 'name'),
-    blob: row['blob'] === null ? undefined : text(row, 'blob'),
-    isVisible: number(row, 'is_visible') === 1,
-    modifiedMs: number(row, 'modified_ms')
-  }
-}
-
-function conditionOf(value: string): RowCondition {
-  switch (value) {
-    case 'assigned':
-    case 'fenced':
-    case 'committed':
-    case 'published':
-    case 'retired':
-      return value
-    default:
-      throw new Error(`it is corrupt (condition ${value})`)
-  }
-}
-
-function encodeRanges(ranges: readonly ChunkRange[]): Uint8Array {
-  const encoded = new Uint8Array(ranges.length * 8)
-  const view = new DataView(encoded.buffer)
-  for (const [at, { start, end }] of ranges.entries()) {
-    view.setUint32(at * 8, start)
-    view.setUint32(at * 8 + 4, end - start - 1)
-  }
-  return encoded
-}
-
-function decodeRanges(encoded: Uint8Array): ChunkRange[] {
-  const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.byteLength)
-  const ranges: ChunkRange[] = []
-  for (let at = 0; at + 8 <= encoded.byteLength; at += 8) {
-    const start = view.getUint32(at)
-    ranges.push({ start, end: start + view.getUint32(at + 4) + 1 })
-  }
-  return ranges
-}
-
-function number(row: Columns, name: string): number {
-  const value = row[name]
-  if (typeof value !== 'number') throw new Error(`it is corrupt (${name} is no number)`)
-  return value
-}
-
-function text(row: Columns, name: string): string {
-  const value = row[name]
-  if (typeof value !== 'string') throw new Error(`it is corrupt (${name} is no text)`)
-  return value
-}
-
-function bytes(row: Columns, name: string): Uint8Array {
-  const value = row[name]
-  if (!(value instanceof Uint8Array)) throw new Error(`it is corrupt (${name} are no bytes)`)
-  return value
-}
 
 serveWorkerCalls(methods)

@@ -4,8 +4,10 @@ import { GroupCommit } from '../lib/group-commit.ts'
 import { toError } from '../lib/to-error.ts'
 import { WorkerCaller, workerUrl } from '../lib/worker-call.ts'
 import { VersionStoreError } from './errors.ts'
+import type { ChunkRange } from './types.ts'
+import type { LoadedKind } from './version-columns.ts'
 import type { StateRow } from './version-rows.ts'
-import type { LoadedKind, VersionStoreMethods } from './version-store-worker.ts'
+import type { RangesRequest, VersionStoreMethods } from './version-store-worker.ts'
 
 /** Keeps the version manager's rows through a crash. */
 export interface VersionStore {
@@ -19,6 +21,12 @@ export interface VersionStore {
    * @throws {VersionStoreError}
    */
   write(rows: readonly StateRow[]): Promise<void>
+  /**
+   * Ranges of assigned versions, in order; undefined where an earlier program has not kept them.
+   *
+   * @throws {VersionStoreError}
+   */
+  ranges(request: RangesRequest): Promise<(readonly ChunkRange[] | undefined)[]>
   /** Finishes what was written and lets go of the file. */
   stop(): Promise<void>
 }
@@ -69,6 +77,16 @@ export class SqliteVersionStore implements VersionStore {
     await this.#group.add(rows)
   }
 
+  async ranges(request: RangesRequest): Promise<(readonly ChunkRange[] | undefined)[]> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#caller === undefined) throw new NotRunningError('version store')
+    try {
+      return await this.#caller.call('ranges', request)
+    } catch (error) {
+      throw this.#fail(error)
+    }
+  }
+
   async stop(): Promise<void> {
     await this.#group.idle()
     this.#failure ??= new VersionStoreError(`${this.#path}: it is closed`)
@@ -77,7 +95,7 @@ export class SqliteVersionStore implements VersionStore {
   }
 
   async *#load(caller: WorkerCaller<VersionStoreMethods>): AsyncGenerator<StateRow[]> {
-    const kinds: LoadedKind[] = ['blob', 'version', 'entry']
+    const kinds: LoadedKind[] = ['blob', 'version', 'entry', 'policy', 'hold']
     try {
       for (const kind of kinds) {
         await caller.call('beginLoad', kind)

@@ -1,10 +1,12 @@
 import { expect, test } from '@jest/globals'
 import { DurableState } from '../../src/metadata/durable-state.ts'
 import { VersionStoreError } from '../../src/metadata/errors.ts'
+import { HoldTable } from '../../src/metadata/hold-table.ts'
 import { NamespaceState } from '../../src/metadata/namespace.ts'
 import { VersionManagerState } from '../../src/metadata/version-manager.ts'
 import type { StateRow } from '../../src/metadata/version-rows.ts'
 import type { VersionStore } from '../../src/metadata/version-store.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 
 /** A store whose writes end when the test says so. */
 class HeldStore implements VersionStore {
@@ -25,6 +27,10 @@ class HeldStore implements VersionStore {
     await write.promise
   }
 
+  async ranges(): Promise<undefined[]> {
+    return []
+  }
+
   async stop(): Promise<void> {}
 }
 
@@ -34,6 +40,7 @@ function make(store: VersionStore) {
     store,
     versions: new VersionManagerState(),
     namespace: new NamespaceState(),
+    holds: new HoldTable(new ManualClock()),
     onFailure: (error) => failures.push(error)
   })
   return { state, failures }

@@ -70,3 +70,20 @@ test('takes a refused renewal for no more than a note', async () => {
 
   expect(lines.map(({ level }) => level)).toEqual(['info'])
 })
+
+test('renews in time though the clock of the version manager is days ahead', async () => {
+  let renewals = 0
+  const { clock, keeper } = keep(async () => {
+    renewals++
+    return clock.now() + 3 * 86_400_000
+  })
+  keeper.start()
+
+  for (let turn = 0; turn < 5; turn++) {
+    clock.advance(10_000)
+    await nextTurn()
+  }
+  await keeper.stop()
+
+  expect(renewals).toBe(5)
+})

@@ -13,6 +13,7 @@ import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
 import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts'
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
+import type { BlobId, Version } from '../../src/metadata/types.ts'
 import { gullible, plainSigner } from '../support/plain-signing.ts'
 
 const PROGRAM = fileURLToPath(new URL('../support/commit-loop.ts', import.meta.url))
@@ -62,6 +63,40 @@ async function openVersions(): Promise<LocalVersionManager> {
   return versions
 }
 
+/** Looks for what a line says that was acknowledged. */
+async function check(versions: LocalVersionManager, blob: BlobId, line: string): Promise<void> {
+  const [word = '', value = '', more] = line.split(' ')
+  switch (word) {
+    case 'made':
+    case 'cloned':
+      expect(await versions.lookup(value)).toMatchObject({ path: value })
+      break
+    case 'pinned':
+      expect(await versions.waitPublished(blob, Number(value))).toMatchObject({ isPinned: true })
+      break
+    case 'held':
+      expect(await heldVersions(versions, blob)).toContain(Number(value))
+      break
+    case 'kept':
+      expect((await versions.retention(value)).policy).toMatchObject({ last: Number(more) })
+      break
+    case 'forgot':
+      expect(await versions.describe(value)).toBeUndefined()
+      break
+    case 'assigned':
+    case 'committed':
+    default:
+      await versions.waitPublished(blob, Number(value))
+  }
+}
+
+/** Versions that would stay if all were retired: the newest, and those that are held. */
+async function heldVersions(versions: LocalVersionManager, blob: BlobId): Promise<Version[]> {
+  const all = (await versions.history(blob)).map(({ version }) => ({ blob, version }))
+  const roots = await versions.roots(all)
+  return roots.find((one) => one.blob === blob)?.manifests.slice() ?? []
+}
+
 test('kill -9 loses nothing that was acknowledged, again and again', async () => {
   const printed: string[] = []
 
@@ -71,11 +106,7 @@ test('kill -9 loses nothing that was acknowledged, again and again', async () =>
     try {
       const path = await versions.lookup('/images/debian')
       const { blob } = path?.kind === 'file' ? path : { blob: '' }
-      for (const line of printed) {
-        const [word, value = ''] = line.split(' ')
-        if (word === 'made') expect(await versions.lookup(value)).toMatchObject({ path: value })
-        else await versions.waitPublished(blob, Number(value))
-      }
+      for (const line of printed) await check(versions, blob, line)
       const { version: newest } = await versions.newest(blob)
       await versions.waitPublished(blob, newest)
       expect((await versions.history(blob)).map(({ version }) => version)).toEqual(

@@ -1,110 +1,27 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
-import { MemoryLogger } from '../../src/lib/logger.ts'
+import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
-import type { LeafList } from '../../src/metadata/leaf-list.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
-import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
-import { proveNodes } from '../../src/metadata/tickets.ts'
-import { readExtents } from '../../src/metadata/tree-read.ts'
-import { weaveNodes } from '../../src/metadata/tree-write.ts'
-import type { BlobId, SignedTicket, TicketRequest, Version } from '../../src/metadata/types.ts'
 import { verifyRecord, versionRecordName } from '../../src/metadata/version-record.ts'
-import { ManualClock } from '../support/manual-clock.ts'
 import {
-  startTestRepository,
-  type TestRepository,
-  type TestRepositoryOptions
-} from '../support/repository.ts'
+  assign,
+  CHUNK_BYTES,
+  CREATE,
+  chunksOf,
+  LEASE_MS,
+  leaves,
+  publish,
+  putTree,
+  restart,
+  startStage,
+  stopStages
+} from '../support/version-stage.ts'
 
-const CHUNK_BYTES = 65_536
-const LEASE_MS = 30_000
-const CREATE = { chunkBytes: CHUNK_BYTES, replicas: 1 }
-
-interface Setting extends TestRepository {
-  readonly clock: ManualClock
-  readonly log: MemoryLogger
-}
-
-const started: { setting: Setting; isKept: boolean }[] = []
-
-afterEach(async () => {
-  for (const { setting, isKept } of started.splice(0)) await setting.stop({ keepFolder: isKept })
-})
-
-async function start(options: TestRepositoryOptions = {}, clock = new ManualClock()) {
-  const log = new MemoryLogger()
-  const repository = await startTestRepository({ clock, logger: log, ...options })
-  const setting: Setting = { ...repository, clock, log }
-  started.push({ setting, isKept: false })
-  return setting
-}
-
-/** Stops the version manager and starts another one over what it left. */
-async function restart(setting: Setting): Promise<Setting> {
-  await setting.stop({ keepFolder: true })
-  return await start({ stores: 'disk', folder: setting.folder }, setting.clock)
-}
-
-function leaves(...indexes: number[]): LeafList {
-  const builder = new LeafListBuilder()
-  for (const index of indexes) {
-    const chunk = chunkId(Buffer.from(`chunk ${index}`))
-    const replicas = ['provider-1']
-    builder.add(index, { at: 0, length: CHUNK_BYTES, chunk, chunkOffset: 0, replicas })
-  }
-  return builder.build()
-}
-
-async function assign(
-  { metadata, versions, signer }: Setting,
-  blob: BlobId,
-  list: LeafList,
-  fields: Partial<TicketRequest> = {}
-): Promise<SignedTicket> {
-  const pages = Array.from(encodeLeafList(list))
-  await metadata.putPages(pages)
-  return await versions.assign({
-    blob,
-    writer: signer.peerId,
-    ranges: list.ranges(),
-    endBytes: list.endBytes(CHUNK_BYTES),
-    truncates: false,
-    leafList: pages.at(-1)?.id ?? ZERO_CHUNK_ID,
-    ...fields
-  })
-}
-
-async function putTree({ metadata, signer }: Setting, signed: SignedTicket, list: LeafList) {
-  for await (const nodes of weaveNodes(signed.ticket, list, metadata)) {
-    await metadata.putNodes(nodes, proveNodes(signer, signed.envelope, nodes))
-  }
-}
-
-async function publish(
-  setting: Setting,
-  blob: BlobId,
-  list: LeafList,
-  fields: Partial<TicketRequest> = {}
-): Promise<Version> {
-  const signed = await assign(setting, blob, list, fields)
-  await putTree(setting, signed, list)
-  await setting.versions.commit(blob, signed.ticket.version)
-  return signed.ticket.version
-}
-
-/** Chunk indexes that have data in a version. */
-async function chunksOf({ metadata }: Setting, signed: SignedTicket): Promise<number[]> {
-  const { blob, version, span, bytes } = signed.ticket
-  const snapshot = { root: { blob, version, span }, bytes, chunkBytes: CHUNK_BYTES }
-  const extents = await readExtents(metadata, snapshot, { offset: 0, length: bytes })
-  const full = extents.filter(({ chunk }) => chunk !== undefined)
-  return full.map(({ offset }) => offset / CHUNK_BYTES)
-}
+afterEach(stopStages)
 
 describe('a version', () => {
   test('is seen under its path once it is committed, and can be waited for', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock } = setting
     const { blob } = await versions.reserve('/images/debian', CREATE)
     const list = leaves(0, 1)
@@ -117,7 +34,7 @@ describe('a version', () => {
     await versions.commit(blob, 1)
 
     const published = { version: 1, bytes: 2 * CHUNK_BYTES, timeMs: 5, note: 'first' }
-    expect(await waiting).toEqual({ ...published, condition: 'published' })
+    expect(await waiting).toEqual({ ...published, condition: 'published', isPinned: false })
     expect(await versions.latest(blob)).toEqual(await waiting)
     const file = { kind: 'file', blob, version: 1, bytes: 2 * CHUNK_BYTES, modifiedMs: 5 }
     expect(await versions.lookup('/images/debian')).toEqual({ ...file, path: '/images/debian' })
@@ -125,7 +42,7 @@ describe('a version', () => {
   })
 
   test('is there again after a restart, with everything in flight', async () => {
-    const before = await start({ stores: 'disk' })
+    const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.reserve('/image', CREATE)
     await publish(before, blob, leaves(0))
     const second = await assign(before, blob, leaves(1))
@@ -142,7 +59,7 @@ describe('a version', () => {
   })
 
   test('has no ticket without its leaf list, which nobody could finish', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { blob } = await setting.versions.createBlob(CREATE)
 
     const assigned = assign(setting, blob, leaves(0), { leafList: chunkId(Buffer.from('none')) })
@@ -152,7 +69,7 @@ describe('a version', () => {
   })
 
   test('has no ticket when its path names something else by now', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions } = setting
     const { blob } = await versions.reserve('/image', CREATE)
     await publish(setting, blob, leaves(0))
@@ -165,7 +82,7 @@ describe('a version', () => {
   })
 
   test('of a writer that commits is known by that writer', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { blob } = await setting.versions.createBlob(CREATE)
     await assign(setting, blob, leaves(0))
 
@@ -173,7 +90,7 @@ describe('a version', () => {
   })
 
   test('that is retired is gone from sight, and its path with the last one', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions } = setting
     const { blob } = await versions.reserve('/image', CREATE)
     await publish(setting, blob, leaves(0))
@@ -191,7 +108,7 @@ describe('a version', () => {
   })
 
   test('is waited for until the caller gives up, or the manager stops', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions } = setting
     const { blob } = await versions.createBlob(CREATE)
     await assign(setting, blob, leaves(0))
@@ -212,7 +129,7 @@ describe('a version', () => {
 
 describe('a version whose writer dies', () => {
   test('is rolled forward when its lease is over, and those above it appear', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock } = setting
     const { blob } = await versions.createBlob(CREATE)
     const dead = await assign(setting, blob, leaves(0, 3))
@@ -229,20 +146,22 @@ describe('a version whose writer dies', () => {
   })
 
   test('is rolled forward after a restart too', async () => {
-    const before = await start({ stores: 'disk' })
+    const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.createBlob(CREATE)
     const dead = await assign(before, blob, leaves(0, 3))
     await before.stop({ keepFolder: true })
     before.clock.advance(LEASE_MS + 10)
 
     const after = await restart(before)
+    expect(await after.versions.latest(blob)).toBeUndefined()
+    after.clock.advance(LEASE_MS + 10)
 
     await after.versions.waitPublished(blob, 1)
     expect(await chunksOf(after, dead)).toEqual([0, 3])
   })
 
   test('or is only slow, can still store the same nodes and commit', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock } = setting
     const { blob } = await versions.createBlob(CREATE)
     const slow = await assign(setting, blob, leaves(0, 3))
@@ -257,7 +176,7 @@ describe('a version whose writer dies', () => {
   })
 
   test('is left to its writer while that renews the lease', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock } = setting
     const { blob } = await versions.createBlob(CREATE)
     await assign(setting, blob, leaves(0))
@@ -272,7 +191,7 @@ describe('a version whose writer dies', () => {
   })
 
   test('is tried again when metadata providers fail', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock, faults, log } = setting
     const { blob } = await versions.createBlob(CREATE)
     await assign(setting, blob, leaves(0))
@@ -292,7 +211,7 @@ describe('a version whose writer dies', () => {
   })
 
   test('is rolled forward though it had stored other nodes than it said it would', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock } = setting
     const { blob } = await versions.createBlob(CREATE)
     const promised = leaves(0, 1)
@@ -311,7 +230,7 @@ describe('a version whose writer dies', () => {
   })
 
   test('is rolled forward without what does not fit its ticket', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock, log } = setting
     const { blob } = await versions.createBlob(CREATE)
     const ranges = [{ start: 0, end: 1 }]
@@ -325,7 +244,7 @@ describe('a version whose writer dies', () => {
   })
 
   test('is rolled forward without its leaf list if that is malformed', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, metadata, clock } = setting
     const { blob } = await versions.createBlob(CREATE)
     const bytes = Buffer.from('not a leaf list, though the hash is right')
@@ -341,7 +260,7 @@ describe('a version whose writer dies', () => {
 
 describe('sealing', () => {
   test('happens when a record is asked for, once, however many ask', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, verifier } = setting
     const { blob } = await versions.createBlob(CREATE)
     await publish(setting, blob, leaves(0))
@@ -364,7 +283,7 @@ describe('sealing', () => {
   })
 
   test('happens by itself when nothing is published any more, newest first', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, clock, faults, metadata } = setting
     const sealed: string[] = []
     const both = Promise.withResolvers<void>()
@@ -390,7 +309,7 @@ describe('sealing', () => {
   })
 
   test('is kept through a restart', async () => {
-    const before = await start({ stores: 'disk' })
+    const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.createBlob(CREATE)
     await publish(before, blob, leaves(0))
     const record = await before.versions.record(blob, 1)
@@ -401,11 +320,11 @@ describe('sealing', () => {
   })
 
   test('of a clone stands on its source', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions } = setting
     const { blob } = await versions.createBlob(CREATE)
     await publish(setting, blob, leaves(0, 1))
-    const clone = await versions.clone({ blob, version: 1 })
+    const clone = await versions.clone({ blob, version: 1 }, '/clone')
     const list = leaves(1)
     const signed = await assign(setting, clone.blob, list)
     await putTree(setting, signed, list)
@@ -418,7 +337,7 @@ describe('sealing', () => {
   })
 
   test('that fails is told to who asked, and done by the next who asks', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions, faults } = setting
     const { blob } = await versions.createBlob(CREATE)
     await publish(setting, blob, leaves(0))
@@ -434,7 +353,7 @@ describe('sealing', () => {
 
 describe('paths', () => {
   test('are reserved for two writers alike, who make two versions of one blob', async () => {
-    const setting = await start()
+    const setting = await startStage()
     const { versions } = setting
 
     const [one, two] = await Promise.all([
@@ -446,7 +365,7 @@ describe('paths', () => {
   })
 
   test('of uploads that never finished are free again after days, at the next start', async () => {
-    const before = await start({ stores: 'disk' })
+    const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.reserve('/a/image', CREATE)
     before.clock.advance(8 * 86_400_000)
 
@@ -455,8 +374,20 @@ describe('paths', () => {
     expect((await after.versions.reserve('/a/image', CREATE)).blob).not.toBe(blob)
   })
 
+  test('of uploads that are under way are not, however long ago they were reserved first', async () => {
+    const before = await startStage({ stores: 'disk' })
+    const { blob } = await before.versions.reserve('/image', CREATE)
+    before.clock.advance(6 * 86_400_000)
+    await before.versions.reserve('/image', CREATE)
+    before.clock.advance(6 * 86_400_000)
+
+    const after = await restart(before)
+
+    expect((await after.versions.reserve('/image', CREATE)).blob).toBe(blob)
+  })
+
   test('cannot have chunks too small for a manifest', async () => {
-    const { versions } = await start()
+    const { versions } = await startStage()
 
     const reserved = versions.reserve('/image', { ...CREATE, chunkBytes: 4096 })
 
@@ -465,7 +396,7 @@ describe('paths', () => {
   })
 
   test('are made, listed, moved and removed durably', async () => {
-    const before = await start({ stores: 'disk' })
+    const before = await startStage({ stores: 'disk' })
     await before.versions.makeDirectory('/a/b', { parents: true })
     await before.versions.makeDirectory('/gone')
     await before.versions.rename('/a/b', '/c')

@@ -1,17 +1,21 @@
 import { beforeEach, describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
+import type { NamespaceRows } from '../../src/metadata/entry-tree.ts'
 import { compareNames } from '../../src/metadata/folder.ts'
 import { NamespaceState } from '../../src/metadata/namespace.ts'
-import type { EntryRemovalRow, EntryRow } from '../../src/metadata/version-rows.ts'
+import type { EntryRow, PolicyRow } from '../../src/metadata/version-rows.ts'
 
 let space: NamespaceState
 let rows: Map<number, EntryRow>
+let policies: Map<number, PolicyRow>
 let blobs = 0
 
-function keep(changed: readonly (EntryRow | EntryRemovalRow)[]): void {
+function keep(changed: NamespaceRows): void {
   for (const row of changed) {
     if (row.kind === 'entry') rows.set(row.id, row)
-    else rows.delete(row.id)
+    else if (row.kind === 'entry-removal') rows.delete(row.id)
+    else if (row.kind === 'policy') policies.set(row.entry, row)
+    else policies.delete(row.entry)
   }
 }
 
@@ -27,6 +31,13 @@ function publish(path: string): string {
   return blob
 }
 
+/** Gives a path to a blob, as a clone does. */
+function link(path: string): string {
+  const blob = String(++blobs)
+  keep(space.link(path, blob, 3))
+  return blob
+}
+
 function names(path = '/', after?: string, limit = 100): string[] {
   return space.list(path, after, limit).map((entry) => entry.path)
 }
@@ -36,6 +47,7 @@ const code = (name: string) => expect.objectContaining({ code: name })
 beforeEach(() => {
   space = new NamespaceState()
   rows = new Map()
+  policies = new Map()
   blobs = 0
 })
 
@@ -268,6 +280,139 @@ describe('renaming', () => {
   })
 })
 
+describe('a reservation that a version is on its way to', () => {
+  const busy = new Set<string>()
+
+  beforeEach(() => {
+    busy.clear()
+    space = new NamespaceState({ isBusy: (blob) => busy.has(blob) })
+    publish('/file')
+    keep(space.makeDirectory('/folder', false, 1))
+    busy.add(reserve('/folder/image'))
+    busy.add(reserve('/hidden/image'))
+  })
+
+  test('does not give way to a folder, a clone or what is moved', () => {
+    const refused: [() => unknown, string][] = [
+      [() => space.makeDirectory('/folder/image/sub', true, 2), 'ERR_NOT_DIRECTORY'],
+      [() => space.makeDirectory('/folder/image', true, 2), 'ERR_PATH_EXISTS'],
+      [() => reserve('/folder/image/sub'), 'ERR_NOT_DIRECTORY'],
+      [() => reserve('/hidden'), 'ERR_IS_DIRECTORY'],
+      [() => link('/folder/image'), 'ERR_PATH_EXISTS'],
+      [() => link('/hidden'), 'ERR_PATH_EXISTS'],
+      [() => space.rename('/folder', '/hidden', 2), 'ERR_PATH_EXISTS'],
+      [() => space.rename('/file', '/hidden', 2), 'ERR_IS_DIRECTORY'],
+      [() => space.remove('/folder', 'directory', 2), 'ERR_DIRECTORY_NOT_EMPTY']
+    ]
+    for (const [attempted, reason] of refused) expect(attempted).toThrow(code(reason))
+
+    for (const blob of busy) keep(space.show(blob, 3))
+
+    expect(tree(space, '/')).toEqual([
+      '/file',
+      '/folder',
+      '/folder/image',
+      '/hidden',
+      '/hidden/image'
+    ])
+  })
+
+  test('gives way once nothing is any more', () => {
+    busy.clear()
+
+    keep(space.makeDirectory('/folder/image/sub', true, 2))
+    link('/hidden')
+    keep(space.remove('/folder/image/sub', 'directory', 2))
+
+    expect(tree(space, '/')).toEqual(['/file', '/folder', '/folder/image', '/hidden'])
+  })
+})
+
+describe('a path that is given to a clone', () => {
+  test('is seen at once, with the folders above it', () => {
+    const blob = link('/a/b/clone')
+
+    expect(space.lookup('/a/b/clone')).toEqual({ kind: 'file', path: '/a/b/clone', blob })
+    expect(names('/a')).toEqual(['/a/b'])
+    expect(space.hasPath(blob)).toBe(true)
+  })
+
+  test('may have been reserved', () => {
+    const reserved = reserve('/image')
+    reserve('/folder/image')
+
+    const blob = link('/image')
+    link('/folder')
+
+    expect(space.blobAt('/image')).toBe(blob)
+    expect(space.hasPath(reserved)).toBe(false)
+    expect(names()).toEqual(['/folder', '/image'])
+  })
+
+  test('is free, and nothing has changed if it is not', () => {
+    publish('/image')
+    space.makeDirectory('/folder', false, 1)
+    const refused: [string, string][] = [
+      ['/image', 'ERR_PATH_EXISTS'],
+      ['/folder', 'ERR_PATH_EXISTS'],
+      ['/', 'ERR_PATH_EXISTS'],
+      ['/image/x', 'ERR_NOT_DIRECTORY'],
+      ['/x@3', 'ERR_INVALID_PATH'],
+      ['x', 'ERR_INVALID_PATH']
+    ]
+
+    for (const [path, reason] of refused) expect(() => link(path)).toThrow(code(reason))
+
+    expect(tree(space, '/')).toEqual(['/folder', '/image'])
+  })
+})
+
+describe('a retention policy', () => {
+  test('holds for everything below that has none of its own', () => {
+    publish('/a/b/image')
+    publish('/a/image')
+    keep(space.setRetention('/', { last: 1 }))
+    keep(space.setRetention('/a/b', { last: 2 }))
+
+    expect(space.retention('/a/b/image')).toEqual({ policy: { last: 2 }, setFor: '/a/b' })
+    expect(space.retention('/a/image')).toEqual({ policy: { last: 1 }, setFor: '/' })
+    keep(space.setRetention('/', undefined))
+    expect(space.retention('/a/image')).toEqual({ policy: {}, setFor: undefined })
+    expect(space.setRetention('/', undefined)).toEqual([])
+  })
+
+  test('goes where its entry is moved to, and is gone with it', () => {
+    publish('/a/image')
+    publish('/image')
+    keep(space.setRetention('/a', { last: 1 }))
+    keep(space.setRetention('/image', { last: 2 }))
+
+    keep(space.rename('/a', '/b', 5))
+    keep(space.rename('/b/image', '/image', 5))
+
+    expect(space.retention('/b')).toEqual({ policy: { last: 1 }, setFor: '/b' })
+    expect(space.retention('/image')).toEqual({ policy: {}, setFor: undefined })
+    expect(policies.size).toBe(1)
+    keep(space.remove('/b', 'any', 6))
+    expect(policies.size).toBe(0)
+  })
+
+  test('is found for the blob of a path, and for no other', () => {
+    const blob = publish('/a/image')
+    keep(space.setRetention('/a', { last: 4 }))
+
+    expect(space.policyFor(blob)).toEqual({ last: 4 })
+    keep(space.remove('/a/image', 'file', 5))
+    expect(space.policyFor(blob)).toBeUndefined()
+  })
+
+  test('of an entry that is not there is a sign of a broken file', () => {
+    expect(() => space.load({ kind: 'policy', entry: 7, policy: { last: 1 } })).toThrow(
+      'no entry 7'
+    )
+  })
+})
+
 describe('the namespace', () => {
   test('refuses more entries than its limit, and is unchanged then', () => {
     space = new NamespaceState({ maxEntries: 3 })
@@ -282,7 +427,16 @@ describe('the namespace', () => {
   test('is what its rows say, in whatever order they come', () => {
     const paths = ['/a', '/a/b', '/c', '/a/b/d', '/e/f']
     const step = fc.record({
-      kind: fc.constantFrom('publish', 'reserve', 'mkdir', 'remove', 'rename', 'hide'),
+      kind: fc.constantFrom(
+        'publish',
+        'reserve',
+        'mkdir',
+        'remove',
+        'rename',
+        'hide',
+        'link',
+        'policy'
+      ),
       path: fc.constantFrom(...paths),
       to: fc.constantFrom(...paths)
     })
@@ -290,14 +444,19 @@ describe('the namespace', () => {
       fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
         space = new NamespaceState()
         rows = new Map()
+        policies = new Map()
         for (const { kind, path, to } of steps) attempt(kind, path, to)
 
         const again = new NamespaceState()
         for (const row of Array.from(rows.values()).toReversed()) again.load(row)
+        for (const row of policies.values()) again.load(row)
 
         expect(again.hasOrphans).toBe(false)
         expect(tree(again, '/')).toEqual(tree(space, '/'))
         for (const path of paths) expect(again.blobAt(path)).toBe(space.blobAt(path))
+        for (const path of tree(space, '/')) {
+          expect(again.retention(path)).toEqual(space.retention(path))
+        }
       })
     )
   })
@@ -324,6 +483,8 @@ function attempt(kind: string, path: string, to: string): void {
     if (kind === 'mkdir') keep(space.makeDirectory(path, true, 1))
     if (kind === 'remove') keep(space.remove(path, 'any', 1))
     if (kind === 'rename') keep(space.rename(path, to, 1))
+    if (kind === 'link') link(path)
+    if (kind === 'policy') keep(space.setRetention(path, { last: path.length }))
     if (kind === 'hide') keep(space.hide(space.blobAt(path) ?? '', 1))
   } catch (error) {
     expect(error).toMatchObject({ code: expect.stringMatching(/^ERR_/) })

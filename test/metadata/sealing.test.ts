@@ -4,6 +4,7 @@ import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { isAllZero } from '../../src/lib/bytes.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { BlobReader } from '../../src/metadata/blob-reader.ts'
+import { MAX_CHUNKS } from '../../src/metadata/geometry.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
 import { decodeLocation, signLocation } from '../../src/metadata/location.ts'
@@ -79,6 +80,7 @@ class Bench {
       version,
       bytes,
       truncates,
+      ranges: [{ start: 0, end: MAX_CHUNKS }],
       leafList,
       timeMs: version,
       note,

@@ -206,6 +206,14 @@ describe('nodes beside a ticket', () => {
     for (const [node, reason] of wrong) expect(check(node)).toThrow(reason)
   })
 
+  test('are refused with data at a root of one chunk that was not to be written', () => {
+    const bare = { ranges: [], span: 1, previousSpan: 1, bytes: 4 }
+    const small = { ...ticket, ...bare, inFlight: [], base: { ...ticket.base!, span: 1 } }
+
+    expect(check(leaf(0, [], { blob: BLOB, version: 3 }), small)).not.toThrow()
+    expect(check(leaf(0, [full]), small)).toThrow('outside the ranges')
+  })
+
   test('of a version that truncates link to nothing older', () => {
     const truncating = { ...ticket, ranges: [{ start: 0, end: 6 }], truncates: true }
 

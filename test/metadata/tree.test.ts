@@ -1,20 +1,40 @@
-import { expect, test } from '@jest/globals'
-import { type HistoryCounts, TreeHistory } from '../support/tree-history.ts'
+import { describe, expect, test } from '@jest/globals'
+import { noCounts } from '../support/history/counts.ts'
+import { TreeHistory } from '../support/history/history.ts'
 
-const FIRST_SEED = Number(process.env['TREE_SEED'] ?? 1)
-const HISTORIES = process.env['TREE_SEED'] === undefined ? 300 : 1
+const ONLY_SEED = process.env['TREE_SEED']
+const BATCH = ONLY_SEED === undefined ? 250 : 1
+const BATCHES = ONLY_SEED === undefined ? 8 : 1
+const FIRST_SEEDS = Array.from({ length: BATCHES }, (_, at) => Number(ONLY_SEED ?? 1) + at * BATCH)
 
-test('reads like an array of bytes a version, whatever writers do at the same time', async () => {
-  const zero = { writes: 0, truncations: 0, conflicts: 0, repairs: 0, restarts: 0 }
-  const counts: HistoryCounts = { ...zero, clones: 0, reads: 0 }
+describe('tree, manifest and an array of bytes a version read the same', () => {
+  test.each(FIRST_SEEDS)(
+    `whatever writers, repairers and sealers do, in ${BATCH} histories from seed %i on`,
+    async (first) => {
+      const counts = noCounts()
 
-  for (let seed = FIRST_SEED; seed < FIRST_SEED + HISTORIES; seed++) {
-    try {
-      await new TreeHistory(seed, counts).run()
-    } catch (error) {
-      throw new Error(`TREE_SEED=${seed} fails`, { cause: error })
-    }
-  }
+      for (let seed = first; seed < first + BATCH; seed++) {
+        try {
+          await new TreeHistory(seed, counts).run()
+        } catch (error) {
+          throw new Error(`TREE_SEED=${seed} fails`, { cause: error })
+        }
+      }
 
-  if (HISTORIES > 1) expect(Math.min(...Object.values(counts))).toBeGreaterThan(50)
-}, 120_000)
+      const { histories, writes, clones, largeVersions, ...others } = counts
+      expect(histories).toBe(BATCH)
+      expect(writes + clones).toBeGreaterThanOrEqual(20 * BATCH)
+      if (BATCH > 1) expect(Math.min(largeVersions, ...Object.values(others))).toBeGreaterThan(0)
+    },
+    600_000
+  )
+
+  test('and a seed plays the same history again', async () => {
+    const [first, second] = [noCounts(), noCounts()]
+
+    await new TreeHistory(4, first).run()
+    await new TreeHistory(4, second).run()
+
+    expect(second).toEqual(first)
+  })
+})

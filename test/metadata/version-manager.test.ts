@@ -1,12 +1,17 @@
 import { beforeEach, describe, expect, test } from '@jest/globals'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
-import type { TicketRequest } from '../../src/metadata/types.ts'
+import type { SignedEnvelope, TicketRequest } from '../../src/metadata/types.ts'
 import { VersionManagerState } from '../../src/metadata/version-manager.ts'
 import type { BlobRow, VersionRow } from '../../src/metadata/version-rows.ts'
 
 const BLOB = 'ab'.repeat(32)
 const CLONE = 'cd'.repeat(32)
 const leafList = chunkId(Buffer.from('leaf list'))
+const SEAL: SignedEnvelope = {
+  payload: new Uint8Array(1),
+  signature: new Uint8Array(64),
+  certificate: new Uint8Array(1)
+}
 
 let state: VersionManagerState
 let rows: (BlobRow | VersionRow)[]
@@ -164,7 +169,7 @@ describe('versions', () => {
   test('keep their lease while it is renewed, and lose it for good when fenced', () => {
     keep(state.assign(request(), 0))
     expect(keep(state.renew(BLOB, 1, 500))).toBe(1500)
-    expect(keep(state.renew(BLOB, 1, 100))).toBe(1500)
+    expect(keep(state.renew(BLOB, 1, 100))).toBe(1100)
     keep(state.fence(BLOB, 1))
 
     expect(() => state.renew(BLOB, 1, 600)).toThrow('is fenced, no longer assigned')
@@ -198,11 +203,15 @@ describe('versions', () => {
   })
 })
 
+const base = (blob: string, version: number) => state.manifestBaseOf({ blob, version })
+
 describe('a clone', () => {
-  test('begins as the version that was cloned', () => {
+  beforeEach(() => {
     publish({ endBytes: 30, ranges: [{ start: 0, end: 8 }] })
     keep(state.cloneBlob(CLONE, { blob: BLOB, version: 1 }, 5))
+  })
 
+  test('begins as the version that was cloned', () => {
     const ticket = keep(state.assign(request({ blob: CLONE }), 0))
 
     expect(ticket).toMatchObject({ version: 1, bytes: 30, span: 8, previousSpan: 8 })
@@ -212,12 +221,112 @@ describe('a clone', () => {
     expect(state.parentOf(BLOB, 1)).toBeUndefined()
   })
 
+  test('can be read as its version 0, until that is retired', () => {
+    const summary = { version: 0, bytes: 30, timeMs: 5, note: '', isPinned: false }
+
+    expect(state.latest(CLONE)).toEqual({ ...summary, condition: 'published' })
+    expect(state.history(CLONE)).toEqual([state.latest(CLONE)])
+    expect(state.history(CLONE, 0)).toEqual([])
+    keep(state.retire(CLONE, 0))
+
+    expect(state.retire(CLONE, 0).rows).toEqual([])
+    expect(state.latest(CLONE)).toBeUndefined()
+    expect(state.history(CLONE)).toEqual([])
+    expect(state.summary(CLONE, 0)).toEqual({ ...summary, condition: 'retired' })
+    expect(() => state.checkReadable(CLONE, 0)).toThrow('was removed')
+    expect(() => state.setPinned({ blob: CLONE, version: 0 }, true)).toThrow('was removed')
+  })
+
+  test('has its own first version over its version 0', () => {
+    publish({ blob: CLONE })
+
+    expect(state.latest(CLONE)?.version).toBe(1)
+    expect(state.history(CLONE).map(({ version }) => version)).toEqual([0, 1])
+    expect(state.history(CLONE, -1, 1).map(({ version }) => version)).toEqual([0])
+    expect(state.history(CLONE, 0).map(({ version }) => version)).toEqual([1])
+  })
+
+  test('of a version 0 is one of the source', () => {
+    const third = 'ef'.repeat(32)
+    keep(state.retire(BLOB, 1))
+    keep(state.setPinned({ blob: CLONE, version: 0 }, true))
+    keep(state.cloneBlob(third, { blob: CLONE, version: 0 }, 6))
+
+    expect(state.blob(third).row.source).toEqual({
+      version: { blob: BLOB, version: 1 },
+      root: { blob: BLOB, version: 1, span: 8 },
+      bytes: 30,
+      isRetired: false,
+      isPinned: false,
+      seal: undefined
+    })
+  })
+
   test('is refused of what cannot be read', () => {
     keep(state.assign(request(), 0))
+    keep(state.retire(BLOB, 1))
 
-    const clone = (version: number) => () => state.cloneBlob(CLONE, { blob: BLOB, version }, 0)
-    expect(clone(1)).toThrow('is not published')
+    const clone = (version: number) => () =>
+      state.cloneBlob('ef'.repeat(32), { blob: BLOB, version }, 0)
+    expect(clone(2)).toThrow('is not published')
+    expect(clone(1)).toThrow('was removed')
     expect(clone(0)).toThrow('was never assigned')
+  })
+
+  test('makes its manifest from that of its source, unless it truncates', () => {
+    publish({ blob: CLONE })
+    publish({ blob: CLONE, truncates: true, endBytes: 4 })
+    expect(base(CLONE, 0)).toEqual({ blob: BLOB, version: 1 })
+    expect(base(CLONE, 1)).toEqual({ blob: BLOB, version: 1 })
+    expect(base(CLONE, 2)).toBeUndefined()
+    expect(base(BLOB, 1)).toBeUndefined()
+    expect(base(BLOB, 0)).toBeUndefined()
+  })
+})
+
+describe('a pinned version', () => {
+  test('is not retired before it is unpinned', () => {
+    publish()
+    publish()
+    const ref = { blob: BLOB, version: 1 }
+    keep(state.setPinned(ref, true))
+
+    expect(state.setPinned(ref, true).rows).toEqual([])
+    expect(state.history(BLOB).map(({ isPinned }) => isPinned)).toEqual([true, false])
+    expect(state.firstPinned(BLOB)).toBe(1)
+    expect(() => state.retire(BLOB, 1)).toThrow(
+      expect.objectContaining({ code: 'ERR_VERSION_PINNED', version: 1 })
+    )
+    keep(state.setPinned(ref, false))
+    keep(state.retire(BLOB, 1))
+    expect(state.firstPinned(BLOB)).toBeUndefined()
+    expect(state.latest(BLOB)?.version).toBe(2)
+  })
+
+  test('must be one that can be read', () => {
+    keep(state.assign(request(), 0))
+    const pin = (version: number) => () => state.setPinned({ blob: BLOB, version }, true)
+
+    expect(pin(1)).toThrow('is not published')
+    expect(pin(2)).toThrow('was never assigned')
+    expect(pin(0)).toThrow('was never assigned')
+  })
+})
+
+describe('a blob that is forgotten', () => {
+  test('is unknown from then on', () => {
+    publish()
+
+    expect(state.forget(BLOB).rows).toEqual([{ kind: 'blob-removal', blob: BLOB }])
+
+    expect(() => state.latest(BLOB)).toThrow('no blob')
+    expect(() => state.forget(BLOB)).toThrow('no blob')
+  })
+
+  test('has nothing in flight', () => {
+    keep(state.assign(request(), 0))
+
+    expect(() => state.forget(BLOB)).toThrow('in flight')
   })
 })
 
@@ -228,6 +337,9 @@ describe('the state', () => {
     keep(state.assign(request(), 300))
     keep(state.commit(BLOB, 3, 400))
     keep(state.fence(BLOB, 2))
+    keep(state.setPinned({ blob: BLOB, version: 1 }, true))
+    keep(state.cloneBlob(CLONE, { blob: BLOB, version: 1 }, 5))
+    keep(state.sealed(CLONE, 0, SEAL))
     const latestRows = new Map(
       rows.map((row) => [row.kind === 'blob' ? row.blob : `${row.blob}/${row.version}`, row])
     )
@@ -239,6 +351,9 @@ describe('the state', () => {
     expect(again.latest(BLOB)).toEqual(state.latest(BLOB))
     expect(Array.from(again.open())).toEqual(Array.from(state.open()))
     expect(again.ticket(BLOB, 2)).toEqual(state.ticket(BLOB, 2))
+    expect(again.latest(CLONE)).toEqual(state.latest(CLONE))
+    expect(again.seal({ blob: CLONE, version: 0 })).toEqual(SEAL)
+    expect(again.firstPinned(BLOB)).toBe(1)
     expect(again.commit(BLOB, 2, 500)).toEqual(state.commit(BLOB, 2, 500))
   })
 

@@ -4,8 +4,18 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, expect, test } from '@jest/globals'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
-import type { BlobRow, EntryRow, StateRow, VersionRow } from '../../src/metadata/version-rows.ts'
+import type { SignedEnvelope } from '../../src/metadata/types.ts'
+import type {
+  BlobRow,
+  EntryRow,
+  HoldRow,
+  PolicyRow,
+  StateRow,
+  VersionRow
+} from '../../src/metadata/version-rows.ts'
 import { SqliteVersionStore, VERSION_STORE_FILE } from '../../src/metadata/version-store.ts'
+
+const FRESH = { isRetired: false, isPinned: true }
 
 const stores: SqliteVersionStore[] = []
 const folders: string[] = []
@@ -36,6 +46,7 @@ const blob: BlobRow = {
   replicas: 2,
   createdMs: 5,
   hintSpan: 2 ** 32,
+  isNamed: false,
   source: undefined
 }
 const clone: BlobRow = {
@@ -44,7 +55,10 @@ const clone: BlobRow = {
   source: {
     version: { blob: blob.blob, version: 7 },
     root: { blob: 'ef'.repeat(32), version: 3, span: 64 },
-    bytes: Number.MAX_SAFE_INTEGER
+    bytes: Number.MAX_SAFE_INTEGER,
+    isRetired: true,
+    isPinned: false,
+    seal: undefined
   }
 }
 const version: VersionRow = {
@@ -66,7 +80,14 @@ const version: VersionRow = {
   assignedMs: 6,
   publishedMs: 0,
   leaseUntilMs: 1_800_000_000_000,
+  base: 0,
+  isPinned: false,
   seal: undefined
+}
+const seal: SignedEnvelope = {
+  payload: new Uint8Array([1, 2]),
+  signature: new Uint8Array(64).fill(3),
+  certificate: new Uint8Array([4])
 }
 const sealed: VersionRow = {
   ...version,
@@ -74,11 +95,25 @@ const sealed: VersionRow = {
   condition: 'published',
   ranges: [],
   truncates: false,
-  seal: {
-    payload: new Uint8Array([1, 2]),
-    signature: new Uint8Array(64).fill(3),
-    certificate: new Uint8Array([4])
-  }
+  base: 1,
+  isPinned: true,
+  seal
+}
+const named: BlobRow = {
+  ...clone,
+  blob: 'ef'.repeat(32),
+  isNamed: true,
+  source: { version: { blob: blob.blob, version: 7 }, root: undefined, bytes: 0, ...FRESH, seal }
+}
+const policy: PolicyRow = { kind: 'policy', entry: 0, policy: { last: 3, youngerMs: undefined } }
+const hold: HoldRow = {
+  kind: 'hold',
+  holder: 'peer',
+  purpose: 'pull /a',
+  blob: blob.blob,
+  version: 7,
+  forMs: 1000,
+  untilMs: 1_800_000_000_000
 }
 const entry: EntryRow = {
   kind: 'entry',
@@ -91,16 +126,38 @@ const entry: EntryRow = {
 }
 const folderEntry: EntryRow = { ...entry, id: 2, name: 'ordner', blob: undefined, isVisible: false }
 
+/** What programs before this one made. */
+const FORMAT_1 = `CREATE TABLE blobs (
+    blob TEXT PRIMARY KEY, chunk_bytes INTEGER NOT NULL, replicas INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL, hint_span INTEGER NOT NULL,
+    source_blob TEXT, source_version INTEGER, source_bytes INTEGER,
+    root_blob TEXT, root_version INTEGER, root_span INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE versions (
+    blob TEXT NOT NULL, version INTEGER NOT NULL, condition TEXT NOT NULL, ranges BLOB NOT NULL,
+    bytes INTEGER NOT NULL, span INTEGER NOT NULL, previous_span INTEGER NOT NULL,
+    truncates INTEGER NOT NULL, writer TEXT NOT NULL, leaf_list BLOB NOT NULL,
+    note TEXT NOT NULL, assigned_ms INTEGER NOT NULL, published_ms INTEGER NOT NULL,
+    lease_until_ms INTEGER NOT NULL, seal BLOB, PRIMARY KEY (blob, version)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE entries (
+    id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL, blob TEXT,
+    is_visible INTEGER NOT NULL, modified_ms INTEGER NOT NULL
+  ) STRICT;
+  PRAGMA application_id = 1651734390;
+  PRAGMA user_version = 1;`
+
 test('has every row again after a restart, as it was written', async () => {
   const folder = await newFolder()
   const { store, rows } = await open(folder)
-  await store.write([blob, clone, version, sealed, entry, folderEntry])
+  const all = [blob, clone, named, version, sealed, entry, folderEntry, policy, hold]
+  await store.write(all)
   await store.stop()
 
   const again = await open(folder)
 
   expect(rows).toEqual([])
-  expect(again.rows).toEqual([blob, clone, version, sealed, entry, folderEntry])
+  expect(again.rows).toEqual(all)
 })
 
 test('a later row takes the place of an earlier one with its key', async () => {
@@ -121,6 +178,69 @@ test('a later row takes the place of an earlier one with its key', async () => {
   expect((await open(folder)).rows).toEqual([committed, { ...entry, name: 'second' }])
 })
 
+test('removals take away what they name', async () => {
+  const folder = await newFolder()
+  const { store } = await open(folder)
+  const other = { ...hold, version: 8 }
+  await store.write([blob, clone, version, sealed, { ...version, blob: clone.blob }])
+  await store.write([policy, { ...policy, entry: 5 }, hold, other])
+
+  await store.write([
+    { kind: 'blob-removal', blob: blob.blob },
+    { kind: 'policy-removal', entry: 5 },
+    { ...hold, kind: 'hold-removal' }
+  ])
+  await store.stop()
+
+  const left = [clone, { ...version, blob: clone.blob }, policy, other]
+  expect((await open(folder)).rows).toEqual(left)
+})
+
+test('ranges stay as they were assigned, whatever is written later', async () => {
+  const folder = await newFolder()
+  const { store } = await open(folder)
+  const request = { blob: blob.blob, from: 1, to: 3 }
+  const none: VersionRow = { ...version, version: 2, ranges: [] }
+  await store.write([version, none])
+
+  await store.write([{ ...version, condition: 'published', ranges: [], publishedMs: 7, seal }])
+
+  expect(await store.ranges(request)).toEqual([version.ranges, []])
+  await store.stop()
+  const again = await open(folder)
+  const published = { ...version, condition: 'published', ranges: [], publishedMs: 7, seal }
+  expect(again.rows).toEqual([published, none])
+  expect(await again.store.ranges(request)).toEqual([version.ranges, []])
+  expect(await again.store.ranges({ ...request, from: 2 })).toEqual([[]])
+})
+
+test('a file of format 1 is taken over, without the ranges that it has lost', async () => {
+  const folder = await newFolder()
+  const database = new DatabaseSync(join(folder, VERSION_STORE_FILE))
+  database.exec(FORMAT_1)
+  database.exec(`INSERT INTO blobs VALUES ('${blob.blob}', 65536, 2, 5, 4294967296,
+    NULL, NULL, NULL, NULL, NULL, NULL)`)
+  for (const [number, condition] of ['retired', 'published', 'assigned'].entries()) {
+    const ranges = condition === 'assigned' ? "x'0000000000000001'" : "x''"
+    database.exec(`INSERT INTO versions VALUES ('${blob.blob}', ${number + 1}, '${condition}',
+      ${ranges}, 9, 4, 0, 0, 'writer', x'00', '', 6, 0, 7, NULL)`)
+  }
+  database.exec(`INSERT INTO entries VALUES (1, 0, 'image', '${blob.blob}', 1, 9)`)
+  database.close()
+
+  const { store, rows } = await open(folder)
+
+  expect(rows).toMatchObject([
+    { ...blob, isNamed: true },
+    { version: 1, condition: 'retired', ranges: [], base: 0, isPinned: false },
+    { version: 2, condition: 'published', ranges: [] },
+    { version: 3, condition: 'assigned', ranges: [{ start: 0, end: 2 }] },
+    entry
+  ])
+  const ranges = await store.ranges({ blob: blob.blob, from: 1, to: 3 })
+  expect(ranges).toEqual([undefined, undefined, [{ start: 0, end: 2 }]])
+})
+
 test('thousands of writes at once are all there, in few transactions', async () => {
   const folder = await newFolder()
   const { store } = await open(folder)
@@ -138,14 +258,14 @@ test('says why a file cannot be used', async () => {
   const newer = await newFolder()
   await (await open(newer)).store.stop()
   const later = new DatabaseSync(join(newer, VERSION_STORE_FILE))
-  later.exec('PRAGMA user_version = 2')
+  later.exec('PRAGMA user_version = 3')
   later.close()
   const used = await newFolder()
   await open(used)
 
   const cases = [
     [corrupt, 'corrupt'],
-    [newer, 'format 2 is newer than 1'],
+    [newer, 'format 3 is newer than 2'],
     [used, 'in use by another process']
   ] as const
   for (const [folder, reason] of cases) {

@@ -1,8 +1,9 @@
 /**
- * Commits versions and makes folders one after the other and prints a line for each once it is
- * acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node
+ * Commits versions, makes folders, and pins, holds, clones and forgets one after the other and
+ * prints a line for each once it is acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node
  * commit-loop.ts FOLDER
  */
+import { setTimeout } from 'node:timers/promises'
 import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { systemRandom } from '../../src/lib/random.ts'
@@ -54,4 +55,26 @@ async function folderLoop(): Promise<void> {
   }
 }
 
-await Promise.all([commitLoop(), commitLoop(), commitLoop(), folderLoop()])
+async function retentionLoop(): Promise<void> {
+  while ((await versions.latest(blob)) === undefined) await setTimeout(1)
+  for (let number = 0; ; number++) {
+    const { version = 0 } = (await versions.latest(blob)) ?? {}
+    const name = `/clone-${process.pid}-${number}`
+    await versions.setPinned({ blob, version }, true)
+    console.log(`pinned ${version}`)
+    const hold = { blob, version, holder: 'writer', purpose: `${process.pid} ${number % 100}` }
+    await versions.hold({ ...hold, forMs: 3_600_000 })
+    console.log(`held ${version}`)
+    const clone = await versions.clone({ blob, version }, name)
+    console.log(`cloned ${name}`)
+    await versions.setRetention(name, { last: number + 1 })
+    console.log(`kept ${name} ${number + 1}`)
+    const passing = await versions.clone({ blob: clone.blob, version: 0 }, '/passing')
+    await versions.remove('/passing', { kind: 'file' })
+    await versions.applyRetention({ isDryRun: false })
+    await versions.forget([passing.blob])
+    console.log(`forgot ${passing.blob}`)
+  }
+}
+
+await Promise.all([commitLoop(), commitLoop(), commitLoop(), folderLoop(), retentionLoop()])

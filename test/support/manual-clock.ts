@@ -8,10 +8,11 @@ interface Scheduled {
 /** A clock that stands still until a test moves it. */
 export class ManualClock implements Clock {
   #nowMs = 0
+  #jumpedMs = 0
   readonly #scheduled = new Set<Scheduled>()
 
   now(): number {
-    return this.#nowMs
+    return this.#nowMs + this.#jumpedMs
   }
 
   monotonic(): number {
@@ -37,6 +38,11 @@ export class ManualClock implements Clock {
       cancel()
       signal?.removeEventListener('abort', onAbort)
     }
+  }
+
+  /** Sets the time of day, as an operator does; nothing that was scheduled runs sooner or later. */
+  jump(byMs: number): void {
+    this.#jumpedMs += byMs
   }
 
   /** Moves on, running what falls due on the way in its order. */

@@ -102,7 +102,9 @@ export class MemoryNode implements PeerNode {
 
   #accept(from: MemoryNode, spec: ProtocolSpec): Channel {
     const served = this.#served.get(spec.id)
-    if (served === undefined) throw new ProtocolRefusedError(this.peerId, spec.id, 'not served')
+    if (served === undefined) {
+      throw new ProtocolRefusedError(this.peerId, spec.id, 'not served', { isUnknown: true })
+    }
     if (!served.allow(from.member)) {
       throw new ProtocolRefusedError(this.peerId, spec.id, 'not allowed')
     }

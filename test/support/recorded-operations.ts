@@ -1,4 +1,5 @@
 import type { AgentOperations, StatResult } from '../../src/agent/operations.ts'
+import type { ByteRange } from '../../src/metadata/types.ts'
 
 type Call = readonly [name: string, ...request: unknown[]]
 
@@ -36,6 +37,52 @@ export class RecordedOperations implements AgentOperations {
     this.calls.push(['log', path])
     return []
   }
+  create: AgentOperations['create'] = async (request) => {
+    this.calls.push(['create', request])
+    return { path: request.path, version: 1, bytes: request.bytes }
+  }
+  clone: AgentOperations['clone'] = async (ref, path) => {
+    this.calls.push(['clone', ref, path])
+    return { path, version: 0, bytes: 5 }
+  }
+  merge: AgentOperations['merge'] = async (request) => {
+    this.calls.push(['merge', request])
+    return { path: request.path, version: 2, bytes: 5 }
+  }
+  diff: AgentOperations['diff'] = async (before, after) => {
+    this.calls.push(['diff', before, after])
+    const version = { version: 1, bytes: 5 }
+    const ranges = rangesOf(0, 2)
+    return { before: { path: before, ...version }, after: { path: after, ...version }, ranges }
+  }
+  setPinned: AgentOperations['setPinned'] = async (ref, isPinned) => {
+    this.calls.push(['setPinned', ref, isPinned])
+    return { path: ref, version: 1, isPinned }
+  }
+  retention: AgentOperations['retention'] = async (path) => {
+    this.calls.push(['retention', path])
+    return { path, policy: {}, setFor: undefined }
+  }
+  setRetention: AgentOperations['setRetention'] = async (path, policy) => {
+    this.calls.push(['setRetention', path, policy])
+    return { path, policy: policy ?? {}, setFor: policy === undefined ? undefined : path }
+  }
+  collect: AgentOperations['collect'] = async (request) => {
+    this.calls.push(['collect', request])
+    const none = { count: 0, bytes: 0 }
+    return {
+      isDryRun: request.isDryRun,
+      retiredVersions: 0,
+      forgottenBlobs: 0,
+      chunks: none,
+      nodes: none,
+      pages: none,
+      records: none,
+      liveChunks: 0,
+      missed: [],
+      seconds: 0
+    }
+  }
   remove: AgentOperations['remove'] = async (ref) => void this.calls.push(['remove', ref])
   makeDirectory: AgentOperations['makeDirectory'] = async (path) =>
     void this.calls.push(['makeDirectory', path])
@@ -65,4 +112,13 @@ export class RecordedOperations implements AgentOperations {
  */
 export async function* partsOf(...parts: string[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part)
+}
+
+/**
+ * Makes ranges.
+ *
+ * @yields one of a byte at each offset.
+ */
+export async function* rangesOf(...offsets: number[]): AsyncGenerator<ByteRange, void> {
+  for (const offset of offsets) yield { offset, length: 1 }
 }

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DiskStore } from '../../src/chunks/disk-store.ts'
+import { LeaseTable } from '../../src/chunks/lease-table.ts'
 import { LocalProvider } from '../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
@@ -26,7 +27,7 @@ import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
 import { Repository } from '../../src/metadata/repository.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
-import type { MetadataStore, Verifier } from '../../src/metadata/types.ts'
+import type { KeptMetadata, MetadataStore, Verifier } from '../../src/metadata/types.ts'
 import { type MetadataFaults, metadataWithFaults } from './metadata.ts'
 import { type TestSigner, testSigner, trusting } from './signing.ts'
 
@@ -45,6 +46,10 @@ export interface TestRepositoryOptions {
   readonly uploadBudgetBytes?: number
   /** @default the machine's clock */
   readonly clock?: Clock
+  /** What leases go by. @default as `clock` */
+  readonly leaseClock?: Clock
+  /** How long chunks, pages and records are safe from collection. @default 15 minutes */
+  readonly leaseMs?: number
   /** @default drops everything */
   readonly logger?: LoggerFactory
   readonly metrics?: Metrics
@@ -114,6 +119,10 @@ export interface TestRepository {
   readonly repository: Repository
   readonly versions: LocalVersionManager
   readonly metadata: MetadataStore
+  /** The store behind `metadata`, without faults. */
+  readonly kept: KeptMetadata
+  /** Providers over `stores`. */
+  readonly providers: ReadonlyMap<ProviderId, LocalProvider>
   /** What writes and reads chunks, counted. */
   readonly pool: ObservedChunks
   /** Stores by the provider that they belong to. */
@@ -137,11 +146,14 @@ export async function startTestRepository(
   await mkdir(stagingFolder, { recursive: true })
   const signer = testSigner()
   const verifier = trusting(signer)
-  const onDisk = kind === 'disk' ? new DiskMetadataStore(folder, { verifier }) : undefined
+  const { leaseClock = clock, leaseMs } = options
+  const keeping = { verifier, clock: leaseClock }
+  const onDisk = kind === 'disk' ? new DiskMetadataStore(folder, keeping, { leaseMs }) : undefined
   await onDisk?.start()
   const faults: MetadataFaults = {}
-  const metadata = metadataWithFaults(onDisk ?? new MemoryMetadataStore({ verifier }), faults)
-  const { stores, pool } = await startProviders(options, folder)
+  const kept = onDisk ?? new MemoryMetadataStore(keeping, { leaseMs })
+  const metadata = metadataWithFaults(kept, faults)
+  const { stores, providers, pool } = await startProviders(options, folder)
   const shared = { metadata, reader: pool, writer: pool, signer, verifier, clock, logger, metrics }
   const versions = new LocalVersionManager(
     {
@@ -156,7 +168,7 @@ export async function startTestRepository(
   const { replicas, chunkBytes, readAheadBytes, uploadBudgetBytes } = options
   const repository = new Repository(
     { ...shared, versions, namespace: versions },
-    { stagingFolder, replicas, chunkBytes, readAheadBytes, uploadBudgetBytes }
+    { stagingFolder, replicas, chunkBytes, readAheadBytes, uploadBudgetBytes, leaseMs }
   )
   let isStopped = false
   const stop: TestRepository['stop'] = async ({ keepFolder = false } = {}) => {
@@ -168,15 +180,16 @@ export async function startTestRepository(
     }
     if (!keepFolder) await rm(folder, { recursive: true, force: true })
   }
-  const parts = { repository, versions, metadata, pool, stores, signer, verifier, faults }
-  return { ...parts, folder, stagingFolder, stop }
+  const parts = { repository, versions, metadata, kept, pool, stores, providers }
+  return { ...parts, signer, verifier, faults, folder, stagingFolder, stop }
 }
 
 async function startProviders(
   options: TestRepositoryOptions,
   folder: string
-): Promise<{ stores: ReadonlyMap<ProviderId, ChunkStore>; pool: ObservedChunks }> {
+): Promise<Pick<TestRepository, 'stores' | 'providers' | 'pool'>> {
   const { providerCount = 1, replicas = 1, clock = systemClock, logger = noLogger } = options
+  const { leaseClock = clock } = options
   const random = seededRandom(2)
   // They report once, here, and never become suspect.
   const never = Number.MAX_SAFE_INTEGER
@@ -189,14 +202,15 @@ async function startProviders(
     const store = openStore(options, join(folder, id))
     await store.start()
     stores.set(id, store)
-    const provider = new LocalProvider(id, { store, freeBytes: async () => 100 * GIB })
+    const leases = new LeaseTable({ clock: leaseClock }, { leaseMs: options.leaseMs })
+    const provider = new LocalProvider(id, { store, leases, freeBytes: async () => 100 * GIB })
     opened.set(id, provider)
     await providers.report(await provider.report(`zone-${number}`))
   }
   const components = { directory: { open: (id: ProviderId) => opened.get(id) }, providers, logger }
   const writer = new ReplicatedWriter(components, { replicas })
   const reader = new ReplicatedReader({ ...components, random })
-  return { stores, pool: new ObservedChunks(writer, reader) }
+  return { stores, providers: opened, pool: new ObservedChunks(writer, reader) }
 }
 
 function openStore({ stores, logger = noLogger }: TestRepositoryOptions, directory: string) {

@@ -1,0 +1,126 @@
+/**
+ * Asks a version manager, a metadata store and a chunk store, all on disk, for one thing after the other
+ * and prints `acknowledged WHAT` when each is answered. Run under strace by durability.system.test.ts:
+ * node metadata-driver.ts FOLDER
+ */
+import { writeSync } from 'node:fs'
+import { DataDirectory } from '../../../src/agent/data-directory.ts'
+import { chunkId } from '../../../src/chunks/chunk-id.ts'
+import { DiskStore } from '../../../src/chunks/disk-store.ts'
+import { systemClock } from '../../../src/lib/clock.ts'
+import { noLogger } from '../../../src/lib/logger.ts'
+import { systemRandom } from '../../../src/lib/random.ts'
+import { DiskMetadataStore } from '../../../src/metadata/disk-node-store.ts'
+import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
+import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
+import { LocalVersionManager } from '../../../src/metadata/local-version-manager.ts'
+import { signLocation } from '../../../src/metadata/location.ts'
+import { sampleBytes } from '../sample-bytes.ts'
+import { testSigner, trusting } from '../signing.ts'
+import { sampleWrite } from '../tree-samples.ts'
+
+const data = new DataDirectory(process.argv[2] ?? '.')
+const signer = testSigner()
+const verifier = trusting(signer)
+const logger = noLogger
+
+/** Waits for an answer and prints that it has come; at once, so that nothing can come between. */
+async function told<T>(what: string, answer: Promise<T>): Promise<T> {
+  const result = await answer
+  writeSync(1, `acknowledged ${what}\n`)
+  return result
+}
+
+async function askChunkStore(): Promise<void> {
+  const store = new DiskStore({ logger }, { directory: data.file('store') })
+  await store.start()
+  const put = (seed: number): Promise<unknown> => {
+    const bytes = sampleBytes(5000, seed)
+    return store.put(chunkId(bytes), bytes)
+  }
+  await told('a first chunk', put(1))
+  await told('another chunk', put(2))
+  await told('many chunks', Promise.all(Array.from({ length: 20 }, (_, at) => put(10 + at))))
+  await store.stop()
+}
+
+async function askMetadataStore(metadata: DiskMetadataStore): Promise<void> {
+  const { nodes, proof } = await sampleWrite(40, { signer })
+  const page = sampleBytes(30_000, 3)
+  const id = chunkId(page)
+  await told('a page', metadata.putPages([{ id, bytes: page }]))
+  await told('nodes', metadata.putNodes(nodes.slice(0, 20), proof))
+  await told('more nodes', metadata.putNodes(nodes.slice(20), proof))
+  const location = signLocation(signer, { page: id, sequence: 1, replicas: [['p1']] })
+  await told('a record', metadata.putRecords([location]))
+  const pages = Array.from({ length: 30 }, (_, seed) => sampleBytes(2000, 100 + seed))
+  const puts = pages.map((bytes) => metadata.putPages([{ id: chunkId(bytes), bytes }]))
+  await told('many pages', Promise.all(puts))
+}
+
+async function askVersionManager(versions: LocalVersionManager, leafList: Uint8Array) {
+  const create = { chunkBytes: 65_536, replicas: 1 }
+  const path = '/images/debian'
+  const { blob } = await told('a reserved path', versions.reserve(path, create))
+  await told('a folder', versions.makeDirectory('/folder'))
+  await told('a blob', versions.createBlob(create))
+  const request = {
+    blob,
+    writer: signer.peerId,
+    ranges: [],
+    endBytes: 0,
+    truncates: true,
+    leafList
+  }
+  for (const version of [1, 2, 3]) {
+    await told('a ticket', versions.assign(request))
+    await told('a renewal', versions.renew(blob, version))
+    await told('a commit', versions.commit(blob, version))
+  }
+  const assigning = Array.from({ length: 12 }, () => versions.assign(request))
+  const tickets = await told('many tickets', Promise.all(assigning))
+  const commits = tickets.map(({ ticket }) => versions.commit(blob, ticket.version))
+  await told('many commits', Promise.all(commits))
+  const ref = { blob, version: 2 }
+  const held = { ...ref, holder: signer.peerId, purpose: 'a test', forMs: 60_000 }
+  await told('a hold', versions.hold(held))
+  await told('the end of a hold', versions.release(held))
+  await told('a pin', versions.setPinned(ref, true))
+  await told('the end of a pin', versions.setPinned(ref, false))
+  await told('a policy', versions.setRetention('/folder', { last: 2 }))
+  await told('a clone', versions.clone(ref, '/clone'))
+  await told('a retired version', versions.retire(blob, 1))
+  await told('a new name', versions.rename(path, '/images/old'))
+  await told('what is newest', versions.latest(blob))
+  await told('a removed file', versions.remove('/images/old', { kind: 'file' }))
+}
+
+await data.open()
+await askChunkStore()
+const metadata = new DiskMetadataStore(data.path, { verifier })
+await metadata.start()
+await askMetadataStore(metadata)
+const versions = new LocalVersionManager(
+  {
+    metadata,
+    signer,
+    verifier,
+    sealer: { seal: () => Promise.reject(new Error('nothing is sealed here')) },
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    onFailure: (error) => {
+      throw error
+    }
+  },
+  { folder: data.path, sealIdleMs: 3_600_000 }
+)
+await versions.start()
+const [leafList] = encodeLeafList(new LeafListBuilder().build())
+if (leafList === undefined) throw new Error('no leaf list')
+await told('a leaf list', metadata.putPages([leafList]))
+await askVersionManager(versions, leafList.id)
+await told('a small file', data.writeText('small', 'something'))
+await versions.stop()
+await metadata.stop()
+await data.close()
