@@ -71,7 +71,8 @@ export class Dialler {
       const error = toError(thrown)
       const peerId = connection.remotePeer.toString()
       if (error.name === 'UnsupportedProtocolError') {
-        throw new ProtocolRefusedError(peerId, spec.id, 'it does not speak it', { cause: error })
+        const options = { cause: error, isUnknown: true }
+        throw new ProtocolRefusedError(peerId, spec.id, 'it does not speak it', options)
       }
       throw new PeerUnreachableError(peerId, error.message, { cause: error })
     }

@@ -37,11 +37,19 @@ export class ProtocolViolationError extends BlobswarmError {
 export class ProtocolRefusedError extends BlobswarmError {
   readonly peer: string
   readonly protocol: string
+  /** True if it does not speak the protocol at all; one that is still starting does not do so yet. */
+  readonly isUnknown: boolean
 
-  constructor(peer: string, protocol: string, reason: string, options?: ErrorOptions) {
+  constructor(
+    peer: string,
+    protocol: string,
+    reason: string,
+    options: ErrorOptions & { readonly isUnknown?: boolean } = {}
+  ) {
     super(`peer ${peer} refused ${protocol}: ${reason}`, 'ERR_PROTOCOL_REFUSED', options)
     this.peer = peer
     this.protocol = protocol
+    this.isUnknown = options.isUnknown ?? false
   }
 }
 

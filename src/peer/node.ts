@@ -17,7 +17,7 @@ import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'
 import { Membership, type MembershipDocuments } from './membership.ts'
 import { MembershipGate } from './membership-gate.ts'
-import { MAX_ADDRESSES } from './metadata-list.ts'
+import { MAX_ADDRESSES, type MetadataList } from './metadata-list.ts'
 import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
 import { ProtocolChannels } from './protocol-channels.ts'
 import { HELLO } from './protocols/hello.ts'
@@ -70,6 +70,7 @@ export class Libp2pNode implements PeerNode {
   readonly #kept: KeptConnections
   readonly #tasks = new Set<Promise<void>>()
   readonly #channels: ProtocolChannels
+  readonly #toldAddresses = new WeakMap<Connection, readonly string[]>()
   #stopping: Promise<void> | undefined
 
   /** Makes a node with the identity of a 32-byte Ed25519 seed; `start` lets it listen. */
@@ -142,7 +143,12 @@ export class Libp2pNode implements PeerNode {
       this.#own(this.#greeter.meet(detail))
     )
     libp2p.addEventListener('connection:close', ({ detail }) => gate.closed(detail))
-    this.membership.onMetadataListChanged((list) => this.#own(this.#greeter.spread(list)))
+    this.membership.onMetadataListChanged((list) => {
+      this.#own(this.#learnFrom(list))
+      this.#own(this.#greeter.spread(list))
+    })
+    const { metadataList } = this.membership
+    if (metadataList !== undefined) await this.#learnFrom(metadataList)
     await libp2p.handle(
       HELLO.id,
       async (stream, connection) => this.#greeter.answer(stream, connection),
@@ -237,6 +243,12 @@ export class Libp2pNode implements PeerNode {
     return this.#parts.gate.members()
   }
 
+  /** Where a member that is connected said that it can be dialled. */
+  addressesOf(peerId: string): readonly string[] {
+    const connection = this.#parts.gate.connectionTo(peerId)?.connection
+    return (connection && this.#toldAddresses.get(connection)) ?? []
+  }
+
   onMembersChanged(listener: () => void): () => void {
     return this.#parts.gate.onChanged(listener)
   }
@@ -251,6 +263,7 @@ export class Libp2pNode implements PeerNode {
   /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */
   async #remember(connection: Connection, addresses: readonly string[]): Promise<void> {
     const { libp2p } = this.#parts
+    this.#toldAddresses.set(connection, addresses)
     const multiaddrs = parseUsableAddresses(addresses)
     for (let attempt = 1; attempt <= IDENTIFY_ATTEMPTS && connection.status === 'open'; attempt++) {
       try {
@@ -260,6 +273,18 @@ export class Libp2pNode implements PeerNode {
         return
       } catch (error) {
         this.#log.debug('could not identify %p: %e', connection.remotePeer, error)
+      }
+    }
+  }
+
+  /** Learns where the metadata providers are: whoever reads or writes needs all of them. */
+  async #learnFrom({ providers }: MetadataList): Promise<void> {
+    for (const { peerId, addresses } of providers) {
+      if (peerId === this.peerId || addresses.length === 0) continue
+      try {
+        await this.learnAddresses(peerId, addresses)
+      } catch (error) {
+        this.#log.error('the metadata list has no good address of %p: %e', peerId, error)
       }
     }
   }

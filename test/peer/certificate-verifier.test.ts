@@ -25,10 +25,10 @@ test('names the version manager that signed a ticket', async () => {
   expect(verifier.verify('ticket', manager.sign('ticket', payload))).toBe(manager.peerId)
 })
 
-test('lets nobody else sign tickets, records and locations', async () => {
+test('lets nobody else sign tickets, records, locations and orders to delete', async () => {
   const deployer = await signer(11, { roles: ['deploy'], rights: ['read', 'write', 'admin'] })
 
-  for (const purpose of ['ticket', 'version-record', 'location'] as const) {
+  for (const purpose of ['ticket', 'version-record', 'location', 'retirement'] as const) {
     const envelope = deployer.sign(purpose, payload)
     expect(() => verifier.verify(purpose, envelope)).toThrow(UntrustedSignatureError)
   }
@@ -78,4 +78,49 @@ test('goes on trusting what was signed when the certificate has expired since', 
   clock.advance(5000)
 
   expect(verifier.verify('version-record', envelope)).toBe(manager.peerId)
+})
+
+test('refuses what was changed under a signature that was right before, and a stolen certificate', async () => {
+  const manager = await signer(10, { roles: ['versionManager'], rights: ['write'] })
+  const other = await signer(16, { roles: ['versionManager'], rights: ['write'] })
+  const envelope = manager.sign('ticket', payload)
+  const { certificate } = other.sign('ticket', payload)
+
+  verifier.verify('ticket', envelope)
+
+  const changes = [
+    { payload: Uint8Array.of(1, 2, 4) },
+    { signature: envelope.signature.with(5, 255 - (envelope.signature[5] ?? 0)) },
+    { certificate }
+  ]
+  for (const change of changes) {
+    const changed = { ...envelope, ...change }
+    expect(() => verifier.verify('ticket', changed)).toThrow(UntrustedSignatureError)
+  }
+  expect(() => verifier.verify('nodes', envelope)).toThrow(UntrustedSignatureError)
+  expect(verifier.verify('ticket', envelope)).toBe(manager.peerId)
+})
+
+test('believes what this agent itself signed, as far as its roles go', async () => {
+  const manager = await signer(10, { roles: ['versionManager'], rights: [] })
+  const ticket = { ...manager.sign('ticket', payload), signature: new Uint8Array(64) }
+  const nodes = { ...manager.sign('nodes', payload), signature: new Uint8Array(64) }
+  const own = new CertificateVerifier(authority.clusterId)
+
+  own.rememberOwn('ticket', ticket)
+  own.rememberOwn('nodes', nodes)
+
+  expect(own.verify('ticket', ticket)).toBe(manager.peerId)
+  expect(() => own.verify('nodes', nodes)).toThrow(UntrustedSignatureError)
+})
+
+test('forgets the oldest signatures', async () => {
+  const manager = await signer(10, { roles: ['versionManager'], rights: [] })
+  const own = new CertificateVerifier(authority.clusterId, { maxKnownSignatures: 1 })
+  const first = { ...manager.sign('ticket', payload), signature: new Uint8Array(64) }
+  own.rememberOwn('ticket', first)
+
+  own.verify('ticket', manager.sign('ticket', payload))
+
+  expect(() => own.verify('ticket', first)).toThrow(UntrustedSignatureError)
 })

@@ -1,15 +1,24 @@
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
+import { nextTurn } from '../../lib/turn.ts'
 import {
-  decodeNodeBatch,
   decodeNodeKey,
   encodeNode,
-  NODE_KEY_BYTES
+  NODE_KEY_BYTES,
+  readNodeBatch
 } from '../../metadata/node-codec.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
-import type { MetadataStore } from '../../metadata/types.ts'
-import { answerMethod, type RpcHandler, type ServeRpcOptions, serveRpc } from '../rpc-server.ts'
-import type { PeerNode } from '../types.ts'
+import type { KeptMetadata, KeyedNode, Verifier } from '../../metadata/types.ts'
+import { NotPermittedError } from '../errors.ts'
+import { verifyRetirementOrder } from '../retirement-order.ts'
+import {
+  answerMethod,
+  type RpcContext,
+  type RpcHandler,
+  type ServeRpcOptions,
+  serveRpc
+} from '../rpc-server.ts'
+import type { PeerNode, Right } from '../types.ts'
 import { takePage } from './schemas.ts'
 import {
   MAX_TREE_PAYLOAD_BYTES,
@@ -19,13 +28,20 @@ import {
   unpackRecord,
   type WireRecord
 } from './tree.ts'
+import { pathsAnswer, unpackPaths } from './tree-paths.ts'
+import { provenAnswer } from './tree-proven.ts'
 
 export interface ServeTreeComponents {
   /** This agent's own store. */
-  readonly store: MetadataStore
+  readonly store: KeptMetadata
+  /** Checks orders to delete. */
+  readonly verifier: Verifier
   readonly clock: Clock
   readonly logger: LoggerFactory
 }
+
+/** Nodes that are decoded without a break. */
+const NODES_A_TURN = 512
 
 /** Answers tree/1 on a node from now on. */
 export async function serveTree(
@@ -33,8 +49,12 @@ export async function serveTree(
   components: ServeTreeComponents,
   options: ServeRpcOptions = {}
 ): Promise<void> {
-  const { store, clock } = components
-  const handlers = treeHandlers(store)
+  const { store, verifier, clock } = components
+  const handlers = [
+    ...readHandlers(store),
+    ...putHandlers(store).map(alsoForProviders),
+    ...collectionHandlers(store, { verifier, provider: node.peerId }).map(forManagers)
+  ]
   const logger = components.logger.forComponent('blobswarm:peer:tree')
   // Requests may be of nearly 4 MiB: few of one channel are held at a time.
   const limits = { maxConcurrent: 16, ...options }
@@ -45,7 +65,7 @@ export async function serveTree(
   )
 }
 
-function treeHandlers(store: MetadataStore): RpcHandler[] {
+function readHandlers(store: KeptMetadata): RpcHandler[] {
   return [
     answerMethod(treeMethods.getNodes, 'read', async ({ keys: encoded }, { signal }) => {
       const keys = encoded.map(decodeNodeKey)
@@ -57,11 +77,12 @@ function treeHandlers(store: MetadataStore): RpcHandler[] {
       }
       return { nodes: fitting(nodes, lengthOf) }
     }),
-    answerMethod(treeMethods.putNodes, 'write', async ({ ticket, proof, nodes }, { signal }) => {
-      const unpacked = { ticket: decodeEnvelope(ticket), nodes: decodeEnvelope(proof) }
-      await store.putNodes(decodeNodeBatch(nodes), unpacked, { signal })
-      return {}
-    }),
+    answerMethod(treeMethods.getProvenNodes, 'read', async ({ keys }, { signal }) =>
+      provenAnswer(store, keys.map(decodeNodeKey), { signal })
+    ),
+    answerMethod(treeMethods.getPaths, 'read', async (request, { signal }) =>
+      pathsAnswer(store, unpackPaths(request), { signal })
+    ),
     answerMethod(treeMethods.getPages, 'read', async ({ ids }, { signal }) => {
       const pages = await store.getPages(ids, { signal })
       return {
@@ -71,20 +92,90 @@ function treeHandlers(store: MetadataStore): RpcHandler[] {
         )
       }
     }),
-    answerMethod(treeMethods.putPages, 'write', async ({ pages }, { signal }) => {
-      await store.putPages(pages, { signal })
-      return {}
-    }),
     answerMethod(treeMethods.getRecords, 'read', async ({ names }, { signal }) => {
       const found = await store.getRecords(names, { signal })
       const records = found.map((record) => (record === undefined ? null : packRecord(record)))
       return { records: fitting(records, recordBytes) }
+    }),
+    answerMethod(treeMethods.lacking, 'read', async ({ kind, keys }, { signal }) => {
+      return { lacking: await store.lacking(kind, keys, { signal }) }
+    }),
+    answerMethod(treeMethods.behind, 'read', async ({ records }, { signal }) => {
+      return { behind: await store.behind(records, { signal }) }
+    })
+  ]
+}
+
+function putHandlers(store: KeptMetadata): RpcHandler[] {
+  return [
+    answerMethod(treeMethods.putNodes, 'write', async ({ ticket, proof, nodes }, { signal }) => {
+      const unpacked = { ticket: decodeEnvelope(ticket), nodes: decodeEnvelope(proof) }
+      await store.putNodes(await decodeNodes(nodes), unpacked, { signal })
+      return {}
+    }),
+    answerMethod(treeMethods.putPages, 'write', async ({ pages }, { signal }) => {
+      await store.putPages(pages, { signal })
+      return {}
     }),
     answerMethod(treeMethods.putRecords, 'write', async ({ records }, { signal }) => {
       await store.putRecords(records.map(unpackRecord), { signal })
       return {}
     })
   ]
+}
+
+function collectionHandlers(
+  store: KeptMetadata,
+  { verifier, provider }: { readonly verifier: Verifier; readonly provider: string }
+): RpcHandler[] {
+  return [
+    answerMethod(treeMethods.beginCollection, 'write', async (_request, { signal }) => {
+      return { collection: await store.beginCollection({ signal }) }
+    }),
+    answerMethod(treeMethods.unleased, 'write', async ({ collection, ...scan }, { signal }) => {
+      return { keys: await store.unleased(collection, scan, { signal }) }
+    }),
+    answerMethod(treeMethods.nodeVersions, 'write', async ({ collection, after }, { signal }) => {
+      return { versions: await store.nodeVersions(collection, after, { signal }) }
+    }),
+    answerMethod(treeMethods.collect, 'write', async ({ kind, order }, { signal }) => {
+      const envelope = decodeEnvelope(order)
+      const { collection, keys } = verifyRetirementOrder(verifier, envelope, { provider, kind })
+      return store.collect(collection, { kind, keys }, { signal })
+    })
+  ]
+}
+
+/** Lets metadata providers do what needs the right to write: they hand over what they keep. */
+function alsoForProviders(handler: RpcHandler): RpcHandler {
+  const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
+    const { member } = context
+    if (!member.roles.has('metadata')) return handler.answer(body, context)
+    const rights: ReadonlySet<Right> = new Set([...member.rights, 'write'])
+    return handler.answer(body, { ...context, member: { ...member, rights } })
+  }
+  return { ...handler, answer }
+}
+
+/** Collections of somebody else would end the version manager's. */
+function forManagers(handler: RpcHandler): RpcHandler {
+  const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
+    if (!context.member.roles.has('versionManager')) {
+      throw new NotPermittedError(`${handler.name} needs the role versionManager`)
+    }
+    return handler.answer(body, context)
+  }
+  return { ...handler, answer }
+}
+
+/** Decodes a batch, letting other work in between. @throws {MalformedError} */
+async function decodeNodes(bytes: Uint8Array): Promise<KeyedNode[]> {
+  const nodes: KeyedNode[] = []
+  for (const node of readNodeBatch(bytes)) {
+    nodes.push(node)
+    if (nodes.length % NODES_A_TURN === 0) await nextTurn()
+  }
+  return nodes
 }
 
 function fitting<T>(items: readonly T[], sizeOf: (item: T) => number): T[] {

@@ -4,6 +4,7 @@ import type { LoggerFactory } from '../../lib/logger.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
 import type {
   BlobId,
+  CollectionReport,
   Namespace,
   NamespaceEntry,
   NodeRef,
@@ -22,17 +23,39 @@ import {
 } from '../rpc-server.ts'
 import type { PeerNode } from '../types.ts'
 import { takePage } from './schemas.ts'
-import { MAX_PAGE_BYTES, MAX_WAIT_MS, VERSION_PROTOCOL, versionMethods } from './version.ts'
+import {
+  MAX_MISSED,
+  MAX_PAGE_BYTES,
+  MAX_PAGE_VERSIONS,
+  MAX_WAIT_MS,
+  VERSION_PROTOCOL,
+  versionMethods
+} from './version.ts'
 
 /** A version manager that knows who may finish a version. */
 export interface ServedVersionManager extends VersionManager {
   /** Peer id of who got the ticket of a version. @throws {UnknownVersionError} */
   writerOf(blob: BlobId, version: Version, options?: AbortOptions): Promise<string>
+  /** A part of the history: at most `limit` versions, those above `after`. */
+  historyPage(
+    blob: BlobId,
+    request: { readonly after: Version | undefined; readonly limit: number },
+    options?: AbortOptions
+  ): Promise<VersionSummary[]>
+}
+
+/** Runs collections for `collect`. */
+export interface ServedCollector {
+  collect(
+    request: { readonly isDryRun: boolean },
+    options?: AbortOptions
+  ): Promise<CollectionReport>
 }
 
 export interface ServeVersionComponents {
   readonly versions: ServedVersionManager
   readonly namespace: Namespace
+  readonly collector: ServedCollector
   readonly clock: Clock
   readonly logger: LoggerFactory
 }
@@ -45,7 +68,11 @@ export async function serveVersion(
   components: ServeVersionComponents,
   options: ServeRpcOptions = {}
 ): Promise<void> {
-  const handlers = [...versionHandlers(components), ...namespaceHandlers(components.namespace)]
+  const handlers = [
+    ...versionHandlers(components),
+    ...retentionHandlers(components),
+    ...namespaceHandlers(components.namespace)
+  ]
   const { clock } = components
   const logger = components.logger.forComponent('blobswarm:peer:version')
   await node.serve(
@@ -74,6 +101,12 @@ function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandle
       await versions.commit(blob, version, context)
       return {}
     }),
+    answerMethod(methods.finish, 'write', async (request, context) => {
+      const { blob, version } = request
+      await checkWriter(versions, { blob, version }, context)
+      await versions.commit(blob, version, context)
+      return waitPublished({ versions, clock }, request, context)
+    }),
     answerMethod(methods.waitPublished, 'read', (request, context) =>
       waitPublished({ versions, clock }, request, context)
     ),
@@ -84,10 +117,10 @@ function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandle
       versions.newest(blob, { signal })
     ),
     answerMethod(methods.history, 'read', async ({ blob, after }, { signal }) => {
-      const all = await versions.history(blob, { signal })
-      const newer = all.filter(({ version }) => version > after)
-      const { items, isCut } = takePage(newer, MAX_PAGE_BYTES, summaryBytes)
-      return { versions: items, isCut }
+      const limit = MAX_PAGE_VERSIONS
+      const found = await versions.historyPage(blob, { after, limit }, { signal })
+      const { items, isCut } = takePage(found, MAX_PAGE_BYTES, summaryBytes)
+      return { versions: items, isCut: isCut || found.length === limit }
     }),
     answerMethod(methods.record, 'read', async ({ blob, version }, { signal }) => ({
       record: encodeEnvelope((await versions.record(blob, version, { signal })).envelope)
@@ -95,6 +128,40 @@ function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandle
     answerMethod(methods.retire, 'write', async ({ blob, version }, { signal }) => {
       await versions.retire(blob, version, { signal })
       return {}
+    })
+  ]
+}
+
+function retentionHandlers({
+  versions,
+  namespace,
+  collector
+}: ServeVersionComponents): RpcHandler[] {
+  const methods = versionMethods
+  return [
+    answerMethod(methods.hold, 'read', async (request, context) => {
+      checkHolder(request.holder, context)
+      return { untilMs: await versions.hold(request, context) }
+    }),
+    answerMethod(methods.release, 'read', async (hold, context) => {
+      checkHolder(hold.holder, context)
+      await versions.release(hold, context)
+      return {}
+    }),
+    answerMethod(methods.setPinned, 'admin', async ({ isPinned, ...ref }, { signal }) => {
+      await versions.setPinned(ref, isPinned, { signal })
+      return {}
+    }),
+    answerMethod(methods.setRetention, 'admin', async ({ path, policy }, { signal }) => {
+      await namespace.setRetention(path, policy, { signal })
+      return {}
+    }),
+    answerMethod(methods.retention, 'read', ({ path }, { signal }) =>
+      namespace.retention(path, { signal })
+    ),
+    answerMethod(methods.collect, 'admin', async ({ isDryRun }, { signal }) => {
+      const report = await collector.collect({ isDryRun }, { signal })
+      return { report: { ...report, missed: report.missed.slice(0, MAX_MISSED) } }
     })
   ]
 }
@@ -129,7 +196,10 @@ function namespaceHandlers(namespace: Namespace): RpcHandler[] {
     answerMethod(methods.rename, 'write', async ({ from, to }, { signal }) => {
       await namespace.rename(from, to, { signal })
       return {}
-    })
+    }),
+    answerMethod(methods.clone, 'write', async ({ path, ...from }, { signal }) => ({
+      entry: await namespace.clone(from, path, { signal })
+    }))
   ]
 }
 
@@ -144,6 +214,11 @@ async function assign(
   const ranges = request.ranges.map(([start, end]) => ({ start, end }))
   const { envelope } = await versions.assign({ ...request, ranges }, { signal })
   return { ticket: encodeEnvelope(envelope) }
+}
+
+function checkHolder(holder: string, { member }: RpcContext): void {
+  if (holder === member.peerId) return
+  throw new NotPermittedError(`a hold for ${holder} asked by ${member.peerId}`)
 }
 
 async function checkWriter(

@@ -1,4 +1,4 @@
-import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
+import type { AbortOptions, ChunkId, Collected } from '../../chunks/types.ts'
 import { equalBytes } from '../../lib/bytes.ts'
 import { forEachConcurrently } from '../../lib/concurrently.ts'
 import { errorCode, MalformedError } from '../../lib/errors.ts'
@@ -7,32 +7,39 @@ import {
   decodeNode,
   encodeNode,
   encodeNodeBatch,
-  encodeNodeKey,
-  NODE_KEY_BYTES
+  encodeNodeKey
 } from '../../metadata/node-codec.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
+import type { TreePath } from '../../metadata/tree-path.ts'
 import type {
+  CollectableMetadata,
+  HandedOverStore,
   KeyedNode,
-  MetadataStore,
+  KeyScan,
+  MetadataKind,
   NamedRecord,
   NodeKey,
   NodeProof,
+  NodeRef,
   Page,
+  ProvenNode,
+  Signer,
   TreeNode
 } from '../../metadata/types.ts'
 import { ProtocolViolationError } from '../errors.ts'
-import { takePage } from '../protocols/schemas.ts'
-import {
-  MAX_NODE_PAYLOAD_BYTES,
-  MAX_TREE_PAYLOAD_BYTES,
-  packRecord,
-  TREE_PROTOCOL,
-  treeMethods,
-  unpackRecord,
-  type WireRecord
-} from '../protocols/tree.ts'
+import { packRecord, TREE_PROTOCOL, treeMethods, unpackRecord } from '../protocols/tree.ts'
+import { type PathsOfStore, packPaths, unpackPathsAnswer } from '../protocols/tree-paths.ts'
+import { unpackProven } from '../protocols/tree-proven.ts'
+import { signRetirementOrder } from '../retirement-order.ts'
 import type { RpcMethod } from '../rpc.ts'
 import { RpcClient, type RpcClientComponents, type RpcClientOptions } from '../rpc-client.ts'
+import {
+  batches,
+  ITEMS_AT_ONCE,
+  NODE_LIMITS,
+  PAGE_LIMITS,
+  RECORD_LIMITS
+} from './metadata-batches.ts'
 
 export interface RemoteMetadataProviderOptions extends RpcClientOptions {
   /** Time for an answer to a get, in milliseconds. @default 5000 */
@@ -41,25 +48,42 @@ export interface RemoteMetadataProviderOptions extends RpcClientOptions {
   writeTimeoutMs?: number
 }
 
+/** Messages of one call that are under way. */
+const MESSAGES_AT_ONCE = 4
+
+export interface RemoteMetadataProviderComponents extends Omit<RpcClientComponents, 'spec'> {
+  /** Signs orders to delete, as a version manager; others have none and cannot collect. */
+  readonly signer?: Signer | undefined
+}
+
+/** What can be asked of a metadata provider over the network: all but the walk through its keys. */
+export type OwnerStore = Omit<HandedOverStore, 'scan'> & PathsOfStore
+
 /**
  * What one metadata provider keeps, over the network. Calls of any size are cut into messages that
- * fit. Nothing that it says is verified here.
+ * fit. Nothing that it says is verified here, but its form.
  */
-export class RemoteMetadataProvider implements MetadataStore {
+export class RemoteMetadataProvider implements OwnerStore, CollectableMetadata {
   readonly peerId: string
   readonly #rpc: RpcClient
+  readonly #signer: Signer | undefined
   readonly #readTimeoutMs: number
   readonly #writeTimeoutMs: number
 
   constructor(
-    components: Omit<RpcClientComponents, 'spec'>,
+    components: RemoteMetadataProviderComponents,
     options: RemoteMetadataProviderOptions = {}
   ) {
+    const { signer, ...clientComponents } = components
     const { readTimeoutMs = 5000, writeTimeoutMs = 20_000, maxInFlight = 16, ...more } = options
     this.peerId = components.peerId
+    this.#signer = signer
     this.#readTimeoutMs = readTimeoutMs
     this.#writeTimeoutMs = writeTimeoutMs
-    this.#rpc = new RpcClient({ ...components, spec: TREE_PROTOCOL }, { maxInFlight, ...more })
+    this.#rpc = new RpcClient(
+      { ...clientComponents, spec: TREE_PROTOCOL },
+      { maxInFlight, ...more }
+    )
   }
 
   async getNodes(
@@ -74,6 +98,26 @@ export class RemoteMetadataProvider implements MetadataStore {
       const bytes = nodes[at] ?? undefined
       return bytes && this.#blaming(() => decodeNode(key, bytes))
     })
+  }
+
+  async getProvenNodes(
+    keys: readonly NodeKey[],
+    options?: AbortOptions
+  ): Promise<(ProvenNode | undefined)[]> {
+    const ask = async (some: NodeKey[], within: AbortOptions) => {
+      const request = { keys: some.map(encodeNodeKey) }
+      const answer = await this.#get(treeMethods.getProvenNodes, request, within)
+      return this.#blaming(() => unpackProven(some, answer))
+    }
+    return await this.#getAll(keys, ask, options)
+  }
+
+  /** Nodes on the ways down, as far as the provider has them, each behind the one above it. */
+  async getPaths(paths: readonly TreePath[], options?: AbortOptions): Promise<ProvenNode[]> {
+    const request = packPaths(paths)
+    if (request.paths.length === 0) return []
+    const answer = await this.#get(treeMethods.getPaths, request, options)
+    return this.#blaming(() => unpackPathsAnswer(answer))
   }
 
   async putNodes(
@@ -140,6 +184,59 @@ export class RemoteMetadataProvider implements MetadataStore {
     )
   }
 
+  async lacking(
+    kind: MetadataKind,
+    keys: readonly Uint8Array[],
+    options?: AbortOptions
+  ): Promise<boolean[]> {
+    const ask = async (some: Uint8Array[], within: AbortOptions) => {
+      const { lacking } = await this.#get(treeMethods.lacking, { kind, keys: some }, within)
+      return lacking
+    }
+    return await this.#getAll(keys, ask, options)
+  }
+
+  async behind(
+    records: readonly Pick<NamedRecord, 'name' | 'sequence'>[],
+    options?: AbortOptions
+  ): Promise<boolean[]> {
+    const ask = async (some: { name: string; sequence: number }[], within: AbortOptions) =>
+      (await this.#get(treeMethods.behind, { records: some }, within)).behind
+    const asked = records.map(({ name, sequence }) => ({ name, sequence }))
+    return await this.#getAll(asked, ask, options)
+  }
+
+  async beginCollection(options?: AbortOptions): Promise<string> {
+    return (await this.#get(treeMethods.beginCollection, {}, options)).collection
+  }
+
+  async unleased(collection: string, scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]> {
+    const request = { collection, ...scan }
+    return (await this.#call(treeMethods.unleased, request, options)).keys
+  }
+
+  async nodeVersions(
+    collection: string,
+    after: NodeRef | undefined,
+    options?: AbortOptions
+  ): Promise<NodeRef[]> {
+    const request = { collection, after: after && { blob: after.blob, version: after.version } }
+    return (await this.#get(treeMethods.nodeVersions, request, options)).versions
+  }
+
+  /** @throws {TypeError} without a signer. */
+  async collect(
+    collection: string,
+    { kind, keys }: { readonly kind: MetadataKind; readonly keys: readonly Uint8Array[] },
+    options?: AbortOptions
+  ): Promise<Collected> {
+    if (this.#signer === undefined) throw new TypeError('orders to delete need a signer')
+    if (keys.length === 0) return { count: 0, bytes: 0 }
+    const order = { kind, provider: this.peerId, collection, keys }
+    const envelope = encodeEnvelope(signRetirementOrder(this.#signer, order))
+    return await this.#call(treeMethods.collect, { kind, order: envelope }, options)
+  }
+
   /** Closes the channel; what is in flight rejects. */
   async close(): Promise<void> {
     await this.#rpc.close()
@@ -150,7 +247,12 @@ export class RemoteMetadataProvider implements MetadataStore {
   }
 
   async #put<Q, A>(method: RpcMethod<Q, A>, request: Q, options?: AbortOptions): Promise<void> {
-    await this.#rpc.call(method, request, { ...options, timeoutMs: this.#writeTimeoutMs })
+    await this.#call(method, request, options)
+  }
+
+  /** Calls what may take as long as a put. */
+  async #call<Q, A>(method: RpcMethod<Q, A>, request: Q, options?: AbortOptions): Promise<A> {
+    return await this.#rpc.call(method, request, { ...options, timeoutMs: this.#writeTimeoutMs })
   }
 
   /** Finds out which node of a refused batch it was. @throws {NodeConflictError} */
@@ -201,55 +303,4 @@ export class RemoteMetadataProvider implements MetadataStore {
       throw new ProtocolViolationError(this.peerId, error.message, { cause: error })
     }
   }
-}
-
-/** Things in one message: what the other side does with them must not take it long. */
-const ITEMS_AT_ONCE = 512
-
-/** Messages of one call that are under way. */
-const MESSAGES_AT_ONCE = 4
-
-interface BatchLimits<T> {
-  readonly maxItems: number
-  readonly maxBytes: number
-  readonly sizeOf: (item: T) => number
-}
-
-const INNER_WIRE_BYTES = NODE_KEY_BYTES + 96
-const FRAGMENT_WIRE_BYTES = 48
-
-const NODE_LIMITS: BatchLimits<KeyedNode> = {
-  maxItems: ITEMS_AT_ONCE,
-  maxBytes: MAX_NODE_PAYLOAD_BYTES,
-  sizeOf: ({ node }) => nodeWireBytes(node)
-}
-
-const PAGE_LIMITS: BatchLimits<Page> = {
-  maxItems: ITEMS_AT_ONCE,
-  maxBytes: MAX_TREE_PAYLOAD_BYTES,
-  sizeOf: ({ bytes }) => bytes.byteLength + 64
-}
-
-const RECORD_LIMITS: BatchLimits<WireRecord> = {
-  maxItems: ITEMS_AT_ONCE,
-  maxBytes: MAX_TREE_PAYLOAD_BYTES,
-  sizeOf: ({ envelope, name }) => envelope.byteLength + name.length * 3 + 64
-}
-
-function batches<T>(items: readonly T[], { maxItems, maxBytes, sizeOf }: BatchLimits<T>): T[][] {
-  const cut: T[][] = []
-  for (let from = 0; from < items.length; ) {
-    const batch = takePage(items.slice(from, from + maxItems), maxBytes, sizeOf).items
-    cut.push(batch)
-    from += batch.length
-  }
-  return cut
-}
-
-/** Bytes of a node and its key in a batch, at most. */
-function nodeWireBytes(node: TreeNode): number {
-  if (node.kind === 'inner') return INNER_WIRE_BYTES
-  return node.fragments.reduce((sum, { replicas }) => {
-    return replicas.reduce((bytes, id) => bytes + 2 + id.length * 3, sum + FRAGMENT_WIRE_BYTES)
-  }, INNER_WIRE_BYTES)
 }

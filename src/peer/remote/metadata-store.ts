@@ -6,6 +6,7 @@ import { type LoggerFactory, noLogger } from '../../lib/logger.ts'
 import { LruCache } from '../../lib/lru-cache.ts'
 import type { Metrics } from '../../lib/metrics.ts'
 import { checkRecordPut } from '../../metadata/store-checks.ts'
+import type { PathStore, TreePath } from '../../metadata/tree-path.ts'
 import type {
   KeyedNode,
   MetadataStore,
@@ -13,20 +14,27 @@ import type {
   NodeKey,
   NodeProof,
   Page,
+  ProvenNode,
   TreeNode,
   Verifier
 } from '../../metadata/types.ts'
 import { PeerChunkMismatchError } from '../errors.ts'
-import { nodeBundle } from '../owners.ts'
+import { byProof } from '../protocols/tree-proven.ts'
 import { BackgroundPuts } from './background-puts.ts'
+import { type FoundNode, NodeReads } from './node-reads.ts'
 import { nodeBytes, OWNED_PAGES, OWNED_RECORDS, ownedNodes, placingNames } from './owned-kinds.ts'
 import { type OwnerFinding, readFromOwners } from './owner-reads.ts'
 import { readRecords } from './owner-records.ts'
-import { OwnerStores, type OwnerStoresComponents, type OwnerStoresOptions } from './owner-stores.ts'
+import {
+  type CollectableOwner,
+  OwnerStores,
+  type OwnerStoresComponents,
+  type OwnerStoresOptions
+} from './owner-stores.ts'
 import { QuorumPuts } from './quorum-puts.ts'
 
 export interface DistributedMetadataStoreComponents extends OwnerStoresComponents {
-  /** Checks the records that are received. */
+  /** Checks the records and nodes that are received. */
   readonly verifier: Verifier
   readonly logger?: LoggerFactory
   readonly metrics?: Metrics | undefined
@@ -49,14 +57,15 @@ export interface DistributedMetadataStoreOptions extends OwnerStoresOptions {
  * The metadata of the cluster: every key is kept by the three metadata providers that are closest
  * to it on the metadata list (owners.ts). A put resolves when a majority of the owners of each key
  * has it; the rest get it in the background. A get asks one owner after the other; owners that lack
- * a page or record are given it. Nodes and pages never change and are remembered (what is not there
- * is not); the arrays of pages that are given out must not be changed. A batch that is refused may
- * be stored in part.
+ * what it finds are given it. Nodes and pages never change and are remembered (what is not there is
+ * not); the arrays of pages that are given out must not be changed. A batch that is refused may be
+ * stored in part.
  */
-export class DistributedMetadataStore implements MetadataStore {
+export class DistributedMetadataStore implements MetadataStore, PathStore {
   readonly #owners: OwnerStores
   readonly #background: BackgroundPuts
   readonly #puts: QuorumPuts
+  readonly #nodeReads: NodeReads
   readonly #verifier: Verifier
   readonly #nodes: LruCache<TreeNode>
   readonly #pages: LruCache<Uint8Array>
@@ -74,6 +83,7 @@ export class DistributedMetadataStore implements MetadataStore {
       { maxBytes: backgroundBytes }
     )
     this.#puts = new QuorumPuts({ owners: this.#owners, background: this.#background })
+    this.#nodeReads = new NodeReads({ owners: this.#owners, verifier })
     this.#verifier = verifier
     this.#nodes = new LruCache(cacheBytes / 2)
     this.#pages = new LruCache(cacheBytes / 2)
@@ -95,18 +105,27 @@ export class DistributedMetadataStore implements MetadataStore {
     keys: readonly NodeKey[],
     options: AbortOptions = {}
   ): Promise<(TreeNode | undefined)[]> {
-    const place = placingNames((keyHash) => this.#owners.ownersOf(keyHash))
-    return await this.#getThrough(keys, {
+    return await this.#getThrough<NodeKey, TreeNode>(keys, {
       known: (key) => this.#nodes.get(nodeName(key)),
       remember: (key, node) => this.#rememberNode({ key, node }),
-      fetch: (missing) =>
-        readFromOwners<NodeKey, TreeNode>({
-          keys: missing,
-          ownersOf: (key) => place(nodeBundle(key)),
-          ask: (owner, some) => this.#owners.ask(owner, (store) => store.getNodes(some, options)),
-          ...options
-        })
+      fetch: async (missing) => {
+        const findings = await this.#nodeReads.read(missing, options)
+        if (this.#repairs) this.#repairNodes(missing, findings)
+        return findings.map(({ value }) => value?.node)
+      }
     })
+  }
+
+  async getPaths(paths: readonly TreePath[], options: AbortOptions = {}): Promise<KeyedNode[]> {
+    const known = (key: NodeKey): TreeNode | undefined => this.#nodes.get(nodeName(key))
+    const nodes = await this.#nodeReads.readPaths(paths, known, options)
+    for (const node of nodes) this.#rememberNode(node)
+    return nodes
+  }
+
+  /** Every metadata provider, as collection sees it; this agent's own without the network. */
+  owners(): CollectableOwner[] {
+    return this.#owners.all()
   }
 
   async putNodes(
@@ -128,16 +147,16 @@ export class DistributedMetadataStore implements MetadataStore {
       fetch: async (missing) => {
         const findings = await readFromOwners<ChunkId, Uint8Array>({
           keys: missing,
-          ownersOf: (id) => this.#owners.ownersOf(id),
+          placementOf: (id) => this.#owners.placementOf(id),
           ask: (owner, some) => this.#askPages(owner, some, options),
           ...options
         })
         for (const [at, { value: bytes, lacking }] of findings.entries()) {
           if (bytes === undefined) continue
           if (this.#repairs)
-            this.#puts.repair(lacking, { id: missing[at] as ChunkId, bytes }, OWNED_PAGES)
+            this.#puts.repair(lacking, [{ id: missing[at] as ChunkId, bytes }], OWNED_PAGES)
         }
-        return findings
+        return findings.map(({ value }) => value)
       }
     })
   }
@@ -155,14 +174,14 @@ export class DistributedMetadataStore implements MetadataStore {
   ): Promise<(NamedRecord | undefined)[]> {
     const findings = await readRecords({
       names,
-      ownersOf: placingNames((keyHash) => this.#owners.ownersOf(keyHash)),
+      placementOf: placingNames((keyHash) => this.#owners.placementOf(keyHash)),
       ask: (owner, some) => this.#owners.ask(owner, (store) => store.getRecords(some, options)),
       isTrue: (name, record) => this.#isTrue(name, record),
       ...options
     })
     return findings.map(({ newest, behind }) => {
       if (newest !== undefined && this.#repairs) {
-        this.#puts.repair(behind, newest, OWNED_RECORDS)
+        this.#puts.repair(behind, [newest], OWNED_RECORDS)
       }
       return newest
     })
@@ -178,20 +197,37 @@ export class DistributedMetadataStore implements MetadataStore {
     through: {
       known(key: K): V | undefined
       remember(key: K, value: V): void
-      fetch(missing: readonly K[]): Promise<readonly OwnerFinding<V>[]>
+      fetch(missing: readonly K[]): Promise<readonly (V | undefined)[]>
     }
   ): Promise<(V | undefined)[]> {
     const values = keys.map((key) => through.known(key))
     const missing = [...keys.entries()].filter(([at]) => values[at] === undefined)
     if (missing.length === 0) return values
-    const findings = await through.fetch(missing.map(([, key]) => key))
+    const fetched = await through.fetch(missing.map(([, key]) => key))
     for (const [found, [at, key]] of missing.entries()) {
-      const value = findings[found]?.value
+      const value = fetched[found]
       if (value === undefined) continue
       values[at] = value
       through.remember(key, value)
     }
     return values
+  }
+
+  /** Brings nodes to the owners that were found to lack them, those of one proof together. */
+  #repairNodes(keys: readonly NodeKey[], findings: readonly OwnerFinding<FoundNode>[]): void {
+    const proven = new Map<ProvenNode, readonly string[]>()
+    for (const [at, { value, lacking }] of findings.entries()) {
+      const key = keys[at]
+      if (value?.proof === undefined || key === undefined || lacking.length === 0) continue
+      proven.set({ key, node: value.node, proof: value.proof }, lacking)
+    }
+    for (const [proof, nodes] of byProof(proven.keys())) {
+      const owners = new Set(nodes.flatMap((node) => proven.get(node) ?? []))
+      for (const owner of owners) {
+        const items = nodes.filter((node) => proven.get(node)?.includes(owner))
+        this.#puts.repair([owner], items, ownedNodes(proof))
+      }
+    }
   }
 
   async #askPages(

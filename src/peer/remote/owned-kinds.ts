@@ -10,14 +10,14 @@ import type {
 import { nodeBundle, ownerKey } from '../owners.ts'
 
 /** Finds the owners of a key, by its hash. */
-export type FindOwners = (keyHash: Uint8Array) => string[]
+export type FindOwners = (keyHash: Uint8Array) => readonly string[]
 
 /** One kind of thing that owners keep: how to place, put and weigh it. */
 export interface OwnedKind<T> {
   /** What they are called in errors. */
   readonly what: string
   /** Gives the function that places the items of one call. */
-  placing(find: FindOwners): (item: T) => string[]
+  placing(find: FindOwners): (item: T) => readonly string[]
   put(store: MetadataStore, items: readonly T[], options: AbortOptions): Promise<void>
   bytesOf(item: T): number
 }
@@ -63,14 +63,17 @@ export function nodeBytes(node: TreeNode): number {
   return NODE_BYTES + (node.kind === 'leaf' ? node.fragments.length * FRAGMENT_BYTES : 0)
 }
 
-/** Gives the function that finds owners by name; each name is hashed and looked up once. */
-export function placingNames(find: FindOwners): (name: string) => string[] {
-  const known = new Map<string, string[]>()
+/**
+ * Gives the function that finds owners, or whoever may have it, by name; each name is hashed and
+ * looked up once.
+ */
+export function placingNames<P>(find: (keyHash: Uint8Array) => P): (name: string) => P {
+  const known = new Map<string, P>()
   return (name) => {
     const there = known.get(name)
     if (there !== undefined) return there
-    const owners = find(ownerKey(name))
-    known.set(name, owners)
-    return owners
+    const found = find(ownerKey(name))
+    known.set(name, found)
+    return found
   }
 }

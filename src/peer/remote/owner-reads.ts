@@ -1,11 +1,11 @@
 import { toError } from '../../lib/to-error.ts'
-import { majorityOf } from '../owners.ts'
+import { isSurelyAbsent, type Placement } from './owner-lists.ts'
 
 /** Keys to look for, and how. */
 export interface OwnerRead<K, V> {
   readonly keys: readonly K[]
-  /** Owners of a key in the order in which they are asked. */
-  ownersOf(key: K): readonly string[]
+  /** Who may have a key; all in the order in which they are asked. */
+  placementOf(key: K): Placement
   /** Asks one owner for some keys; undefined for what it does not have. */
   ask(owner: string, keys: readonly K[]): Promise<readonly (V | undefined)[]>
   /** Rejects with its reason. */
@@ -24,9 +24,11 @@ export interface OwnerFinding<V> {
 /** A key on its way through its owners. */
 interface Search<K, V> {
   readonly key: K
-  readonly owners: readonly string[]
+  readonly placement: Placement
+  /** Owners, others, and those of former lists. */
+  readonly candidates: readonly string[]
   asked: number
-  readonly lacking: string[]
+  readonly lacking: Set<string>
   value: V | undefined
   from: string | undefined
   failure: Error | undefined
@@ -34,40 +36,48 @@ interface Search<K, V> {
 
 /**
  * Looks for keys at their owners: each at its first owner, those that are not there (or whose owner
- * failed) at the second, and so on, with one call an owner and round.
+ * failed) at the second, and so on, with one call an owner and round. Owners by former lists are
+ * asked after those of now, if it is not sure without them that a key was never acknowledged.
  *
- * @returns a finding for each key, without a value when a majority of its owners does not have it:
- *   it
- *   was then never acknowledged.
+ * @returns a finding for each key; one without a value was never acknowledged.
  * @throws {Error} what an owner failed with, if a key was not found and too few owners answered.
  */
 export async function readFromOwners<K, V>(read: OwnerRead<K, V>): Promise<OwnerFinding<V>[]> {
-  const searches = read.keys.map((key): Search<K, V> => {
-    const owners = read.ownersOf(key)
-    return {
-      key,
-      owners,
-      asked: 0,
-      lacking: [],
-      value: undefined,
-      from: undefined,
-      failure: undefined
-    }
-  })
+  const searches = read.keys.map((key) => startSearch<K, V>(key, read.placementOf(key)))
   for (;;) {
     read.signal?.throwIfAborted()
-    const open = searches.filter(
-      ({ value, asked, owners }) => value === undefined && asked < owners.length
-    )
+    const open = searches.filter(isOpen)
     if (open.length === 0) break
-    const groups = Map.groupBy(open, ({ owners, asked }) => owners[asked] ?? '')
+    const groups = Map.groupBy(open, ({ candidates, asked }) => candidates[asked] ?? '')
     await Promise.all([...groups].map(([owner, group]) => askOwner(read, owner, group)))
   }
-  for (const { value, owners, lacking, failure } of searches) {
-    const isSurelyAbsent = lacking.length >= majorityOf(owners.length)
-    if (value === undefined && failure !== undefined && !isSurelyAbsent) throw failure
+  return searches.map(({ placement, lacking, value, from, failure }) => {
+    if (value === undefined && failure !== undefined && !isSurelyAbsent(placement, lacking)) {
+      throw failure
+    }
+    return { value, from, lacking: placement.owners.filter((owner) => lacking.has(owner)) }
+  })
+}
+
+function startSearch<K, V>(key: K, placement: Placement): Search<K, V> {
+  const { owners, former, others } = placement
+  return {
+    key,
+    placement,
+    candidates: [...new Set([...owners, ...others, ...former.flat()])],
+    asked: 0,
+    lacking: new Set(),
+    value: undefined,
+    from: undefined,
+    failure: undefined
   }
-  return searches
+}
+
+function isOpen<K, V>({ placement, candidates, asked, value, lacking }: Search<K, V>): boolean {
+  if (value !== undefined || asked >= candidates.length) return false
+  if (asked < placement.owners.length) return true
+  const isOther = placement.others.includes(candidates[asked] ?? '')
+  return isOther || !isSurelyAbsent(placement, lacking)
 }
 
 async function askOwner<K, V>(
@@ -81,14 +91,14 @@ async function askOwner<K, V>(
     for (const [at, search] of group.entries()) {
       search.asked += 1
       search.value = values[at]
-      if (search.value === undefined) search.lacking.push(owner)
+      if (search.value === undefined) search.lacking.add(owner)
       else search.from = owner
     }
   } catch (thrown) {
     const error = toError(thrown)
     for (const search of group) {
       search.asked += 1
-      search.failure = error
+      search.failure ??= error
     }
   }
 }

@@ -1,15 +1,21 @@
 import type { Clock } from '../../lib/clock.ts'
-import type { MetadataStore } from '../../metadata/types.ts'
+import type { CollectableMetadata, KeptMetadata, Signer } from '../../metadata/types.ts'
 import {
   PeerChunkMismatchError,
   PeerTimeoutError,
   PeerUnreachableError,
   ProtocolRefusedError,
-  ProtocolViolationError
+  ProtocolViolationError,
+  RemoteError
 } from '../errors.ts'
-import { OwnerMap } from '../owners.ts'
 import type { PeerNode } from '../types.ts'
-import { RemoteMetadataProvider, type RemoteMetadataProviderOptions } from './metadata-provider.ts'
+import {
+  type OwnerStore,
+  RemoteMetadataProvider,
+  type RemoteMetadataProviderOptions
+} from './metadata-provider.ts'
+import { OwnerLists, type OwnerListsOptions, type Placement } from './owner-lists.ts'
+import { isRefusal } from './owner-writes.ts'
 
 export interface OwnerStoresComponents {
   readonly node: Pick<PeerNode, 'open' | 'peerId'>
@@ -17,12 +23,20 @@ export interface OwnerStoresComponents {
   /** Peer ids of the metadata list, in force now. */
   readonly providers: () => readonly string[]
   /** This agent's own store, if it is a metadata provider. */
-  readonly local?: MetadataStore | undefined
+  readonly local?: KeptMetadata | undefined
+  /** Signs orders to delete, at a version manager. */
+  readonly signer?: Signer | undefined
 }
 
-export interface OwnerStoresOptions extends RemoteMetadataProviderOptions {
+export interface OwnerStoresOptions extends RemoteMetadataProviderOptions, OwnerListsOptions {
   /** How long an owner that failed is asked last, in milliseconds. @default 10000 */
   avoidMs?: number
+}
+
+/** One metadata provider, as collection sees it. */
+export interface CollectableOwner {
+  readonly id: string
+  readonly store: CollectableMetadata
 }
 
 /** The metadata providers as stores, and who of them owns a key. */
@@ -33,12 +47,12 @@ export class OwnerStores {
   readonly #remotes = new Map<string, RemoteMetadataProvider>()
   readonly #failedAtMs = new Map<string, number>()
   readonly #closing = new Set<Promise<void>>()
-  #names = ''
-  #map = new OwnerMap([])
+  readonly #lists: OwnerLists
 
   constructor(components: OwnerStoresComponents, options: OwnerStoresOptions = {}) {
-    const { avoidMs = 10_000, ...remoteOptions } = options
+    const { avoidMs = 10_000, settleMs, ...remoteOptions } = options
     this.#components = components
+    this.#lists = new OwnerLists(components.clock, { settleMs })
     this.#remoteOptions = remoteOptions
     this.#avoidMs = avoidMs
   }
@@ -49,16 +63,47 @@ export class OwnerStores {
    *
    * @throws {PeerUnreachableError} if the list of metadata providers is empty or not known yet.
    */
-  ownersOf(keyHash: Uint8Array): string[] {
-    const owners = this.#currentMap().owners(keyHash)
+  ownersOf(keyHash: Uint8Array): readonly string[] {
+    return this.placementOf(keyHash).owners
+  }
+
+  /**
+   * Who may have the key with this hash, everybody in the order in which to ask them. New owners are
+   * asked after those that were owners before.
+   *
+   * @throws {PeerUnreachableError} if the list of metadata providers is empty or not known yet.
+   */
+  placementOf(keyHash: Uint8Array): Placement {
+    this.#update()
+    const { owners, former, others } = this.#lists.placementOf(keyHash)
     if (owners.length === 0) {
       throw new PeerUnreachableError('a metadata provider', 'the metadata list is empty')
     }
-    return owners.toSorted((left, right) => this.#rank(left) - this.#rank(right))
+    const isNew = (owner: string): number => former.filter((set) => !set.includes(owner)).length
+    const inOrder = (set: readonly string[]): string[] =>
+      set.toSorted((a, b) => this.#rank(a) - this.#rank(b) || isNew(a) - isNew(b))
+    return { owners: inOrder(owners), former: former.map(inOrder), others: inOrder(others) }
+  }
+
+  /** Tells whether an owner is this agent itself. */
+  isLocal(owner: string): boolean {
+    return this.#components.local !== undefined && owner === this.#components.node.peerId
+  }
+
+  /** Names the list in force: equal names, equal owners of every key. */
+  get listName(): string {
+    this.#update()
+    return this.#lists.name
+  }
+
+  /** Every provider on the list; this agent's own without the network. */
+  all(): CollectableOwner[] {
+    this.#update()
+    return this.#lists.providers.map((id) => ({ id, store: this.#storeOf(id) }))
   }
 
   /** Calls one owner's store, and remembers whether it could be reached. */
-  async ask<T>(owner: string, call: (store: MetadataStore) => Promise<T>): Promise<T> {
+  async ask<T>(owner: string, call: (store: OwnerStore) => Promise<T>): Promise<T> {
     try {
       const result = await call(this.#storeOf(owner))
       this.#failedAtMs.delete(owner)
@@ -76,35 +121,26 @@ export class OwnerStores {
   }
 
   #rank(owner: string): number {
-    if (this.#isLocal(owner)) return 0
+    if (this.isLocal(owner)) return 0
     const failedAtMs = this.#failedAtMs.get(owner)
     if (failedAtMs === undefined) return 1
     return this.#components.clock.monotonic() - failedAtMs > this.#avoidMs ? 1 : 2
   }
 
-  #isLocal(owner: string): boolean {
-    return this.#components.local !== undefined && owner === this.#components.node.peerId
-  }
-
-  #currentMap(): OwnerMap {
-    const list = this.#components.providers()
-    const names = list.join()
-    if (names === this.#names) return this.#map
-    this.#names = names
-    const map = new OwnerMap(list)
-    this.#map = map
-    const present = new Set(map.providers)
+  #update(): void {
+    if (!this.#lists.update(this.#components.providers())) return
+    const present = this.#lists.everybody()
     for (const owner of this.#remotes.keys()) if (!present.has(owner)) this.#forget(owner)
-    return map
   }
 
-  #storeOf(owner: string): MetadataStore {
-    const { local, node, clock } = this.#components
+  #storeOf(owner: string): OwnerStore & CollectableMetadata {
+    const { local, node, clock, signer } = this.#components
     if (local !== undefined && owner === node.peerId) return local
     const known = this.#remotes.get(owner)
     if (known !== undefined) return known
-    // Bounded by the metadata list: who leaves it is forgotten.
-    const remote = new RemoteMetadataProvider({ node, clock, peerId: owner }, this.#remoteOptions)
+    // Bounded by the metadata lists: who leaves them is forgotten.
+    const components = { node, clock, peerId: owner, signer }
+    const remote = new RemoteMetadataProvider(components, this.#remoteOptions)
     this.#remotes.set(owner, remote)
     return remote
   }
@@ -126,6 +162,7 @@ function isOwnersFault(error: unknown): boolean {
     error instanceof PeerTimeoutError ||
     error instanceof ProtocolRefusedError ||
     error instanceof ProtocolViolationError ||
-    error instanceof PeerChunkMismatchError
+    error instanceof PeerChunkMismatchError ||
+    (error instanceof RemoteError && !isRefusal(error))
   )
 }

@@ -2,7 +2,12 @@ import pRetry from 'p-retry'
 import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { errorCode, NotRunningError } from '../../lib/errors.ts'
-import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../errors.ts'
+import {
+  PeerTimeoutError,
+  PeerUnreachableError,
+  ProtocolRefusedError,
+  RemoteError
+} from '../errors.ts'
 import type { RpcMethod } from '../rpc.ts'
 import { type CallOptions, RpcClient, type RpcClientOptions } from '../rpc-client.ts'
 import type { PeerNode, ProtocolSpec } from '../types.ts'
@@ -115,8 +120,12 @@ export class PersistentCaller {
   }
 }
 
-/** Tells whether a failure may pass by itself: the network's, or a peer that is stopping. */
+/**
+ * Tells whether a failure may pass by itself: the network's, or a peer that is stopping, or one that
+ * can be connected to but does not serve yet.
+ */
 function isPassing(error: unknown): boolean {
   if (error instanceof RemoteError) return errorCode(error) === 'ERR_NOT_RUNNING'
+  if (error instanceof ProtocolRefusedError) return error.isUnknown
   return error instanceof PeerUnreachableError || error instanceof PeerTimeoutError
 }

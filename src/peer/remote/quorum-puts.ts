@@ -58,14 +58,14 @@ export class QuorumPuts {
     }
   }
 
-  /** Brings an item to owners that lack it, in the background. */
-  repair<T>(owners: readonly string[], item: T, kind: OwnedKind<T>): void {
+  /** Brings items to owners that lack them, in the background. */
+  repair<T>(owners: readonly string[], items: readonly T[], kind: OwnedKind<T>): void {
     for (const owner of owners) {
       this.#background.add({
         owner,
         what: kind.what,
-        bytes: kind.bytesOf(item),
-        attempt: (signal) => this.#putAt(owner, [item], kind, { signal }),
+        bytes: items.reduce((sum, item) => sum + kind.bytesOf(item), 0),
+        attempt: (signal) => this.#putAt(owner, items, kind, { signal }),
         isFinal: isRefusal
       })
     }

@@ -5,9 +5,15 @@ import { verifyTicket } from '../../metadata/tickets.ts'
 import type {
   BlobDescription,
   BlobId,
+  CollectionReport,
   CreateBlobRequest,
+  EffectiveRetention,
+  FileEntry,
+  HoldRequest,
   Namespace,
   NamespaceEntry,
+  NodeRef,
+  RetentionPolicy,
   SignedTicket,
   SignedVersionRecord,
   TicketRequest,
@@ -40,13 +46,16 @@ export interface RemoteVersionManagerOptions extends PersistentCallerOptions {
 /** Entries of a directory when the caller does not say how many. */
 const DEFAULT_LIST_LIMIT = 1000
 
+/** Long requests of `finish` at a time; half of those that one channel has room for. */
+const MAX_FINISHING = 64
+
 /** Time for the answer to a wait, beyond the wait itself. */
 const WAIT_MARGIN_MS = 10_000
 
 /**
  * The version manager and the namespace of the cluster, over the network. Calls are tried again
- * while it restarts, but those that would do something twice are sent once only: `assign`,
- * `rename`, `remove` and `makeDirectory` without parents reject with PeerUnreachableError or
+ * while it restarts, but those that would do something twice are sent once only: `assign`, `clone`,
+ * `rename`, `remove`, `collect` and `makeDirectory` without parents reject with PeerUnreachableError or
  * PeerTimeoutError when their answer was lost, and may have happened. Refusals are RemoteErrors
  * with the codes of metadata/errors.ts.
  */
@@ -54,6 +63,7 @@ export class RemoteVersionManager implements VersionManager, Namespace {
   readonly #caller: PersistentCaller
   readonly #verifier: Verifier
   readonly #waitMs: number
+  #finishingCount = 0
 
   constructor(
     components: RemoteVersionManagerComponents,
@@ -109,6 +119,11 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     await this.#caller.call(versionMethods.commit, { blob, version }, 'repeatable', options)
   }
 
+  async finish(blob: BlobId, version: Version, options?: AbortOptions): Promise<VersionSummary> {
+    const summary = await this.#finish(blob, version, options)
+    return summary ?? (await this.waitPublished(blob, version, options))
+  }
+
   async waitPublished(
     blob: BlobId,
     version: Version,
@@ -123,6 +138,28 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     }
   }
 
+  /** @returns undefined when the version is committed but not published yet. */
+  async #finish(
+    blob: BlobId,
+    version: Version,
+    options?: AbortOptions
+  ): Promise<VersionSummary | undefined> {
+    // Those that wait keep their slots: others, which they may wait for, must find one all the same.
+    if (this.#finishingCount >= MAX_FINISHING) {
+      await this.commit(blob, version, options)
+      return undefined
+    }
+    this.#finishingCount += 1
+    try {
+      const request = { blob, version, waitMs: this.#waitMs }
+      const callOptions = { ...options, timeoutMs: this.#waitMs + WAIT_MARGIN_MS }
+      const { finish } = versionMethods
+      return (await this.#caller.call(finish, request, 'repeatable', callOptions)).summary
+    } finally {
+      this.#finishingCount -= 1
+    }
+  }
+
   async latest(blob: BlobId, options?: AbortOptions): Promise<VersionSummary | undefined> {
     return (await this.#caller.call(versionMethods.latest, { blob }, 'repeatable', options)).summary
   }
@@ -134,7 +171,7 @@ export class RemoteVersionManager implements VersionManager, Namespace {
   async history(blob: BlobId, options?: AbortOptions): Promise<VersionSummary[]> {
     const all: VersionSummary[] = []
     for (;;) {
-      const request = { blob, after: all.at(-1)?.version ?? 0 }
+      const request = { blob, after: all.at(-1)?.version }
       const { history } = versionMethods
       const answer = await this.#caller.call(history, request, 'repeatable', options)
       all.push(...answer.versions)
@@ -159,6 +196,33 @@ export class RemoteVersionManager implements VersionManager, Namespace {
 
   async retire(blob: BlobId, version: Version, options?: AbortOptions): Promise<void> {
     await this.#caller.call(versionMethods.retire, { blob, version }, 'repeatable', options)
+  }
+
+  async hold(request: HoldRequest, options?: AbortOptions): Promise<number> {
+    const { hold } = versionMethods
+    return (await this.#caller.call(hold, request, 'repeatable', options)).untilMs
+  }
+
+  async release(hold: Omit<HoldRequest, 'forMs'>, options?: AbortOptions): Promise<void> {
+    await this.#caller.call(versionMethods.release, hold, 'repeatable', options)
+  }
+
+  async setPinned(
+    { blob, version }: NodeRef,
+    isPinned: boolean,
+    options?: AbortOptions
+  ): Promise<void> {
+    const request = { blob, version, isPinned }
+    await this.#caller.call(versionMethods.setPinned, request, 'repeatable', options)
+  }
+
+  /** Collects what nothing reaches; takes up to an hour. */
+  async collect(
+    { isDryRun }: { readonly isDryRun: boolean },
+    options?: AbortOptions
+  ): Promise<CollectionReport> {
+    const { collect } = versionMethods
+    return (await this.#caller.call(collect, { isDryRun }, 'once', options)).report
   }
 
   async lookup(path: string, options?: AbortOptions): Promise<NamespaceEntry | undefined> {
@@ -215,5 +279,32 @@ export class RemoteVersionManager implements VersionManager, Namespace {
 
   async rename(from: string, to: string, options?: AbortOptions): Promise<void> {
     await this.#caller.call(versionMethods.rename, { from, to }, 'once', options)
+  }
+  async clone(
+    { blob, version }: NodeRef,
+    path: string,
+    options?: AbortOptions
+  ): Promise<FileEntry> {
+    const request = { blob, version, path }
+    return (await this.#caller.call(versionMethods.clone, request, 'once', options)).entry
+  }
+
+  async setRetention(
+    path: string,
+    policy: RetentionPolicy | undefined,
+    options?: AbortOptions
+  ): Promise<void> {
+    const request = { path, policy }
+    await this.#caller.call(versionMethods.setRetention, request, 'repeatable', options)
+  }
+
+  async retention(path: string, options?: AbortOptions): Promise<EffectiveRetention> {
+    const { policy, setFor } = await this.#caller.call(
+      versionMethods.retention,
+      { path },
+      'repeatable',
+      options
+    )
+    return { policy, setFor }
   }
 }

@@ -11,7 +11,7 @@ const methods = [versionMethods, providersMethods, treeMethods].flatMap((protoco
   Object.values(protocol)
 )
 const names =
-  'blob version path keys ids names pages records nodes entries count report summary ticket limit'.split(
+  'blob version path keys ids names pages records nodes entries count report summary ticket limit kind collection order lacking behind versions proofs proof after prefix'.split(
     ' '
   )
 

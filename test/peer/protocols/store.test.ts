@@ -3,22 +3,28 @@ import * as fc from 'fast-check'
 import { concatBytes } from '../../../src/lib/bytes.ts'
 import { MalformedError } from '../../../src/lib/errors.ts'
 import {
-  decodeStoreAnswer,
   decodeStoreRequest,
-  encodeStoreAnswer,
   encodeStoreRequest,
   MAX_HAS_IDS,
   MAX_PART_BYTES,
   partsOf,
-  type StoreAnswer,
   type StoreRequest
 } from '../../../src/peer/protocols/store.ts'
+import {
+  decodeStoreAnswer,
+  encodeStoreAnswer,
+  type StoreAnswer
+} from '../../../src/peer/protocols/store-answers.ts'
 
 const request = fc.integer({ min: 0, max: 0xff_ff_ff_ff })
 const id = fc.uint8Array({ minLength: 32, maxLength: 32 })
 const part = fc.uint8Array({ minLength: 1, maxLength: 300 })
 const kind = <K extends string>(name: K): fc.Arbitrary<K> => fc.constant(name)
 const length = fc.integer({ min: 300, max: 16 * 2 ** 20 })
+
+const collection = fc
+  .array(fc.integer({ min: 33, max: 126 }), { minLength: 1, maxLength: 64 })
+  .map((codes) => String.fromCharCode(...codes))
 
 const requests: fc.Arbitrary<StoreRequest> = fc.oneof(
   fc.record({ kind: kind('put'), request, id, length, part }),
@@ -29,7 +35,23 @@ const requests: fc.Arbitrary<StoreRequest> = fc.oneof(
     ids: fc.array(id, { minLength: 1, maxLength: 40 })
   }),
   fc.record({ kind: kind('get'), request, id }),
-  fc.record({ kind: kind('cancel'), request })
+  fc.record({ kind: kind('cancel'), request }),
+  fc.record({ kind: kind('begin'), request }),
+  fc.record({
+    kind: kind('list'),
+    request,
+    collection,
+    after: fc.option(id, { nil: undefined })
+  }),
+  fc.record({
+    kind: kind('collect'),
+    request,
+    order: fc.record({
+      payload: fc.uint8Array({ maxLength: 300 }),
+      signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+      certificate: fc.uint8Array({ maxLength: 100 })
+    })
+  })
 )
 
 const answers: fc.Arbitrary<StoreAnswer> = fc.oneof(
@@ -47,6 +69,13 @@ const answers: fc.Arbitrary<StoreAnswer> = fc.oneof(
     request,
     code: fc.constantFrom('ERR_STORE_FULL', 'ERR_INTERNAL'),
     message: fc.string()
+  }),
+  fc.record({ kind: kind('begun'), request, collection }),
+  fc.record({ kind: kind('listed'), request, ids: fc.array(id, { maxLength: 40 }) }),
+  fc.record({
+    kind: kind('collected'),
+    request,
+    collected: fc.record({ count: request, bytes: fc.maxSafeNat() })
   })
 )
 
@@ -61,7 +90,8 @@ describe('messages of store/1', () => {
   })
 
   test('made of any bytes are refused or read, never worse', () => {
-    const kinds = fc.constantFrom(1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 99)
+    const requestKinds = [1, 2, 3, 4, 5, 6, 7, 8]
+    const kinds = fc.constantFrom(...requestKinds, 16, 17, 18, 19, 20, 21, 22, 23, 24, 99)
     fc.assert(
       fc.property(kinds, fc.uint8Array({ maxLength: 120 }), (first, rest) => {
         for (const decode of [decodeStoreRequest, decodeStoreAnswer]) {
@@ -92,6 +122,18 @@ describe('messages of store/1', () => {
     const message = concatBytes([head, new Uint8Array(fields.part)])
 
     expect(() => decodeStoreAnswer(message)).toThrow(MalformedError)
+  })
+
+  test.each([
+    ['is empty', ''],
+    ['is too long', 'x'.repeat(65)],
+    ['has a space', 'a b']
+  ])('with a name of a collection that %s are refused', (_, name) => {
+    const list = { kind: 'list', request: 1, collection: name, after: undefined } as const
+    const begun = { kind: 'begun', request: 1, collection: name } as const
+
+    expect(() => decodeStoreRequest(concatBytes(encodeStoreRequest(list)))).toThrow(MalformedError)
+    expect(() => decodeStoreAnswer(concatBytes(encodeStoreAnswer(begun)))).toThrow(MalformedError)
   })
 
   test('carry a large chunk in parts of at most 256 KiB without copying', () => {

@@ -6,13 +6,14 @@ import { proveNodes } from '../../../src/metadata/tickets.ts'
 import { weaveNodes } from '../../../src/metadata/tree-write.ts'
 import type {
   BlobId,
+  CollectionReport,
   SignedTicket,
   TicketRequest,
   VersionSummary
 } from '../../../src/metadata/types.ts'
 import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../../../src/peer/errors.ts'
 import { VERSION_PROTOCOL } from '../../../src/peer/protocols/version.ts'
-import { serveVersion } from '../../../src/peer/protocols/version-serve.ts'
+import { type ServedCollector, serveVersion } from '../../../src/peer/protocols/version-serve.ts'
 import {
   RemoteVersionManager,
   type RemoteVersionManagerOptions
@@ -24,7 +25,21 @@ import { testSigner, trusting } from '../../support/signing.ts'
 const CHUNK_BYTES = 65_536
 const LEAF_LIST = Buffer.from('not a real leaf list')
 
+const REPORT: CollectionReport = {
+  isDryRun: true,
+  retiredVersions: 1,
+  forgottenBlobs: 2,
+  chunks: { count: 3, bytes: 4 },
+  nodes: { count: 5, bytes: 6 },
+  pages: { count: 7, bytes: 8 },
+  records: { count: 9, bytes: 10 },
+  liveChunks: 11,
+  missed: ['provider-1'],
+  seconds: 1.5
+}
+
 let repository: TestRepository
+let collector: ServedCollector
 let network: MemoryNetwork
 const remotes: RemoteVersionManager[] = []
 
@@ -33,6 +48,7 @@ beforeEach(async () => {
   const bytes = new Uint8Array(LEAF_LIST)
   await repository.metadata.putPages([{ id: chunkId(bytes), bytes }])
   network = new MemoryNetwork()
+  collector = { collect: async ({ isDryRun }) => ({ ...REPORT, isDryRun }) }
   await serve()
 })
 
@@ -44,7 +60,13 @@ afterEach(async () => {
 async function serve(): Promise<MemoryNode> {
   const node = network.node('manager')
   const { versions } = repository
-  const components = { versions, namespace: versions, clock: systemClock, logger: noLogger }
+  const components = {
+    versions,
+    namespace: versions,
+    collector,
+    clock: systemClock,
+    logger: noLogger
+  }
   await serveVersion(node, components)
   return node
 }
@@ -178,11 +200,120 @@ describe('the remote version manager', () => {
       reader.retire(blob, 1),
       reader.makeDirectory('/folder'),
       reader.remove('/image', { kind: 'any' }),
-      reader.rename('/image', '/other')
+      reader.rename('/image', '/other'),
+      reader.clone({ blob, version: 1 }, '/clone'),
+      reader.setPinned({ blob, version: 1 }, true),
+      reader.setRetention('/image', { last: 1 }),
+      reader.collect({ isDryRun: true })
     ]
     for (const call of refused) {
       await expect(call).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
     }
+  })
+
+  test('leaves pins, policies and collection to administrators', async () => {
+    const { version } = await publish(remoteOf(), '/image')
+    const writer = remoteOf(network.node('other', { rights: new Set(['read', 'write']) }))
+    const entry = await writer.lookup('/image')
+    const blob = entry?.kind === 'file' ? entry.blob : ''
+
+    const refused = [
+      writer.setPinned({ blob, version }, true),
+      writer.setRetention('/image', { last: 1 }),
+      writer.collect({ isDryRun: false })
+    ]
+
+    for (const call of refused) {
+      await expect(call).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
+    }
+    expect(await writer.retention('/image')).toEqual({ policy: {}, setFor: undefined })
+  })
+
+  test('clones, and knows a clone by its version 0', async () => {
+    const remote = remoteOf()
+    await publish(remote, '/image')
+    const source = await remote.lookup('/image')
+    const blob = source?.kind === 'file' ? source.blob : ''
+
+    const entry = await remote.clone({ blob, version: 1 }, '/clones/one')
+
+    expect(entry).toMatchObject({ kind: 'file', version: 0, bytes: 2 * CHUNK_BYTES })
+    expect(await remote.lookup('/clones/one')).toEqual(entry)
+    expect(await remote.latest(entry.blob)).toMatchObject({ version: 0, condition: 'published' })
+    expect((await remote.record(entry.blob, 0)).record.parent).toEqual({ blob, version: 1 })
+    const signed = await remote.assign({ ...requestOf(entry.blob), ifNewest: 0 })
+    await putNodes(signed)
+    await remote.commit(entry.blob, 1)
+    expect((await remote.history(entry.blob)).map(({ version }) => version)).toEqual([0, 1])
+    await remote.retire(entry.blob, 0)
+    expect((await remote.history(entry.blob)).map(({ version }) => version)).toEqual([1])
+    await expect(remote.clone({ blob, version: 9 }, '/two')).rejects.toMatchObject({
+      code: 'ERR_UNKNOWN_VERSION'
+    })
+  })
+
+  test('pins versions and sets policies', async () => {
+    const remote = remoteOf()
+    await publish(remote, '/folder/image')
+    const entry = await remote.lookup('/folder/image')
+    const blob = entry?.kind === 'file' ? entry.blob : ''
+
+    await remote.setPinned({ blob, version: 1 }, true)
+    await remote.setRetention('/folder', { last: 2, youngerMs: 1000 })
+
+    expect(await remote.latest(blob)).toMatchObject({ isPinned: true })
+    const pinned = { code: 'ERR_VERSION_PINNED' }
+    await expect(remote.retire(blob, 1)).rejects.toMatchObject(pinned)
+    await expect(remote.remove('/folder/image', { kind: 'file' })).rejects.toMatchObject(pinned)
+    expect(await remote.retention('/folder/image')).toEqual({
+      policy: { last: 2, youngerMs: 1000 },
+      setFor: '/folder'
+    })
+    await remote.setRetention('/folder', undefined)
+    expect(await remote.retention('/folder')).toEqual({ policy: {}, setFor: undefined })
+    const absurd = remote.setRetention('/folder', { last: 0 })
+    await expect(absurd).rejects.toMatchObject({ code: 'ERR_INVALID_REQUEST' })
+  })
+
+  test('gives a peer holds of its own only', async () => {
+    const remote = remoteOf()
+    await publish(remote, '/image')
+    const reader = remoteOf(network.node('reader', { rights: new Set(['read']) }))
+    const entry = await reader.lookup('/image')
+    const blob = entry?.kind === 'file' ? entry.blob : ''
+    const hold = { blob, version: 1, holder: 'reader', purpose: 'pull /image' }
+
+    const untilMs = await reader.hold({ ...hold, forMs: 60_000 })
+
+    expect(untilMs).toBeGreaterThan(systemClock.now())
+    const notOwn = { code: 'ERR_NOT_PERMITTED' }
+    await expect(remote.hold({ ...hold, forMs: 60_000 })).rejects.toMatchObject(notOwn)
+    await expect(remote.release(hold)).rejects.toMatchObject(notOwn)
+    await expect(reader.hold({ ...hold, forMs: 8 * 86_400_000 })).rejects.toMatchObject({
+      code: 'ERR_INVALID_REQUEST'
+    })
+    await reader.release(hold)
+    await reader.release(hold)
+  })
+
+  test('collects, and tells what was found', async () => {
+    const remote = remoteOf()
+
+    expect(await remote.collect({ isDryRun: true })).toEqual(REPORT)
+    expect(await remote.collect({ isDryRun: false })).toEqual({ ...REPORT, isDryRun: false })
+    collector.collect = async (_request, { signal } = {}) => {
+      collecting.resolve()
+      await new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason))
+      })
+      return REPORT
+    }
+    const collecting = Promise.withResolvers<void>()
+    const controller = new AbortController()
+    const given = remote.collect({ isDryRun: false }, { signal: controller.signal })
+    await collecting.promise
+    controller.abort(new Error('changed my mind'))
+    await expect(given).rejects.toThrow('changed my mind')
   })
 
   test('waits for a publication longer than one request is held', async () => {
@@ -233,13 +364,14 @@ describe('the remote version manager', () => {
     )
     for (const name of names) void versions.makeDirectory(`/${name}`)
     await versions.makeDirectory('/zzz')
-    const summary = { version: 1, bytes: 1, timeMs: 1, condition: 'published' } as const
-    const long = Array.from({ length: 700 }, (_, at) => ({
+    const summary = { bytes: 1, timeMs: 1, condition: 'published', isPinned: false } as const
+    const long = Array.from({ length: 700 }, (_, version) => ({
       ...summary,
-      version: at + 1,
+      version,
       note: 'n'.repeat(1000)
     }))
-    versions.history = async () => long
+    versions.historyPage = async (_blob, { after = -1, limit }) =>
+      long.filter(({ version }) => version > after).slice(0, limit)
 
     const listed = await remote.list('/', { limit: 1100 })
     const rest = await remote.list('/', { after: names[1099] as string, limit: 5000 })
