@@ -23,7 +23,11 @@ const TASKS = {
   demo: ['experiments/demo/run.ts'],
   test: [...JEST, '--selectProjects', 'unit', 'simulation', 'system'],
   interop: [...JEST, '--selectProjects', 'interop', '--runInBand'],
-  'soak:upload': ['experiments/upload-memory/run.ts']
+  'experiment:metadata': ['experiments/metadata/run.ts'],
+  'soak:upload': ['experiments/upload-memory/run.ts'],
+  'soak:collection': ['test/soak/collection.ts'],
+  'soak:metadata': ['test/soak/metadata.ts'],
+  'soak:writers': ['test/soak/writers.ts']
 }
 
 const [name, ...rest] = process.argv.slice(2)

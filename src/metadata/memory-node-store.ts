@@ -4,6 +4,7 @@ import type { AbortOptions, ChunkId, Collected } from '../chunks/types.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { NodeConflictError } from './errors.ts'
+import { firstWithout, isAbove, keyOf, nameOf, type Table, tableOf } from './memory-tables.ts'
 import {
   aboveNodesOf,
   checkKeys,
@@ -264,58 +265,4 @@ export class MemoryMetadataStore implements KeptMetadata {
       bytesOf: ({ envelope }) => envelope.payload.byteLength
     })
   }
-}
-
-interface Table {
-  readonly keys: () => Uint8Array[]
-  readonly has: (key: Uint8Array) => boolean
-  readonly bytesOf: (key: Uint8Array) => number
-  readonly delete: (key: Uint8Array) => void
-}
-
-function tableOf<T>(
-  map: Map<string, T>,
-  as: {
-    readonly name: (key: Uint8Array) => string
-    readonly key: (name: string) => Uint8Array
-    readonly bytesOf: (item: T) => number
-  }
-): Table {
-  return {
-    keys: () => [...map.keys()].map(as.key),
-    has: (key) => map.has(as.name(key)),
-    bytesOf: (key) => {
-      const item = map.get(as.name(key))
-      return item === undefined ? 0 : as.bytesOf(item)
-    },
-    delete: (key) => map.delete(as.name(key))
-  }
-}
-
-function nameOf({ blob, version, offset, span }: NodeKey): string {
-  return `${blob}/${version}/${offset}/${span}`
-}
-
-function keyOf(name: string): NodeKey {
-  const [blob = '', version, offset, span] = name.split('/')
-  return { blob, version: Number(version), offset: Number(offset), span: Number(span) }
-}
-
-/** Index of the first key that is not `isBefore`, which those in front of it all are. */
-function firstWithout(
-  sorted: readonly Uint8Array[],
-  isBefore: (key: Uint8Array) => boolean
-): number {
-  let [low, high] = [0, sorted.length]
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2)
-    const key = sorted[middle]
-    if (key !== undefined && isBefore(key)) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
-function isAbove(key: Uint8Array, other: Uint8Array): boolean {
-  return Buffer.compare(key, other) > 0
 }

@@ -4,7 +4,7 @@ import { ManualClock } from '../support/manual-clock.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'
 
 const LEASE_MS = 1000
-const HISTORIES = 16
+const HISTORIES = 24
 const STEPS = 300
 const DEEDS = ['chunk', 'ticket', 'nodes', 'commit', 'seal', 'retire', 'remove', 'clone', 'hold']
 
@@ -28,7 +28,8 @@ test.each(seeds)(
     const replicas = 1 + (seed % 2)
     const copies = { providerCount: replicas, replicas }
     bench = await startTestRepository({ ...copies, clock, leaseClock, leaseMs: LEASE_MS })
-    const history = new CollectionHistory(seed, { bench, leaseClock, leaseMs: LEASE_MS, counts })
+    const on = { bench, leaseClock, leaseMs: LEASE_MS, counts, isEven: true }
+    const history = new CollectionHistory(seed, on)
 
     await history.run(STEPS) // throws at the first thing that is wrong
   }

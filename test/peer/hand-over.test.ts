@@ -113,6 +113,27 @@ describe('hand-over', () => {
     expect((await allKeys(cluster.get('joins').store)).length).toBeGreaterThan(100)
   })
 
+  test('those who have not heard of a new list read and write on as before, and nothing is lost', async () => {
+    const cluster = await clusterOf(5)
+    const old = cluster.list.slice(0, 4)
+    cluster.setList(old)
+    const nodes = await fill(cluster, cluster.client())
+    cluster.setList(['metadata-4', ...old.slice(1)])
+    await cluster.handOverAll()
+
+    const late = cluster.client('late', { cacheBytes: 0 }, { list: () => old })
+    const found = await late.getNodes(nodes.map(({ key }) => key))
+    const written = await fill(cluster, late, { blob: 2 })
+    await cluster.handOverAll()
+
+    expect(found).toEqual(nodes.map(({ node }) => node))
+    expect(await cluster.underCopied()).toEqual([])
+    const reader = cluster.client('reader')
+    expect(await reader.getNodes(written.map(({ key }) => key))).toEqual(
+      written.map(({ node }) => node)
+    )
+  })
+
   test('does nothing for a list that differs in addresses only', async () => {
     const logger = new WaitingLogger()
     const cluster = await clusterOf(2, { debounceMs: 5, settleMs: 1 }, logger)

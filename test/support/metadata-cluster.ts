@@ -23,6 +23,12 @@ export interface TestMetadataProvider {
   readonly handOver: HandOver
 }
 
+/** What a client has of its own, where it is not as everybody's. */
+interface ClientParts {
+  readonly verifier?: Verifier
+  readonly list?: () => readonly string[]
+}
+
 /**
  * Metadata providers in memory that hand over to each other, and a list that the test changes.
  * Everything ends with `stop`.
@@ -99,11 +105,11 @@ export class MetadataCluster {
   client(
     name = 'client',
     options: DistributedMetadataStoreOptions = {},
-    verifier: Verifier = this.verifier
+    { verifier = this.verifier, list = () => this.#list }: ClientParts = {}
   ): DistributedMetadataStore {
     const node = this.network.node(name)
     const client = new DistributedMetadataStore(
-      { node, clock: systemClock, providers: () => this.#list, verifier },
+      { node, clock: systemClock, providers: list, verifier },
       { readTimeoutMs: 500, writeTimeoutMs: 2000, ...options }
     )
     this.#clients.push(client)

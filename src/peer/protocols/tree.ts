@@ -5,9 +5,10 @@
  * ```text
  * method           right  request                                           answer
  * getNodes         read   {keys: [node key (45)…]}                          {nodes: [node | null…]}
- * getProvenNodes   read   {keys: [node key (45)…]}                          {proofs: [PROOF…], nodes: [PROVEN | null…]}
+ * getProvenNodes   read   {keys: [node key (45)…]}
+ *                                                           {proofs: [PROOF…], nodes: [PROVEN | null…]}
  * getPaths         read   {paths: [{from: node key, to: [[offset, span]…]}…]}
- *                                                                           {proofs: [PROOF…], nodes: [{key, node, proof}…]}
+ *                                                      {proofs: [PROOF…], nodes: [{key, node, proof}…]}
  * putNodes         write  {ticket: envelope, proof: envelope, nodes: batch} {}
  * getPages         read   {ids: [page id (32)…]}                            {pages: [bytes | null…]}
  * putPages         write  {pages: [{id, bytes}…]}                           {}

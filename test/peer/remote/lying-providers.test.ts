@@ -127,7 +127,7 @@ describe('a metadata provider that gives wrong nodes', () => {
         return cluster.verifier.verify(purpose, envelope)
       }
     }
-    const client = cluster.client('reader', { cacheBytes: 0 }, verifier)
+    const client = cluster.client('reader', { cacheBytes: 0 }, { verifier })
 
     for (let round = 0; round < 3; round++) {
       expect(await client.getNodes(keys)).toEqual(nodes.map(({ node }) => node))

@@ -111,7 +111,10 @@ export class HistoryChecks {
   }
 
   #rangeIn(size: number): CellRange {
-    return { offset: this.#parts.dice.below(size + 1), length: this.#parts.dice.below(size + 2) }
+    return {
+      offset: this.#parts.dice.below(size + 1),
+      length: this.#parts.dice.below(Math.min(size, 150) + 2)
+    }
   }
 
   readonly #recordOf = (ref: NodeRef) =>

@@ -68,7 +68,7 @@ export class WriteMaker {
     this.#pool = parts.pool
     this.#counts = parts.counts
     this.#manyLeft = this.#dice.chance(0.1) ? 1 : 0
-    const isHuge = this.#dice.chance(0.04)
+    const isHuge = this.#dice.chance(0.03)
     this.#farCells = isHuge ? 9000 : this.#dice.pick([60, 60, 60, 400, 600])
     this.#farChance = isHuge ? 0.3 : 0.1
   }
