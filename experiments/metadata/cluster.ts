@@ -20,6 +20,13 @@ export function layoutOf(text: string): Layout {
 const QUIET = ['--gridftp', '127.0.0.1:0', '--http', '127.0.0.1:0', '--set', 'agent.logLevel=error']
 const MANAGERS = 'versionManager,providerManager,provider'
 
+const clusters = new Set<MeasuredCluster>()
+
+/** Stops what runs, for who is told to end. */
+export async function stopClusters(): Promise<void> {
+  await Promise.all(Array.from(clusters, async (cluster) => cluster.stop()))
+}
+
 /** Agents as processes on a real disk, with fsync; and processes of writers. */
 export class MeasuredCluster {
   readonly folder: string
@@ -40,6 +47,7 @@ export class MeasuredCluster {
   ): Promise<MeasuredCluster> {
     await mkdir(folder, { recursive: true })
     const cluster = new MeasuredCluster(folder, profileFolder)
+    clusters.add(cluster)
     try {
       const others = METADATA_PROVIDERS[layout]
       await cluster.#startAgent(['--roles', others === 0 ? `${MANAGERS},metadata` : MANAGERS])
@@ -99,6 +107,7 @@ export class MeasuredCluster {
   }
 
   async stop(): Promise<void> {
+    clusters.delete(this)
     await Promise.all(
       this.#writers.map(async (writer) => {
         if (writer.exitCode !== null || writer.signalCode !== null) return

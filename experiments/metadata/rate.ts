@@ -54,6 +54,7 @@ export async function measureRate(cell: RateCell, options: RateOptions): Promise
       seed: seed * 100 + index
     }))
     const running = cluster.run(orders)
+    running.catch(() => {}) // it is awaited below; until then nobody may take it for unhandled
     await delay(warmUpMs)
     const { agents, writers } = cluster.pids
     const use = await ProcessorUse.begin([...agents, ...writers])

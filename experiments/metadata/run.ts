@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { projectFile } from '../support/agent-process.ts'
 import { lineChart } from '../support/line-chart.ts'
-import { layoutOf } from './cluster.ts'
+import { layoutOf, stopClusters } from './cluster.ts'
 import { type CostResult, measureCosts } from './costs.ts'
 import { measureRate, medianResult, type RateCell, type RateResult, shuffled } from './rate.ts'
 
@@ -36,6 +36,7 @@ const COLORS = ['#1f77b4', '#ff7f0e', '#2ca02c', '#d62728']
 // Not in /tmp: that may be memory, and fsync is what is measured.
 const folder = await mkdtemp(join(values.folder, 'run-'))
 const results = projectFile('experiments/metadata/results')
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void giveUp())
 try {
   await mkdir(results, { recursive: true })
   const fsyncMs = await measureFsync(join(folder, 'fsync'))
@@ -46,6 +47,13 @@ try {
   if (values.only.includes('rates')) await rates(fsyncMs)
 } finally {
   await rm(folder, { recursive: true, force: true })
+}
+
+/** Agents have process groups of their own: nobody else would end them. */
+async function giveUp(): Promise<void> {
+  await stopClusters()
+  await rm(folder, { recursive: true, force: true })
+  process.exit(1)
 }
 
 async function costs(): Promise<void> {

@@ -262,9 +262,9 @@ async function openParent(
   { description: { blob }, signal }: BlobWriterOptions & AbortOptions
 ): Promise<ManifestView | undefined> {
   try {
-    const latest = await versions.latest(blob, { signal })
-    if (latest === undefined) return undefined
-    const record = await versions.record(blob, latest.version, { signal })
+    // Not the latest one, which may have to be sealed first: no writer waits for that.
+    const record = await versions.sealed(blob, { signal })
+    if (record === undefined) return undefined
     return (await blobs.open(record, { signal })).manifest
   } catch (error) {
     signal?.throwIfAborted()

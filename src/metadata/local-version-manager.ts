@@ -42,6 +42,7 @@ import {
   type LocalVersionManagerOptions,
   makeVersionParts
 } from './version-parts.ts'
+import { openedRecord } from './version-record.ts'
 import { storeLeafPages } from './version-requests.ts'
 import type { WriterLeases } from './writer-leases.ts'
 
@@ -204,6 +205,11 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
 
   async latest(blob: BlobId, options: AbortOptions = {}): Promise<VersionSummary | undefined> {
     return await this.#state.read(() => this.#versions.latest(blob), options)
+  }
+
+  async sealed(blob: BlobId, options: AbortOptions = {}): Promise<SignedVersionRecord | undefined> {
+    const seal = await this.#state.read(() => this.#versions.newestSeal(blob), options)
+    return seal === undefined ? undefined : openedRecord(seal)
   }
 
   async newest(

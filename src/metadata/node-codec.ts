@@ -123,6 +123,8 @@ export function decodeNodeBatch(bytes: Uint8Array): KeyedNode[] {
 /**
  * Decodes a batch node by node, for those who let other work in between.
  *
+ * @yields each node in turn.
+ *
  * @throws {MalformedError} when it comes to it; the nodes before are nothing to go by then.
  */
 export function* readNodeBatch(bytes: Uint8Array): Generator<KeyedNode> {

@@ -17,7 +17,7 @@ import type {
   SignedVersionRecord,
   Version
 } from './types.ts'
-import { decodeVersionRecord } from './version-record.ts'
+import { openedRecord } from './version-record.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What the queue sees of the version manager's state. */
@@ -93,7 +93,7 @@ export class SealQueue {
     options.signal?.throwIfAborted()
     const ref = { blob, version }
     const seal = this.#components.versions.seal(ref)
-    if (seal !== undefined) return opened(seal)
+    if (seal !== undefined) return openedRecord(seal)
     return await abortable(this.#sealWithParents(ref), options.signal)
   }
 
@@ -121,7 +121,7 @@ export class SealQueue {
   async #shared(ref: NodeRef): Promise<SignedVersionRecord> {
     this.#stopped.signal.throwIfAborted()
     const seal = this.#components.versions.seal(ref)
-    if (seal !== undefined) return opened(seal)
+    if (seal !== undefined) return openedRecord(seal)
     const key = `${ref.blob}/${ref.version}`
     const running = this.#running.get(key)
     if (running !== undefined) return await running
@@ -166,7 +166,7 @@ export class SealQueue {
 
   #recordOf(ref: NodeRef | undefined): SignedVersionRecord | undefined {
     const seal = ref === undefined ? undefined : this.#components.versions.seal(ref)
-    return seal === undefined ? undefined : opened(seal)
+    return seal === undefined ? undefined : openedRecord(seal)
   }
 
   async #sealWaiting(): Promise<void> {
@@ -187,8 +187,4 @@ export class SealQueue {
     }
     this.#idle = undefined
   }
-}
-
-function opened(envelope: SignedEnvelope): SignedVersionRecord {
-  return { record: decodeVersionRecord(envelope.payload), envelope }
 }

@@ -485,6 +485,11 @@ export interface VersionManager {
    * there is none.
    */
   latest(blob: BlobId, options?: AbortOptions): Promise<VersionSummary | undefined>
+  /**
+   * Record of the newest version that can be read and is sealed already; nothing is sealed for it.
+   * What is new beyond it is unknown.
+   */
+  sealed(blob: BlobId, options?: AbortOptions): Promise<SignedVersionRecord | undefined>
   /** Newest assigned version and size, what an append is cut on. */
   newest(blob: BlobId, options?: AbortOptions): Promise<{ version: Version; bytes: number }>
   /** Versions that can be read, oldest first, a clone's version 0 among them. */

@@ -122,3 +122,8 @@ function decodeParent(reader: ByteReader): NodeRef | undefined {
   if (isThere === 0) return undefined
   return { blob: toHex(reader.bytes(BLOB_ID_BYTES)), version: reader.u64() }
 }
+
+/** Opens a record that was verified when it was taken in. @throws {MalformedError} */
+export function openedRecord(envelope: SignedEnvelope): SignedVersionRecord {
+  return { record: decodeVersionRecord(envelope.payload), envelope }
+}

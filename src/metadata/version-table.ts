@@ -17,6 +17,9 @@ import type {
 } from './types.ts'
 import type { BlobRow, VersionRow } from './version-rows.ts'
 
+/** Versions that are looked at for one that is sealed. */
+const MAX_UNSEALED = 1024
+
 /** A blob as the rules of versions change it. */
 export interface ChangingBlob extends BlobState {
   row: BlobRow
@@ -68,6 +71,16 @@ export class VersionTable {
    */
   latest(blob: BlobId): VersionSummary | undefined {
     return newestReadable(this.changing(blob))
+  }
+
+  /** Seal of the newest version that can be read and has one, among the last 1,024. */
+  newestSeal(blobId: BlobId): SignedEnvelope | undefined {
+    const { row, versions, published } = this.changing(blobId)
+    for (let at = published - 1; at >= Math.max(0, published - MAX_UNSEALED); at--) {
+      const version = versions[at]
+      if (version?.condition === 'published' && version.seal !== undefined) return version.seal
+    }
+    return row.source?.isRetired === false ? row.source.seal : undefined
   }
 
   /**

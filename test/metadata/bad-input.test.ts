@@ -119,6 +119,7 @@ describe('an unknown blob or version', () => {
       commit: () => versions.commit(NOBODY, 1),
       waitPublished: () => versions.waitPublished(NOBODY, 1),
       latest: () => versions.latest(NOBODY),
+      sealed: () => versions.sealed(NOBODY),
       newest: () => versions.newest(NOBODY),
       history: () => versions.history(NOBODY),
       record: () => versions.record(NOBODY, 1),

@@ -308,6 +308,22 @@ describe('sealing', () => {
     expect(sealed).toEqual([versionRecordName(two, 1), versionRecordName(one, 2)])
   })
 
+  test('is not waited for by who asks for the newest record that there is', async () => {
+    const setting = await startStage()
+    const { versions } = setting
+    const { blob } = await versions.createBlob(CREATE)
+    await publish(setting, blob, leaves(0))
+    expect(await versions.sealed(blob)).toBeUndefined()
+    const first = await versions.record(blob, 1)
+    await publish(setting, blob, leaves(1))
+
+    const newest = await versions.sealed(blob)
+
+    expect(newest).toEqual(first)
+    await versions.retire(blob, 1)
+    expect(await versions.sealed(blob)).toBeUndefined()
+  })
+
   test('is kept through a restart', async () => {
     const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.createBlob(CREATE)

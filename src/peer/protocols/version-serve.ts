@@ -113,6 +113,10 @@ function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandle
     answerMethod(methods.latest, 'read', async ({ blob }, { signal }) => ({
       summary: await versions.latest(blob, { signal })
     })),
+    answerMethod(methods.sealed, 'read', async ({ blob }, { signal }) => {
+      const sealed = await versions.sealed(blob, { signal })
+      return { record: sealed && encodeEnvelope(sealed.envelope) }
+    }),
     answerMethod(methods.newest, 'read', ({ blob }, { signal }) =>
       versions.newest(blob, { signal })
     ),

@@ -15,6 +15,7 @@
  * finish         write  {blob, version, waitMs}                          {summary?}
  * waitPublished  read   {blob, version, waitMs}                          {summary?}
  * latest         read   {blob}                                           {summary?}
+ * sealed         read   {blob}                                           {record?: envelope}
  * newest         read   {blob}                                           {version, bytes}
  * history        read   {blob, after?: version}                    {versions: [SUMMARY…], isCut}
  * record         read   {blob, version}                                  {record: envelope}
@@ -194,6 +195,7 @@ export const versionMethods = {
     { isLong: true }
   ),
   latest: method('latest', blobSchema, z.object({ summary: summarySchema.optional() })),
+  sealed: method('sealed', blobSchema, z.object({ record: envelopeSchema.optional() })),
   newest: method('newest', blobSchema, z.object({ version: naturalNumber, bytes: naturalNumber })),
   history: method(
     'history',

@@ -164,6 +164,15 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     return (await this.#caller.call(versionMethods.latest, { blob }, 'repeatable', options)).summary
   }
 
+  async sealed(blob: BlobId, options?: AbortOptions): Promise<SignedVersionRecord | undefined> {
+    const { sealed } = versionMethods
+    const { record } = await this.#caller.call(sealed, { blob }, 'repeatable', options)
+    if (record === undefined) return undefined
+    const signed = verifyRecord(this.#verifier, decodeEnvelope(record))
+    if (signed.record.blob === blob) return signed
+    throw new ProtocolViolationError('the version manager', 'it gave a record of another blob')
+  }
+
   async newest(blob: BlobId, options?: AbortOptions): Promise<{ version: Version; bytes: number }> {
     return this.#caller.call(versionMethods.newest, { blob }, 'repeatable', options)
   }

@@ -85,7 +85,12 @@ class Needs {
     const source = await this.#sourceOf(ref.blob)
     if (source === undefined) return
     if (ref.version === 0) await this.#addTree(source, this.names)
-    else if (await this.#isKnown(source)) await this.#addTree(source, this.allowed)
+    // A clone may have been made of a clone, whose own source stands behind it.
+    for (let next: NodeRef | undefined = source; next !== undefined; ) {
+      if (!(await this.#isKnown(next))) return
+      await this.#addTree(next, this.allowed)
+      next = await this.#sourceOf(next.blob)
+    }
   }
 
   /** A source can be forgotten once its clones have been written over as a whole. */
