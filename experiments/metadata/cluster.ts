@@ -3,10 +3,18 @@ import { once } from 'node:events'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AgentProcess, blobswarmJson, projectFile } from '../support/agent-process.ts'
-import type { WriterOrder, WriterReport } from './writer.ts'
+import type { WriterOrder, WriterReport } from './writing.ts'
 
-/** How the roles are shared out: metadata providers beside the agent with the managers. */
-const METADATA_PROVIDERS = { 'one-agent': 0, 'three-metadata': 3, 'six-metadata': 6 } as const
+/**
+ * How the roles are shared out: metadata providers beside the agent with the managers. Embedded: one process that is the
+ * agent and has the writers in it.
+ */
+const METADATA_PROVIDERS = {
+  embedded: 0,
+  'one-agent': 0,
+  'three-metadata': 3,
+  'six-metadata': 6
+} as const
 
 /** One of them. */
 export type Layout = keyof typeof METADATA_PROVIDERS
@@ -48,6 +56,7 @@ export class MeasuredCluster {
     await mkdir(folder, { recursive: true })
     const cluster = new MeasuredCluster(folder, profileFolder)
     clusters.add(cluster)
+    if (layout === 'embedded') return cluster
     try {
       const others = METADATA_PROVIDERS[layout]
       await cluster.#startAgent(['--roles', others === 0 ? `${MANAGERS},metadata` : MANAGERS])
@@ -91,6 +100,16 @@ export class MeasuredCluster {
       this.#writers.push(writer)
       await answerOf(writer)
     }
+  }
+
+  /** Starts the one process of the layout `embedded`. */
+  async startEmbedded(): Promise<void> {
+    const program = projectFile('experiments/metadata/embedded.ts')
+    const writer = fork(program, [join(this.folder, 'agent')], {
+      execArgv: this.#profiling('embedded')
+    })
+    this.#writers.push(writer)
+    await answerOf(writer)
   }
 
   /** Gives each process its order at the same time. */

@@ -4,6 +4,7 @@ import { Member } from '../support/member.ts'
 import { ProcessorUse } from '../support/processor.ts'
 import { type Layout, MeasuredCluster } from './cluster.ts'
 import { CHUNK_BYTES } from './costs.ts'
+import type { WriterOrder } from './writing.ts'
 
 /** Processes that writers are shared out over, at most. */
 const MAX_PROCESSES = 4
@@ -41,19 +42,11 @@ export async function measureRate(cell: RateCell, options: RateOptions): Promise
   const { folder, seed, warmUpMs, runMs, chunks, profileFolder } = options
   const cluster = await MeasuredCluster.start(join(folder, 'cell'), cell.layout, profileFolder)
   try {
-    const processes = Math.min(cell.writers, MAX_PROCESSES)
-    await cluster.startWriters(processes)
-    const blobs = await makeBlobs(cluster, cell.target === 'one blob' ? 1 : cell.writers, chunks)
-    const orders = Array.from({ length: processes }, (_, index) => ({
-      blobs: Array.from({ length: cell.writers }, (_blob, writer) => writer)
-        .filter((writer) => writer % processes === index)
-        .map((writer) => blobs[writer % blobs.length] ?? ''),
-      chunks,
-      warmUpMs,
-      runMs,
-      seed: seed * 100 + index
-    }))
-    const running = cluster.run(orders)
+    const orders = await ordersFor(cluster, cell, chunks)
+    const common = { chunks, chunkBytes: CHUNK_BYTES, warmUpMs, runMs }
+    const running = cluster.run(
+      orders.map((blobs, index) => ({ ...common, ...blobs, seed: seed * 100 + index }))
+    )
     running.catch(() => {}) // it is awaited below; until then nobody may take it for unhandled
     await delay(warmUpMs)
     const { agents, writers } = cluster.pids
@@ -77,6 +70,28 @@ export async function measureRate(cell: RateCell, options: RateOptions): Promise
   } finally {
     await cluster.stop()
   }
+}
+
+/** Starts the processes of writers. @returns what each of them is to write to. */
+async function ordersFor(
+  cluster: MeasuredCluster,
+  { layout, target, writers }: RateCell,
+  chunks: number
+): Promise<Pick<WriterOrder, 'blobs' | 'fresh'>[]> {
+  const all = Array.from({ length: writers }, (_, writer) => writer)
+  const blobOf = (writer: number): number => (target === 'one blob' ? 0 : writer)
+  if (layout === 'embedded') {
+    await cluster.startEmbedded()
+    return [{ blobs: [], fresh: all.map(blobOf) }]
+  }
+  const processes = Math.min(writers, MAX_PROCESSES)
+  await cluster.startWriters(processes)
+  const blobs = await makeBlobs(cluster, target === 'one blob' ? 1 : writers, chunks)
+  return Array.from({ length: processes }, (_, index) => ({
+    blobs: all
+      .filter((writer) => writer % processes === index)
+      .map((writer) => blobs[blobOf(writer)] ?? '')
+  }))
 }
 
 /** Blobs of equal size, each with a first version, so that all trees have their final span. */

@@ -15,7 +15,7 @@ const { values } = parseArgs({
     seconds: { type: 'string' },
     repetitions: { type: 'string' },
     writers: { type: 'string' },
-    layouts: { type: 'string', default: 'one-agent,three-metadata' },
+    layouts: { type: 'string', default: 'embedded,one-agent,three-metadata' },
     'cost-layouts': { type: 'string', default: 'one-agent,three-metadata,six-metadata' },
     only: { type: 'string', default: 'rates,costs' },
     folder: { type: 'string', default: projectFile('experiments/metadata') },

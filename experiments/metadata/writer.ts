@@ -1,23 +1,6 @@
 /** A process of writers, forked by run.ts: joins with a token and the agents' addresses, then does as it is told. */
-import { seededRandom } from '../../src/lib/random.ts'
-import type { BlobId } from '../../src/metadata/types.ts'
 import { Member } from '../support/member.ts'
-import { oneChunkWrite, publisherOf } from './small-write.ts'
-
-/** Publish until the time is up: one writer for each blob named (which may all be the same). */
-export interface WriterOrder {
-  readonly blobs: readonly BlobId[]
-  /** Chunks of each blob; every version rewrites one of them. */
-  readonly chunks: number
-  readonly warmUpMs: number
-  readonly runMs: number
-  readonly seed: number
-}
-
-/** Milliseconds that each publish took which ended in the measured time. */
-export interface WriterReport {
-  readonly latenciesMs: readonly number[]
-}
+import { runOrder, type WriterOrder } from './writing.ts'
 
 const [token = '', ...addresses] = process.argv.slice(2)
 const member = await Member.join(token, addresses)
@@ -34,24 +17,5 @@ async function obey(order: WriterOrder | 'stop'): Promise<void> {
     await member.stop()
     process.exit(0)
   }
-  const startMs = performance.now() + order.warmUpMs
-  const endMs = startMs + order.runMs
-  const latenciesMs: number[] = []
-  const publisher = publisherOf({ versions, metadata, signer: member.signer })
-  await Promise.all(
-    order.blobs.map(async (blob, writer) => {
-      const random = seededRandom(order.seed * 1000 + writer)
-      const description = await versions.describe(blob)
-      if (description === undefined) throw new Error(`no blob ${blob}`)
-      for (let nowMs = performance.now(); nowMs < endMs; ) {
-        const index = Math.floor(random() * order.chunks)
-        await publisher.publish(oneChunkWrite(description, index, random))
-        const doneMs = performance.now()
-        if (doneMs >= startMs && doneMs < endMs) latenciesMs.push(doneMs - nowMs)
-        nowMs = doneMs
-      }
-    })
-  )
-  const report: WriterReport = { latenciesMs }
-  process.send?.(report)
+  process.send?.(await runOrder({ versions, metadata, signer: member.signer }, order))
 }
