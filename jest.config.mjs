@@ -23,6 +23,7 @@ export default {
     project('interop', ['<rootDir>/test/**/*.interop.test.ts'])
   ],
   maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/heavy-first-sequencer.mjs',
   testTimeout: 30_000,
   reporters: ['default', '<rootDir>/test/support/closing-line-reporter.mjs']
 }

@@ -45,7 +45,7 @@ export async function measureRate(cell: RateCell, options: RateOptions): Promise
     const orders = await ordersFor(cluster, cell, chunks)
     const common = { chunks, chunkBytes: CHUNK_BYTES, warmUpMs, runMs }
     const running = cluster.run(
-      orders.map((blobs, index) => ({ ...common, ...blobs, seed: seed * 100 + index }))
+      orders.map((blobs, index) => Object.assign({ seed: seed * 100 + index }, common, blobs))
     )
     running.catch(() => {}) // it is awaited below; until then nobody may take it for unhandled
     await delay(warmUpMs)
