@@ -15,7 +15,8 @@ const HEAVY = [
 export default class HeavyFirstSequencer extends TestSequencer {
   /** @param {Array<import('@jest/test-result').Test>} tests */
   sort(tests) {
-    const asJestWould = super['sort'](tests)
+    // oxlint-disable-next-line unicorn/no-array-sort -- no array's
+    const asJestWould = super.sort(tests)
     return asJestWould.toSorted((left, right) => rankOf(left.path) - rankOf(right.path))
   }
 }
