@@ -2,6 +2,7 @@ import type { AbortOptions, CollectableProvider, ProviderId } from '../chunks/ty
 import type { Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
+import { checkStateIsWhole } from './collection-guard.ts'
 import { CollectionMarks } from './collection-marks.ts'
 import { NodeSweep } from './collection-nodes.ts'
 import { type CollectionMember, Participants, Tally } from './collection-participants.ts'
@@ -16,6 +17,7 @@ import type {
   CollectionReport,
   NodeRef,
   PageStore,
+  RecordStore,
   Version
 } from './types.ts'
 
@@ -25,7 +27,7 @@ export interface CollectionRunComponents {
     options: AbortOptions
   ) => Promise<readonly CollectionMember<CollectableProvider>[]>
   readonly metadataProviders: () => readonly CollectionMember<CollectableMetadata>[]
-  readonly pages: Pick<PageStore, 'getPages'>
+  readonly pages: Pick<PageStore, 'getPages'> & Pick<RecordStore, 'getRecords'>
   readonly clock: Pick<Clock, 'monotonic'>
   readonly logger: Logger
 }
@@ -47,6 +49,7 @@ export interface CollectionRunOptions {
  * ```text
  * begin    at every provider and metadata provider: what has a lease now, or gets one later, stays
  * roots    then policies are applied, and one snapshot of all blobs is taken
+ * check    nothing is older than the state that the snapshot is of
  * mark     everything that the roots name
  * sweep    records, nodes, pages, chunks: what has no lease and no mark
  * forget   blobs of which nothing is left
@@ -89,6 +92,7 @@ export class CollectionRun {
     const retired = await versions.applyRetention({ isDryRun }, options)
     await this.#sealAll(await versions.roots(retired, options), options)
     const roots = await versions.roots(retired, options)
+    await this.#checkState(roots, options)
     await this.#mark(roots, options)
     this.#report('sweeping')
     await this.#sweepMetadata(roots, options)
@@ -141,6 +145,14 @@ export class CollectionRun {
       },
       options
     )
+  }
+
+  async #checkState(roots: readonly BlobRoots[], options: AbortOptions): Promise<void> {
+    const { versions, pages: records } = this.#components
+    const check = { beganMs: await versions.beganMs(options), roots, records }
+    await this.#metadata.each(async (participant, each) => {
+      await checkStateIsWhole(participant, check, each)
+    }, options)
   }
 
   async #mark(roots: readonly BlobRoots[], options: AbortOptions): Promise<void> {

@@ -117,8 +117,12 @@ export async function sweep<S extends Collectable>(
   }
 }
 
-/** @throws {MalformedError} if a listing does not go on, so that it would never end. */
-function checkLast(
+/**
+ * Gives the last key of a listing, from which the next one goes on.
+ *
+ * @throws {MalformedError} if it is not above `after`, so that listing would never end.
+ */
+export function checkLast(
   keys: readonly Uint8Array[],
   after: Uint8Array | undefined
 ): Uint8Array | undefined {

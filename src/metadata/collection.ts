@@ -11,7 +11,8 @@ import type {
   CollectableMetadata,
   CollectedVersions,
   CollectionReport,
-  PageStore
+  PageStore,
+  RecordStore
 } from './types.ts'
 
 export interface CollectorComponents {
@@ -23,7 +24,7 @@ export interface CollectorComponents {
   /** Every metadata provider there is. */
   readonly metadataProviders: () => readonly CollectionMember<CollectableMetadata>[]
   /** Where manifests and leaf lists are read. */
-  readonly pages: Pick<PageStore, 'getPages'>
+  readonly pages: Pick<PageStore, 'getPages'> & Pick<RecordStore, 'getRecords'>
   readonly clock: Pick<Clock, 'monotonic'>
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined

@@ -31,6 +31,8 @@ export class DurableState {
   readonly #onFailure: (error: Error) => void
   #condition: 'new' | 'running' | 'stopped' = 'new'
   #failure: Error | undefined
+  #beganMs: number | undefined
+  #isNew = true
 
   constructor(components: DurableStateComponents) {
     this.versions = components.versions
@@ -56,6 +58,18 @@ export class DurableState {
       })
     }
     this.#condition = 'running'
+  }
+
+  /** When the state began, milliseconds since the epoch; 0 if that was not written down. */
+  get beganMs(): number {
+    return this.#beganMs ?? 0
+  }
+
+  /** Writes down when the state began, if that is not known: now, unless it has rows already. */
+  async begun(nowMs: number): Promise<void> {
+    if (this.#beganMs !== undefined) return
+    this.#beganMs = this.#isNew ? nowMs : 0
+    await this.write([{ kind: 'origin', beganMs: this.#beganMs }])
   }
 
   /** Finishes what is being written, and closes the store. */
@@ -112,7 +126,11 @@ export class DurableState {
   }
 
   #load(row: StateRow): void {
+    this.#isNew = false
     switch (row.kind) {
+      case 'origin':
+        this.#beganMs = row.beganMs
+        break
       case 'blob':
       case 'version':
         this.versions.load(row)

@@ -185,3 +185,17 @@ export class RootUnreadableError extends BlobswarmError {
     this.version = version
   }
 }
+
+/**
+ * Thrown when versions are stored that are older than the version manager's state and unknown to
+ * it: that state is not the one that they were published under. Nothing was deleted.
+ */
+export class StateLostError extends BlobswarmError {
+  constructor(publishedMs: number, beganMs: number) {
+    const [published, began] = [publishedMs, beganMs].map((ms) => new Date(ms).toISOString())
+    super(
+      `nothing collected, a version of ${published} is stored and the version manager, whose state began ${began}, does not know it`,
+      'ERR_STATE_LOST'
+    )
+  }
+}

@@ -68,6 +68,10 @@ export class LocalCollectedVersions implements CollectedVersions {
     return [...holds.dropEnded(), ...namespace.dropReservations(beforeMs, isUsed)]
   }
 
+  async beganMs(options: AbortOptions = {}): Promise<number> {
+    return await this.#state.read(() => this.#state.beganMs, options)
+  }
+
   async applyRetention(
     { isDryRun }: { readonly isDryRun: boolean },
     options: AbortOptions = {}

@@ -115,6 +115,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
    */
   async start(): Promise<void> {
     await this.#state.start()
+    await this.#state.begun(this.#components.clock.now())
     await this.#state.write(this.#collected.dropStale())
     for (const { blob, version } of this.#versions.newestUnsealed()) this.#seals.add(blob, version)
     this.#rollForward.check()
@@ -267,6 +268,10 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   async setPinned(ref: NodeRef, isPinned: boolean, options: AbortOptions = {}): Promise<void> {
     this.#state.begin(options)
     await this.#state.persist(this.#versions.setPinned(ref, isPinned))
+  }
+
+  beganMs(options?: AbortOptions): Promise<number> {
+    return this.#collected.beganMs(options)
   }
 
   applyRetention(

@@ -517,6 +517,8 @@ export interface VersionManager {
 
 /** What collection asks of the version manager, beside `record`. */
 export interface CollectedVersions {
+  /** When its state began, milliseconds since the epoch; 0 if nobody knows. */
+  beganMs(options?: AbortOptions): Promise<number>
   /**
    * Retires what no policy keeps any more, and everything of blobs that no path names.
    *

@@ -16,13 +16,15 @@ import type {
 export type Columns = Record<string, SQLOutputValue>
 
 /** Kinds of rows that are loaded, each in the order of its keys. */
-export type LoadedKind = 'blob' | 'version' | 'entry' | 'policy' | 'hold'
+export type LoadedKind = 'origin' | 'blob' | 'version' | 'entry' | 'policy' | 'hold'
 
 type Parameters = (string | number | Uint8Array | null)[]
 
 /** Values of a row, in the order of the statements that write it. */
 export function parametersOf(row: StateRow): Parameters {
   switch (row.kind) {
+    case 'origin':
+      return [row.beganMs]
     case 'blob':
       return parametersOfBlob(row)
     case 'version':
@@ -98,6 +100,8 @@ export function toRow(kind: LoadedKind, row: Columns): StateRow {
       return toEntry(row)
     case 'policy':
       return toPolicy(row)
+    case 'origin':
+      return { kind: 'origin', beganMs: number(row, 'began_ms') }
     case 'hold':
     default:
       return toHold(row)

@@ -16,6 +16,7 @@ import type {
  * loaded at start is what was written, and a later row with the same key replaces an earlier one.
  */
 export type StateRow =
+  | OriginRow
   | BlobRow
   | BlobRemovalRow
   | VersionRow
@@ -126,4 +127,11 @@ export interface HoldRow extends HoldRequest {
 
 export interface HoldRemovalRow extends Omit<HoldRequest, 'forMs'> {
   readonly kind: 'hold-removal'
+}
+
+/** When this state began; there is one. What is older was made under another, which is lost. */
+export interface OriginRow {
+  readonly kind: 'origin'
+  /** Milliseconds since the epoch; 0 in a file of a program that did not write it down. */
+  readonly beganMs: number
 }

@@ -2,6 +2,7 @@
  * The thread that keeps the version manager's rows in SQLite.
  *
  * ```text
+ * origin    began_ms                                 one row: when this state began
  * blobs     blob · chunk_bytes · replicas · created_ms · hint_span · is_named
  *           source_blob · source_version · source_bytes       of clones, else NULL
  *           root_blob · root_version · root_span              of clones with a tree, else NULL
@@ -61,6 +62,9 @@ const FORM = {
      ALTER TABLE versions ADD COLUMN base_version INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE versions ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
      UPDATE versions SET ranges = x'${LOST_RANGES}' WHERE condition IN ('published', 'retired');
+     CREATE TABLE origin (
+       id INTEGER PRIMARY KEY CHECK (id = 1), began_ms INTEGER NOT NULL
+     ) STRICT;
      CREATE TABLE policies (
        entry INTEGER PRIMARY KEY, last INTEGER, younger_ms INTEGER
      ) STRICT;
@@ -75,6 +79,7 @@ const FORM = {
 const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
 
 const WRITES: Readonly<Record<StateRow['kind'], readonly string[]>> = {
+  origin: ['INSERT OR IGNORE INTO origin VALUES (1, ?)'],
   blob: [`INSERT OR REPLACE INTO blobs VALUES (${marks(15)})`],
   'blob-removal': ['DELETE FROM blobs WHERE blob = ?', 'DELETE FROM versions WHERE blob = ?'],
   // Only what can change: the ranges, which may be long, stay as the first row has them.
@@ -95,6 +100,7 @@ const WRITES: Readonly<Record<StateRow['kind'], readonly string[]>> = {
 }
 
 const READS: Readonly<Record<LoadedKind, string>> = {
+  origin: 'SELECT * FROM origin',
   blob: 'SELECT * FROM blobs ORDER BY blob',
   version: `SELECT blob, version, condition, bytes, span, previous_span, truncates, writer, leaf_list,
       note, assigned_ms, published_ms, lease_until_ms, seal, base_version, is_pinned,

@@ -95,7 +95,7 @@ export class SqliteVersionStore implements VersionStore {
   }
 
   async *#load(caller: WorkerCaller<VersionStoreMethods>): AsyncGenerator<StateRow[]> {
-    const kinds: LoadedKind[] = ['blob', 'version', 'entry', 'policy', 'hold']
+    const kinds: LoadedKind[] = ['origin', 'blob', 'version', 'entry', 'policy', 'hold']
     try {
       for (const kind of kinds) {
         await caller.call('beginLoad', kind)

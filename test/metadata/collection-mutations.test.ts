@@ -28,7 +28,7 @@ function withRoots(change: (root: BlobRoots) => BlobRoots): Spoil {
 const MUTATIONS: readonly (readonly [string, number, Spoil])[] = [
   [
     'leaf lists of versions in flight are no roots',
-    1,
+    213,
     withRoots((root) => ({
       ...root,
       leafLists: []

@@ -3,6 +3,7 @@ import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { NotRunningError } from '../../src/lib/errors.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
+import { UnknownBlobError } from '../../src/metadata/errors.ts'
 import type { CollectedVersions } from '../../src/metadata/types.ts'
 import { audit } from '../support/collection/audit.ts'
 import { collectorOf } from '../support/collection/test-collector.ts'
@@ -38,6 +39,23 @@ async function cat(ref: string): Promise<Uint8Array> {
 /** Lets all leases end. */
 function endLeases(): void {
   leaseClock.advance(LEASE_MS * 3)
+}
+
+/** Has none of what is asked for. */
+async function nowhere(asked: readonly unknown[]): Promise<undefined[]> {
+  return asked.map(() => undefined)
+}
+
+/** A version manager that knows nothing. */
+function inPlace(beganMs: number): CollectedVersions {
+  return {
+    beganMs: async () => beganMs,
+    applyRetention: async () => [],
+    roots: async () => [],
+    assigned: async () => Promise.reject(new UnknownBlobError('ab'.repeat(32))),
+    recordOf: async () => Promise.reject(new NotRunningError('version manager')),
+    forget: async () => {}
+  }
 }
 
 async function expectTidy(): Promise<void> {
@@ -256,6 +274,7 @@ describe('when not all can be asked', () => {
           await only?.beginCollection() // as if begun anew by somebody else
           return await bench.versions.roots(retired)
         },
+        beganMs: bench.versions.beganMs.bind(bench.versions),
         applyRetention: bench.versions.applyRetention.bind(bench.versions),
         assigned: bench.versions.assigned.bind(bench.versions),
         recordOf: bench.versions.recordOf.bind(bench.versions),
@@ -324,7 +343,7 @@ describe('when not all can be asked', () => {
     await bench.repository.record('/b')
     await bench.repository.remove('/a')
     endLeases()
-    const pages = { getPages: async (ids: readonly unknown[]) => ids.map(() => undefined) }
+    const pages = { getPages: nowhere, getRecords: nowhere }
     const metrics = new MemoryMetrics()
 
     const failed = collectorOf(bench, { pages, metrics }).collect(REAL)
@@ -345,6 +364,7 @@ test('nothing is deleted if the version manager stops while its roots are marked
   endLeases()
   const { versions } = bench
   const stopping: CollectedVersions = {
+    beganMs: () => versions.beganMs(),
     applyRetention: (request) => versions.applyRetention(request),
     roots: (retired) => versions.roots(retired),
     assigned: (blob, range) => versions.assigned(blob, range),
@@ -356,6 +376,31 @@ test('nothing is deleted if the version manager stops while its roots are marked
 
   await expect(failed).rejects.toMatchObject({ code: 'ERR_ROOT_UNREADABLE' })
   expect((await audit(bench)).missing).toEqual([])
+})
+
+describe('a version manager with an empty file in the place of the lost one', () => {
+  beforeEach(async () => {
+    await push('/a', sampleBytes(CHUNK * 2, 1))
+    await bench.repository.record('/a')
+    endLeases()
+  })
+
+  test('has nothing collected: what is stored is older than it', async () => {
+    const tomorrowMs = Date.now() + 86_400_000
+
+    const failed = collectorOf(bench, { versions: inPlace(tomorrowMs) }).collect(REAL)
+
+    await expect(failed).rejects.toMatchObject({ code: 'ERR_STATE_LOST' })
+    expect((await audit(bench)).missing).toEqual([])
+    expect(await cat('/a')).toEqual(sampleBytes(CHUNK * 2, 1))
+  })
+
+  test('collects what was forgotten while a metadata provider was away', async () => {
+    const report = await collectorOf(bench, { versions: inPlace(1) }).collect(REAL)
+
+    expect(report.chunks.count).toBe(2)
+    expect(report.records.count).toBeGreaterThan(0)
+  })
 })
 
 test('a version that cannot be sealed keeps what it is made of, and holds up nothing else', async () => {

@@ -58,6 +58,17 @@ describe('a version', () => {
     expect(await after.versions.describe(blob)).toMatchObject(CREATE)
   })
 
+  test('is of a state that knows when it began', async () => {
+    const before = await startStage({ stores: 'disk' })
+    before.clock.advance(1000)
+    const beganMs = await before.versions.beganMs()
+
+    const after = await restart(before)
+
+    expect(beganMs).toBeLessThan(before.clock.now())
+    expect(await after.versions.beganMs()).toBe(beganMs)
+  })
+
   test('has no ticket without its leaf list, which nobody could finish', async () => {
     const setting = await startStage()
     const { blob } = await setting.versions.createBlob(CREATE)

@@ -1,7 +1,11 @@
 import type { Random } from '../../../src/lib/random.ts'
 import { nextTurn } from '../../../src/lib/turn.ts'
 import type { CollectorComponents } from '../../../src/metadata/collection.ts'
-import type { CollectableMetadata } from '../../../src/metadata/types.ts'
+import type {
+  CollectableMetadata,
+  CollectedVersions,
+  MetadataStore
+} from '../../../src/metadata/types.ts'
 import type { TestRepository } from '../repository.ts'
 
 /** Turns of the event loop without news after which all that can happen has happened. */
@@ -61,16 +65,22 @@ export class Gates {
       'collect'
     ])
     return {
-      versions: this.#gated(versions, [
-        'applyRetention',
-        'roots',
-        'assigned',
-        'recordOf',
-        'forget'
-      ]),
+      versions: {
+        ...this.#gated<CollectedVersions>(versions, [
+          'applyRetention',
+          'roots',
+          'assigned',
+          'recordOf',
+          'forget'
+        ]),
+        beganMs: (options) => versions.beganMs(options)
+      },
       providers: async () => members,
       metadataProviders: () => [{ id: 'metadata', store: metadata }],
-      pages: this.#gated(kept, ['getPages'])
+      pages: {
+        ...this.#gated<Pick<MetadataStore, 'getPages'>>(kept, ['getPages']),
+        getRecords: (names, options) => kept.getRecords(names, options)
+      }
     }
   }
 
