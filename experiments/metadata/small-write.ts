@@ -2,12 +2,8 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { type StoredWrite, VersionPublisher } from '../../src/metadata/publishing.ts'
-import type {
-  BlobDescription,
-  MetadataStore,
-  Signer,
-  VersionManager
-} from '../../src/metadata/types.ts'
+import type { MetadataStore } from '../../src/metadata/store-types.ts'
+import type { BlobDescription, Signer, VersionManager } from '../../src/metadata/types.ts'
 
 /** What a writer publishes through. */
 export interface WriterParts {

@@ -12,16 +12,12 @@ import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import type { CollectionProgress } from '../metadata/collection.ts'
+import type { CollectionReport } from '../metadata/collection-types.ts'
 import { PathNotFoundError } from '../metadata/errors.ts'
 import { parseRef } from '../metadata/ref.ts'
 import type { Repository } from '../metadata/repository.ts'
-import type {
-  CollectionReport,
-  NamespaceEntry,
-  PageStore,
-  RetentionPolicy,
-  VersionSummary
-} from '../metadata/types.ts'
+import type { PageStore } from '../metadata/store-types.ts'
+import type { NamespaceEntry, RetentionPolicy, VersionSummary } from '../metadata/types.ts'
 import type { MetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'

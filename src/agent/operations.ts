@@ -1,7 +1,7 @@
 import type { AbortOptions } from '../chunks/types.ts'
+import type { CollectionReport } from '../metadata/collection-types.ts'
 import type {
   ByteRange,
-  CollectionReport,
   EffectiveRetention,
   NamespaceEntry,
   RetentionPolicy,

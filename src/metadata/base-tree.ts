@@ -1,8 +1,9 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import { MetadataMissingError } from './errors.ts'
 import type { Interval } from './geometry.ts'
+import type { NodeStore } from './store-types.ts'
 import { type PathStore, type TreePath, walkPaths } from './tree-path.ts'
-import type { NodeKey, NodeRef, NodeStore, RootRef, TreeNode } from './types.ts'
+import type { NodeKey, NodeRef, RootRef, TreeNode } from './types.ts'
 
 interface Wanted extends Interval {
   /** Where the answer goes. */

@@ -7,14 +7,8 @@ import type { Counter, Metrics } from '../lib/metrics.ts'
 import { SharedCache } from '../lib/shared-cache.ts'
 import { ManifestView } from './manifest-view.ts'
 import { pageFetcher } from './page-fetch.ts'
-import type {
-  ByteRange,
-  PageStore,
-  RecordStore,
-  SignedVersionRecord,
-  Verifier,
-  VersionRecord
-} from './types.ts'
+import type { PageStore, RecordStore } from './store-types.ts'
+import type { ByteRange, SignedVersionRecord, Verifier, VersionRecord } from './types.ts'
 import { verifyRecord } from './version-record.ts'
 
 /** Chunks that one read fetches at a time at most, whatever their size. */

@@ -5,7 +5,8 @@ import type { LoggerFactory } from '../lib/logger.ts'
 import type { Counter } from '../lib/metrics.ts'
 import type { BlobReader } from './blob-reader.ts'
 import type { PublishVersionOptions } from './publishing.ts'
-import type { BlobDescription, MetadataStore, Signer, Version, VersionManager } from './types.ts'
+import type { MetadataStore } from './store-types.ts'
+import type { BlobDescription, Signer, Version, VersionManager } from './types.ts'
 
 /**
  * What an upload does to the content before it. `replace`: the version is exactly what is written,

@@ -1,12 +1,7 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import type { Logger } from '../lib/logger.ts'
-import type {
-  BlobDescription,
-  RecordStore,
-  SignedVersionRecord,
-  Signer,
-  Verifier
-} from './types.ts'
+import type { RecordStore } from './store-types.ts'
+import type { BlobDescription, SignedVersionRecord, Signer, Verifier } from './types.ts'
 import { signRecord, verifyRecord, versionRecordName } from './version-record.ts'
 
 export interface CloneRecordComponents {

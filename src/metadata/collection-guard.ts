@@ -2,9 +2,11 @@ import type { AbortOptions } from '../chunks/types.ts'
 import { MalformedError } from '../lib/errors.ts'
 import type { Participant } from './collection-participants.ts'
 import { checkLast } from './collection-sweep.ts'
+import type { BlobRoots } from './collection-types.ts'
 import { StateLostError } from './errors.ts'
 import { recordName } from './metadata-keys.ts'
-import type { BlobId, BlobRoots, CollectableMetadata, RecordStore } from './types.ts'
+import type { CollectableMetadata, RecordStore } from './store-types.ts'
+import type { BlobId } from './types.ts'
 import { decodeVersionRecord } from './version-record.ts'
 
 /** Records of unknown blobs that are looked at, at each metadata provider. */

@@ -1,5 +1,5 @@
 import type { Counter, Gauge, Metrics } from '../lib/metrics.ts'
-import type { CollectionReport } from './types.ts'
+import type { CollectionReport } from './collection-types.ts'
 
 /** What operators see of collections. */
 export class CollectionMetrics {

@@ -2,17 +2,12 @@ import type { AbortOptions } from '../chunks/types.ts'
 import { errorCode, MalformedError } from '../lib/errors.ts'
 import type { Participant, Tally } from './collection-participants.ts'
 import { metadataSweep, sweep } from './collection-sweep.ts'
+import type { BlobRoots, CollectedVersions } from './collection-types.ts'
 import { nodePrefix } from './metadata-keys.ts'
 import { decodeNodeKey } from './node-codec.ts'
+import type { CollectableMetadata } from './store-types.ts'
 import { SupersededNodes } from './superseded-nodes.ts'
-import type {
-  BlobId,
-  BlobRoots,
-  CollectableMetadata,
-  CollectedVersions,
-  NodeRef,
-  Version
-} from './types.ts'
+import type { BlobId, NodeRef, Version } from './types.ts'
 
 /** Versions of which is asked what they wrote in one call. */
 const VERSIONS_PER_CALL = 256

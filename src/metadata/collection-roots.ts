@@ -1,5 +1,6 @@
 import { type BlobState, readableVersions } from './blob-state.ts'
-import type { BlobId, BlobRoots, NodeRef, SignedEnvelope, Version } from './types.ts'
+import type { BlobRoots } from './collection-types.ts'
+import type { BlobId, NodeRef, SignedEnvelope, Version } from './types.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What the rules see of all blobs at one moment. */

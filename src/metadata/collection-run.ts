@@ -7,26 +7,22 @@ import { CollectionMarks } from './collection-marks.ts'
 import { NodeSweep } from './collection-nodes.ts'
 import { type CollectionMember, Participants, Tally } from './collection-participants.ts'
 import { chunkSweep, LiveRecords, pageSweep, recordSweep, sweep } from './collection-sweep.ts'
+import type { BlobRoots, CollectedVersions, CollectionReport } from './collection-types.ts'
 import { RootUnreadableError } from './errors.ts'
 import { pageFetcher } from './page-fetch.ts'
-import type {
-  BlobId,
-  BlobRoots,
-  CollectableMetadata,
-  CollectedVersions,
-  CollectionReport,
-  NodeRef,
-  PageStore,
-  RecordStore,
-  Version
-} from './types.ts'
+import type { CollectableMetadata, PageStore, RecordStore } from './store-types.ts'
+import type { BlobId, NodeRef, Version } from './types.ts'
 
+/** What a collection works with. */
 export interface CollectionRunComponents {
   readonly versions: CollectedVersions
+  /** Every provider there is, asked for anew for each collection. */
   readonly providers: (
     options: AbortOptions
   ) => Promise<readonly CollectionMember<CollectableProvider>[]>
+  /** Every metadata provider there is. */
   readonly metadataProviders: () => readonly CollectionMember<CollectableMetadata>[]
+  /** Where manifests, leaf lists and records are read. */
   readonly pages: Pick<PageStore, 'getPages'> & Pick<RecordStore, 'getRecords'>
   readonly clock: Pick<Clock, 'monotonic'>
   readonly logger: Logger

@@ -3,8 +3,10 @@ import { asBuffer, fromHex } from '../lib/bytes.ts'
 import { MalformedError } from '../lib/errors.ts'
 import type { CollectionMarks } from './collection-marks.ts'
 import type { Collectable, Participant, Tally } from './collection-participants.ts'
+import type { BlobRoots } from './collection-types.ts'
 import { hasPrefix, recordName } from './metadata-keys.ts'
-import type { BlobId, BlobRoots, CollectableMetadata, MetadataKind, Version } from './types.ts'
+import type { CollectableMetadata, MetadataKind } from './store-types.ts'
+import type { BlobId, Version } from './types.ts'
 
 /** One pass over keys of a store. */
 export interface Sweep<S> {

@@ -1,31 +1,14 @@
-import type { AbortOptions, CollectableProvider } from '../chunks/types.ts'
+import type { AbortOptions } from '../chunks/types.ts'
 import { abortable } from '../lib/abortable.ts'
-import type { Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import { CollectionMetrics } from './collection-metrics.ts'
-import type { CollectionMember } from './collection-participants.ts'
-import { CollectionRun } from './collection-run.ts'
-import type {
-  CollectableMetadata,
-  CollectedVersions,
-  CollectionReport,
-  PageStore,
-  RecordStore
-} from './types.ts'
+import { CollectionRun, type CollectionRunComponents } from './collection-run.ts'
+import type { CollectionReport } from './collection-types.ts'
 
-export interface CollectorComponents {
-  readonly versions: CollectedVersions
-  /** Every provider there is, asked for anew for each collection. */
-  readonly providers: (
-    options: AbortOptions
-  ) => Promise<readonly CollectionMember<CollectableProvider>[]>
-  /** Every metadata provider there is. */
-  readonly metadataProviders: () => readonly CollectionMember<CollectableMetadata>[]
-  /** Where manifests and leaf lists are read. */
-  readonly pages: Pick<PageStore, 'getPages'> & Pick<RecordStore, 'getRecords'>
-  readonly clock: Pick<Clock, 'monotonic'>
+/** What the collector works with. */
+export interface CollectorComponents extends Omit<CollectionRunComponents, 'logger'> {
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined
 }

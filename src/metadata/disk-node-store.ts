@@ -20,22 +20,17 @@ import { decodeNode, decodeNodeKey, encodeNodeKey } from './node-codec.ts'
 import { OpenedProofs } from './opened-proofs.ts'
 import { encodeEnvelope } from './signed.ts'
 import { checkNodePut, checkPagePut, checkRecordPut } from './store-checks.ts'
-import { ProofSharing, toRecord, toRow } from './stored-forms.ts'
-import { MAX_PATH_NODES, type TreePath } from './tree-path.ts'
 import type {
   KeptMetadata,
-  KeyedNode,
   KeyScan,
   MetadataKind,
   NamedRecord,
-  NodeKey,
-  NodeProof,
-  NodeRef,
   Page,
-  ProvenNode,
-  TreeNode,
-  Verifier
-} from './types.ts'
+  ProvenNode
+} from './store-types.ts'
+import { ProofSharing, toRecord, toRow } from './stored-forms.ts'
+import { MAX_PATH_NODES, type TreePath } from './tree-path.ts'
+import type { KeyedNode, NodeKey, NodeProof, NodeRef, TreeNode, Verifier } from './types.ts'
 
 /** Name of the file in the data directory. */
 export const METADATA_FILE = 'metadata.sqlite'

@@ -39,7 +39,7 @@ import { MAX_LEAF_FRAGMENTS } from './geometry.ts'
 import { type FragmentRow, LeafColumns } from './leaf-columns.ts'
 import { LeafList, LeafListBuilder, mayFollow } from './leaf-list.ts'
 import { decodeReplicaTable, ReplicaSets, ReplicaTable } from './replica-sets.ts'
-import type { Page } from './types.ts'
+import type { Page } from './store-types.ts'
 
 /** Fragments that a page lists. */
 export const FRAGMENTS_PER_PAGE = 1024

@@ -2,6 +2,7 @@ import type { AbortOptions } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
 import { isPublished } from './blob-state.ts'
 import { isGone, type RetiredRefs, type RootsView, refKey, rootsOf } from './collection-roots.ts'
+import type { BlobRoots, CollectedVersions } from './collection-types.ts'
 import type { DurableState } from './durable-state.ts'
 import { UnknownVersionError } from './errors.ts'
 import { chunksOf } from './geometry.ts'
@@ -10,9 +11,7 @@ import type { SealQueue } from './seal-queue.ts'
 import type {
   AssignedVersion,
   BlobId,
-  BlobRoots,
   ChunkRange,
-  CollectedVersions,
   NodeRef,
   SignedVersionRecord,
   Version

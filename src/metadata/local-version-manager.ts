@@ -4,6 +4,7 @@ import { NotRunningError } from '../lib/errors.ts'
 import type { Counter } from '../lib/metrics.ts'
 import { newBlobId } from './blob-id.ts'
 import { isGone } from './collection-roots.ts'
+import type { BlobRoots, CollectedVersions } from './collection-types.ts'
 import type { DurableState } from './durable-state.ts'
 import { TicketConflictError, UnknownBlobError } from './errors.ts'
 import { checkLeafListStored } from './leaf-list-codec.ts'
@@ -18,8 +19,6 @@ import type {
   AssignedVersion,
   BlobDescription,
   BlobId,
-  BlobRoots,
-  CollectedVersions,
   CreateBlobRequest,
   EffectiveRetention,
   FileEntry,

@@ -13,7 +13,8 @@ import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
 import type { Logger } from '../lib/logger.ts'
 import { SharedCache } from '../lib/shared-cache.ts'
 import { locationRecordName, verifyLocation } from './location.ts'
-import type { LocationRecord, RecordStore, Verifier } from './types.ts'
+import type { RecordStore } from './store-types.ts'
+import type { LocationRecord, Verifier } from './types.ts'
 
 export interface ManifestViewComponents {
   readonly fetchPages: FetchPages

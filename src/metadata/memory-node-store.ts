@@ -19,18 +19,13 @@ import { OpenedProofs } from './opened-proofs.ts'
 import { checkNodePut, checkPagePut, checkRecordPut, replaces } from './store-checks.ts'
 import type {
   KeptMetadata,
-  KeyedNode,
   KeyScan,
   MetadataKind,
   NamedRecord,
-  NodeKey,
-  NodeProof,
-  NodeRef,
   Page,
-  ProvenNode,
-  TreeNode,
-  Verifier
-} from './types.ts'
+  ProvenNode
+} from './store-types.ts'
+import type { KeyedNode, NodeKey, NodeProof, NodeRef, TreeNode, Verifier } from './types.ts'
 
 export interface MemoryMetadataStoreComponents {
   readonly verifier: Verifier

@@ -7,10 +7,10 @@ import { ChunkLeases } from './chunk-leases.ts'
 import { LeafListBuilder } from './leaf-list.ts'
 import { addMergedLeaves } from './merged-leaves.ts'
 import { VersionPublisher } from './publishing.ts'
+import type { MetadataStore } from './store-types.ts'
 import type {
   BlobDescription,
   ByteRange,
-  MetadataStore,
   Signer,
   Version,
   VersionManager,

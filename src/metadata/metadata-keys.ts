@@ -7,7 +7,8 @@ import { ByteReader, ByteWriter } from '../lib/bytes.ts'
 import { MalformedError } from '../lib/errors.ts'
 import { MetadataLimitError } from './errors.ts'
 import { decodeNodeKey, NODE_KEY_BYTES, readBlobId, writeBlobId } from './node-codec.ts'
-import type { MetadataKind, NodeRef } from './types.ts'
+import type { MetadataKind } from './store-types.ts'
+import type { NodeRef } from './types.ts'
 
 /** Keys of one call that lists, compares or deletes them. */
 export const MAX_KEYS = 1024

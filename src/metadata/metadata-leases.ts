@@ -2,7 +2,7 @@ import { LeaseTable, type LeaseTableOptions } from '../chunks/lease-table.ts'
 import { blake3 } from '../lib/blake3.ts'
 import type { Clock } from '../lib/clock.ts'
 import { checkKeys, MAX_KEYS, recordKey } from './metadata-keys.ts'
-import type { KeyScan, MetadataKind, NamedRecord, Page } from './types.ts'
+import type { KeyScan, MetadataKind, NamedRecord, Page } from './store-types.ts'
 
 /** Stands for nothing that is kept. */
 const NO_KEY = new Uint8Array(32)

@@ -1,5 +1,5 @@
 import type { WorkerDatabase } from '../lib/sqlite.ts'
-import type { MetadataKind } from './types.ts'
+import type { MetadataKind } from './store-types.ts'
 
 /** Keys to delete; names of records as their bytes, as everywhere. */
 export interface RowDeletion {

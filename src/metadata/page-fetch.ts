@@ -1,7 +1,7 @@
 import type { FetchPages } from '../chunks/manifest-load.ts'
 import { toHex } from '../lib/bytes.ts'
 import { MetadataMissingError } from './errors.ts'
-import type { PageStore } from './types.ts'
+import type { PageStore } from './store-types.ts'
 
 /**
  * Gives the function that manifests and leaf lists are loaded with. It rejects with

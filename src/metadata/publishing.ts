@@ -10,12 +10,11 @@ import { UploadAbortedError } from './errors.ts'
 import type { LeafList } from './leaf-list.ts'
 import { encodeLeafList } from './leaf-list-codec.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import type { MetadataStore, Page } from './store-types.ts'
 import { proveNodes } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
 import type {
   BlobDescription,
-  MetadataStore,
-  Page,
   SignedTicket,
   Signer,
   TicketRequest,

@@ -4,10 +4,10 @@ import type { LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import type { WriteMode } from './blob-writer-types.ts'
 import type { Ref } from './ref.ts'
+import type { MetadataStore } from './store-types.ts'
 import type {
   ByteRange,
   FileEntry,
-  MetadataStore,
   Namespace,
   Signer,
   Verifier,

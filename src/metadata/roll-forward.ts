@@ -6,18 +6,10 @@ import type { Logger } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
 import { loadTicketLeafList } from './leaf-list-codec.ts'
 import { pageFetcher } from './page-fetch.ts'
+import type { MetadataStore } from './store-types.ts'
 import { proveNodes, signTicket } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
-import type {
-  BlobId,
-  KeyedNode,
-  MetadataStore,
-  NodeProof,
-  NodeRef,
-  Signer,
-  Ticket,
-  Version
-} from './types.ts'
+import type { BlobId, KeyedNode, NodeProof, NodeRef, Signer, Ticket, Version } from './types.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What is asked of the version manager. */

@@ -6,7 +6,8 @@ import type { LeafList } from './leaf-list.ts'
 import { signLocation } from './location.ts'
 import type { ManifestView } from './manifest-view.ts'
 import { sortedReplicas } from './replica-sets.ts'
-import type { LocationRecord, NamedRecord, RecordStore, Signer } from './types.ts'
+import type { NamedRecord, RecordStore } from './store-types.ts'
+import type { LocationRecord, Signer } from './types.ts'
 
 /** Records that are read, made and stored together; one has 2 to 200 KiB. */
 const RECORDS_PER_BATCH = 16

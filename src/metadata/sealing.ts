@@ -20,15 +20,8 @@ import { ManifestView } from './manifest-view.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { sealChunks } from './seal-chunks.ts'
 import { type SealedManifest, sealLocations } from './seal-locations.ts'
-import type {
-  PageStore,
-  RecordStore,
-  Sealer,
-  SealRequest,
-  SignedVersionRecord,
-  Signer,
-  Verifier
-} from './types.ts'
+import type { PageStore, RecordStore } from './store-types.ts'
+import type { Sealer, SealRequest, SignedVersionRecord, Signer, Verifier } from './types.ts'
 import { signRecord, verifyRecord, versionRecordName } from './version-record.ts'
 
 /** Manifest pages that are stored together, 1 MiB of them. */

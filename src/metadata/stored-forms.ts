@@ -3,7 +3,8 @@ import { sendable } from '../lib/worker-call.ts'
 import type { RecordRow } from './disk-node-store-worker.ts'
 import { MetadataStoreError } from './errors.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
-import type { NamedRecord, NodeProof, SignedPurpose } from './types.ts'
+import type { NamedRecord } from './store-types.ts'
+import type { NodeProof, SignedPurpose } from './types.ts'
 
 /** A record as its row. */
 export function toRow({ name, sequence, purpose, envelope }: NamedRecord): RecordRow {

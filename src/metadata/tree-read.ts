@@ -3,16 +3,8 @@ import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
 import { getExistingNodes } from './base-tree.ts'
 import { InvalidNodeError, MetadataLimitError } from './errors.ts'
 import type { Interval } from './geometry.ts'
-import type {
-  ByteRange,
-  Extent,
-  LeafNode,
-  NodeKey,
-  NodeRef,
-  NodeStore,
-  RootRef,
-  TreeNode
-} from './types.ts'
+import type { NodeStore } from './store-types.ts'
+import type { ByteRange, Extent, LeafNode, NodeKey, NodeRef, RootRef, TreeNode } from './types.ts'
 
 /** Leaves that one chunk may be read through; each is one more round to the store. */
 const MAX_LEAF_CHAIN = 65_536

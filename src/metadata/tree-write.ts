@@ -8,6 +8,7 @@ import {
   meetsRanges,
   ownership
 } from './geometry.ts'
+import type { NodeStore } from './store-types.ts'
 import type {
   Fragment,
   InnerNode,
@@ -15,7 +16,6 @@ import type {
   LeafEntry,
   LeafNode,
   NodeRef,
-  NodeStore,
   Ticket
 } from './types.ts'
 

@@ -1,4 +1,4 @@
-import type { AbortOptions, ChunkId, Collected, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
 
 /** BLAKE3-256 of (authority public key, nonce) as 64 lower-case hex digits. */
 export type BlobId = string
@@ -249,28 +249,6 @@ export interface HoldRequest extends NodeRef {
   readonly forMs: number
 }
 
-/** A blob as collection sees it, all blobs at one moment. */
-export interface BlobRoots {
-  readonly blob: BlobId
-  readonly chunkBytes: number
-  /** Newest published version; nodes of later ones are not looked at. */
-  readonly published: Version
-  /**
-   * Versions whose manifests stay: those that can be read or are held, and the newest published
-   * one, on which the next stands. Sorted; empty for a blob that nobody can reach any more.
-   */
-  readonly manifests: readonly Version[]
-  /**
-   * Those of them that are not sealed yet. What they are made from is among the roots, here or in
-   * the blob that this one was cloned from: leaf lists, and the manifest that they begin with.
-   */
-  readonly unsealed: readonly Version[]
-  /** Versions whose trees stay: those, what clones stand on, and bases of tickets. Sorted. */
-  readonly trees: readonly Version[]
-  /** Leaf lists of versions in flight, and of published ones that are not sealed yet. */
-  readonly leafLists: readonly ChunkId[]
-}
-
 /**
  * The sealed form of a published version: all that a deployer needs besides a few manifest pages.
  * Travels signed.
@@ -332,129 +310,6 @@ export interface LocationRecord {
   readonly replicas: readonly (readonly ProviderId[])[]
 }
 
-// ---- stores of the metadata providers ----
-
-/** Put-once store of tree nodes. */
-export interface NodeStore {
-  /** undefined for a node that is not there (yet). */
-  getNodes(keys: readonly NodeKey[], options?: AbortOptions): Promise<(TreeNode | undefined)[]>
-  /**
-   * Stores nodes durably. The same bytes under a key again are fine.
-   *
-   * @throws {NodeConflictError} if a key holds other bytes; nothing of the batch is stored then.
-   * @throws {InvalidNodeError} if a node does not follow from the ticket's ranges.
-   */
-  putNodes(nodes: readonly KeyedNode[], proof: NodeProof, options?: AbortOptions): Promise<void>
-}
-
-export interface Page {
-  readonly id: ChunkId
-  readonly bytes: Uint8Array
-}
-
-/** Content-addressed metadata: manifest pages and leaf-list pages. */
-export interface PageStore {
-  /** Verified bytes, or undefined. */
-  getPages(ids: readonly ChunkId[], options?: AbortOptions): Promise<(Uint8Array | undefined)[]>
-  /** Stores pages durably. @throws {ChunkMismatchError} if bytes do not hash to their id. */
-  putPages(pages: readonly Page[], options?: AbortOptions): Promise<void>
-}
-
-/**
- * A signed record under a name; the highest sequence wins, other bytes under the same sequence
- * are refused.
- */
-export interface NamedRecord {
-  /** `location/<page id hex>` or `version/<blob id>/<version>`. */
-  readonly name: string
-  readonly sequence: number
-  readonly purpose: SignedPurpose
-  readonly envelope: SignedEnvelope
-}
-
-export interface RecordStore {
-  getRecords(names: readonly string[], options?: AbortOptions): Promise<(NamedRecord | undefined)[]>
-  /** Stores records durably; one with a lower sequence than what is there is dropped silently. */
-  putRecords(records: readonly NamedRecord[], options?: AbortOptions): Promise<void>
-}
-
-/** All that a metadata provider keeps. */
-export interface MetadataStore extends NodeStore, PageStore, RecordStore {}
-
-/**
- * Kinds of what a metadata provider keeps, each under keys that sort as bytes: node keys
- * (node-codec.ts), page ids, record names in UTF-8.
- */
-export type MetadataKind = 'nodes' | 'pages' | 'records'
-
-/** A stretch of a provider's keys. */
-export interface KeyScan {
-  readonly kind: MetadataKind
-  /** Only keys above this one. */
-  readonly after?: Uint8Array | undefined
-  /** Only keys that begin so. */
-  readonly prefix?: Uint8Array | undefined
-  /** @default 1024, the most */
-  readonly limit?: number | undefined
-}
-
-/** A node with what it was stored beside, so that it can be stored elsewhere. */
-export interface ProvenNode extends KeyedNode {
-  readonly proof: NodeProof
-}
-
-/** What hand-over and repair ask of one metadata provider. */
-export interface HandedOverStore extends MetadataStore {
-  /** Keys in order; fewer than the limit mean that there are no more. */
-  scan(scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]>
-  /** Tells for each key whether the provider lacks it. */
-  lacking(
-    kind: MetadataKind,
-    keys: readonly Uint8Array[],
-    options?: AbortOptions
-  ): Promise<boolean[]>
-  /** As `getNodes`, with the proof of each. Nodes of one batch share one proof object. */
-  getProvenNodes(
-    keys: readonly NodeKey[],
-    options?: AbortOptions
-  ): Promise<(ProvenNode | undefined)[]>
-  /** Tells for each record whether the provider has none, or an older one. */
-  behind(
-    records: readonly Pick<NamedRecord, 'name' | 'sequence'>[],
-    options?: AbortOptions
-  ): Promise<boolean[]>
-}
-
-/**
- * What collection asks of one metadata provider. Pages and records have leases as chunks do, from
- * each put; nodes need none, because only versions that are published and no longer wanted lose
- * any.
- */
-export interface CollectableMetadata {
-  /** As CollectableProvider. */
-  beginCollection(options?: AbortOptions): Promise<string>
-  /** Keys without a lease, in order, at most 1,024; none when there are no more. */
-  unleased(collection: string, scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]>
-  /** Versions that have nodes here, in order of blob and version, above `after`; at most 1,024. */
-  nodeVersions(
-    collection: string,
-    after: NodeRef | undefined,
-    options?: AbortOptions
-  ): Promise<NodeRef[]>
-  /** Deletes those of the keys that still have no lease. @throws {CollectionEndedError} */
-  collect(
-    collection: string,
-    request: { readonly kind: MetadataKind; readonly keys: readonly Uint8Array[] },
-    options?: AbortOptions
-  ): Promise<Collected>
-}
-
-/** What an agent's own metadata store does. */
-export interface KeptMetadata extends HandedOverStore, CollectableMetadata {
-  /** Deletes what others keep now in the place of this agent; leases do not count. */
-  drop(kind: MetadataKind, keys: readonly Uint8Array[], options?: AbortOptions): Promise<Collected>
-}
-
 // ---- version manager and namespace ----
 
 export interface CreateBlobRequest {
@@ -513,56 +368,6 @@ export interface VersionManager {
   release(hold: Omit<HoldRequest, 'forMs'>, options?: AbortOptions): Promise<void>
   /** Pins a version or lets go of it again. @throws {UnknownVersionError} */
   setPinned(ref: NodeRef, isPinned: boolean, options?: AbortOptions): Promise<void>
-}
-
-/** What collection asks of the version manager, beside `record`. */
-export interface CollectedVersions {
-  /** When its state began, milliseconds since the epoch; 0 if nobody knows. */
-  beganMs(options?: AbortOptions): Promise<number>
-  /**
-   * Retires what no policy keeps any more, and everything of blobs that no path names.
-   *
-   * @param isDryRun only say what would be retired.
-   */
-  applyRetention(
-    request: { readonly isDryRun: boolean },
-    options?: AbortOptions
-  ): Promise<readonly NodeRef[]>
-  /** What must stay, at this moment, as if `retired` were retired already. */
-  roots(retired: readonly NodeRef[], options?: AbortOptions): Promise<readonly BlobRoots[]>
-  /** What versions `from` to `to`, both included, wrote. */
-  assigned(
-    blob: BlobId,
-    range: { readonly from: Version; readonly to: Version },
-    options?: AbortOptions
-  ): Promise<readonly AssignedVersion[]>
-  /** Seals the version if nobody has yet, also one that is retired but stays for others. */
-  recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord>
-  /**
-   * Forgets blobs of which nothing is left anywhere; those that somebody has come to need meanwhile
-   * stay.
-   */
-  forget(blobs: readonly BlobId[], options?: AbortOptions): Promise<void>
-}
-
-/**
- * What a collection found and did. Copies are counted one by one; bytes of chunks are as stored. A
- * dry run says the same as the collection right after it, but does not know the bytes of nodes, pages
- * and records, and says 0.
- */
-export interface CollectionReport {
-  readonly isDryRun: boolean
-  readonly retiredVersions: number
-  readonly forgottenBlobs: number
-  readonly chunks: Collected
-  readonly nodes: Collected
-  readonly pages: Collected
-  readonly records: Collected
-  /** Chunks of versions that stay, each counted once. */
-  readonly liveChunks: number
-  /** Providers that could not be asked; what they keep is collected another time. */
-  readonly missed: readonly ProviderId[]
-  readonly seconds: number
 }
 
 export interface DirectoryEntry {

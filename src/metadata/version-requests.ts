@@ -2,7 +2,8 @@ import { chunkId } from '../chunks/chunk-id.ts'
 import type { AbortOptions } from '../chunks/types.ts'
 import { MetadataLimitError, TicketConflictError } from './errors.ts'
 import { areTicketRanges, chunksOf, joinRanges, MAX_TICKET_RANGES } from './geometry.ts'
-import type { ChunkRange, PageStore, TicketRequest, Version } from './types.ts'
+import type { PageStore } from './store-types.ts'
+import type { ChunkRange, TicketRequest, Version } from './types.ts'
 import { MAX_NOTE_BYTES } from './version-record.ts'
 
 const MAX_WRITER_BYTES = 128

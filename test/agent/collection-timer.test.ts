@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from '@jest/globals'
 import { CollectionTimer } from '../../src/agent/collection-timer.ts'
-import type { CollectionReport } from '../../src/metadata/types.ts'
+import type { CollectionReport } from '../../src/metadata/collection-types.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const EVERY_MS = 60_000

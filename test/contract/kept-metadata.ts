@@ -11,9 +11,9 @@ import type {
   KeptMetadata,
   MetadataKind,
   NamedRecord,
-  Page,
-  Verifier
-} from '../../src/metadata/types.ts'
+  Page
+} from '../../src/metadata/store-types.ts'
+import type { Verifier } from '../../src/metadata/types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 import { sampleWrite } from '../support/tree-samples.ts'

@@ -8,7 +8,7 @@ import { CollectionMarks } from '../../src/metadata/collection-marks.ts'
 import { MetadataMissingError } from '../../src/metadata/errors.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
-import type { Page } from '../../src/metadata/types.ts'
+import type { Page } from '../../src/metadata/store-types.ts'
 
 const CHUNK_BYTES = 65_536
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import type { ChunkId } from '../../src/chunks/types.ts'
-import type { BlobRoots } from '../../src/metadata/types.ts'
+import type { BlobRoots } from '../../src/metadata/collection-types.ts'
 import { CollectionHistory } from '../support/collection/collection-history.ts'
 import type { CollectorParts } from '../support/collection/gates.ts'
 import { ManualClock } from '../support/manual-clock.ts'

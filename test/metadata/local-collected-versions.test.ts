@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { nextTurn } from '../../src/lib/turn.ts'
-import type { BlobId, BlobRoots, Version } from '../../src/metadata/types.ts'
+import type { BlobRoots } from '../../src/metadata/collection-types.ts'
+import type { BlobId, Version } from '../../src/metadata/types.ts'
 import {
   assign,
   CREATE,

@@ -5,13 +5,14 @@ import { BaseTree } from '../../src/metadata/base-tree.ts'
 import type { Interval } from '../../src/metadata/geometry.ts'
 import { decodeNodeKey, encodeNode, encodeNodeKey } from '../../src/metadata/node-codec.ts'
 import { rawPathKeys } from '../../src/metadata/raw-paths.ts'
+import type { NodeStore } from '../../src/metadata/store-types.ts'
 import {
   MAX_PATH_NODES,
   readPaths,
   type TreePath,
   walkPaths
 } from '../../src/metadata/tree-path.ts'
-import type { KeyedNode, NodeKey, NodeRef, NodeStore, TreeNode } from '../../src/metadata/types.ts'
+import type { KeyedNode, NodeKey, NodeRef, TreeNode } from '../../src/metadata/types.ts'
 
 const SPAN = 64
 const BLOBS = ['ab'.repeat(32), 'cd'.repeat(32)]

@@ -1,5 +1,5 @@
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
-import type { MetadataStore } from '../../src/metadata/types.ts'
+import type { MetadataStore } from '../../src/metadata/store-types.ts'
 import { testSigner, trusting } from './signing.ts'
 
 type Put<K extends keyof MetadataStore> = MetadataStore[K]

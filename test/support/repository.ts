@@ -27,7 +27,8 @@ import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
 import { Repository } from '../../src/metadata/repository.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
-import type { KeptMetadata, MetadataStore, Verifier } from '../../src/metadata/types.ts'
+import type { KeptMetadata, MetadataStore } from '../../src/metadata/store-types.ts'
+import type { Verifier } from '../../src/metadata/types.ts'
 import { type MetadataFaults, metadataWithFaults } from './metadata.ts'
 import { type TestSigner, testSigner, trusting } from './signing.ts'
 

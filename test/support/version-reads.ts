@@ -2,8 +2,8 @@ import { isZeroChunk } from '../../src/chunks/chunk-id.ts'
 import type { ChunkReader } from '../../src/chunks/types.ts'
 import { concatBytes } from '../../src/lib/bytes.ts'
 import type { Snapshot } from '../../src/metadata/blob-reader.ts'
+import type { NodeStore } from '../../src/metadata/store-types.ts'
 import { readExtents, type TreeSnapshot } from '../../src/metadata/tree-read.ts'
-import type { NodeStore } from '../../src/metadata/types.ts'
 
 /** Reads all of a sealed version as deployers do: by its manifest. */
 export async function readByManifest(snapshot: Snapshot): Promise<Uint8Array> {

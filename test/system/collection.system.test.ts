@@ -5,7 +5,7 @@ import {
   blobswarmJson,
   runBlobswarm
 } from '../../experiments/support/agent-process.ts'
-import type { CollectionReport } from '../../src/metadata/types.ts'
+import type { CollectionReport } from '../../src/metadata/collection-types.ts'
 import { Cluster } from '../support/cluster.ts'
 import { sampleBytes, sha256 } from '../support/sample-bytes.ts'
 

@@ -8,7 +8,7 @@ import {
 } from '../../experiments/support/agent-process.ts'
 import { sha256File } from '../../experiments/support/image.ts'
 import type { ImageVersion, PushResult, StatResult } from '../../src/agent/operations.ts'
-import type { CollectionReport } from '../../src/metadata/types.ts'
+import type { CollectionReport } from '../../src/metadata/collection-types.ts'
 import { Cluster } from '../support/cluster.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
 

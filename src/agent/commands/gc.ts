@@ -1,4 +1,4 @@
-import type { CollectionReport } from '../../metadata/types.ts'
+import type { CollectionReport } from '../../metadata/collection-types.ts'
 import type { Command } from '../cli.ts'
 import { followAgent } from '../control-client.ts'
 import { formatBytes } from './format.ts'

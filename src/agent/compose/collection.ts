@@ -2,7 +2,7 @@ import type { CollectableProvider, ProviderManager } from '../../chunks/types.ts
 import { systemClock } from '../../lib/clock.ts'
 import { Collector } from '../../metadata/collection.ts'
 import type { CollectionMember } from '../../metadata/collection-participants.ts'
-import type { CollectedVersions } from '../../metadata/types.ts'
+import type { CollectedVersions } from '../../metadata/collection-types.ts'
 import type { AgentService } from '../agent.ts'
 import { CollectionTimer } from '../collection-timer.ts'
 import type { Foundation } from './foundation.ts'

@@ -8,7 +8,8 @@ import {
   readNodeBatch
 } from '../../metadata/node-codec.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
-import type { KeptMetadata, KeyedNode, Verifier } from '../../metadata/types.ts'
+import type { KeptMetadata } from '../../metadata/store-types.ts'
+import type { KeyedNode, Verifier } from '../../metadata/types.ts'
 import { NotPermittedError } from '../errors.ts'
 import { verifyRetirementOrder } from '../retirement-order.ts'
 import {

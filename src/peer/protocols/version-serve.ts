@@ -1,10 +1,10 @@
 import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
+import type { CollectionReport } from '../../metadata/collection-types.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
 import type {
   BlobId,
-  CollectionReport,
   Namespace,
   NamespaceEntry,
   NodeRef,

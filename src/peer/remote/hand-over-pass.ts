@@ -3,7 +3,7 @@ import type { Logger } from '../../lib/logger.ts'
 import { toError } from '../../lib/to-error.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
 import { MetadataStoreError } from '../../metadata/errors.ts'
-import type { KeptMetadata, MetadataKind } from '../../metadata/types.ts'
+import type { KeptMetadata, MetadataKind } from '../../metadata/store-types.ts'
 import {
   HANDED_NODES,
   HANDED_PAGES,

@@ -9,7 +9,7 @@ import type {
   NamedRecord,
   Page,
   ProvenNode
-} from '../../metadata/types.ts'
+} from '../../metadata/store-types.ts'
 import { nodeBundle, ownerKey } from '../owners.ts'
 import { byProof } from '../protocols/tree-proven.ts'
 import type { OwnerStore } from './metadata-provider.ts'

@@ -10,19 +10,21 @@ import {
   encodeNodeKey
 } from '../../metadata/node-codec.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
-import type { TreePath } from '../../metadata/tree-path.ts'
 import type {
   CollectableMetadata,
   HandedOverStore,
-  KeyedNode,
   KeyScan,
   MetadataKind,
   NamedRecord,
+  Page,
+  ProvenNode
+} from '../../metadata/store-types.ts'
+import type { TreePath } from '../../metadata/tree-path.ts'
+import type {
+  KeyedNode,
   NodeKey,
   NodeProof,
   NodeRef,
-  Page,
-  ProvenNode,
   Signer,
   TreeNode
 } from '../../metadata/types.ts'

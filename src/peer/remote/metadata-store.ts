@@ -6,18 +6,9 @@ import { type LoggerFactory, noLogger } from '../../lib/logger.ts'
 import { LruCache } from '../../lib/lru-cache.ts'
 import type { Metrics } from '../../lib/metrics.ts'
 import { checkRecordPut } from '../../metadata/store-checks.ts'
+import type { MetadataStore, NamedRecord, Page, ProvenNode } from '../../metadata/store-types.ts'
 import type { PathStore, TreePath } from '../../metadata/tree-path.ts'
-import type {
-  KeyedNode,
-  MetadataStore,
-  NamedRecord,
-  NodeKey,
-  NodeProof,
-  Page,
-  ProvenNode,
-  TreeNode,
-  Verifier
-} from '../../metadata/types.ts'
+import type { KeyedNode, NodeKey, NodeProof, TreeNode, Verifier } from '../../metadata/types.ts'
 import { PeerChunkMismatchError } from '../errors.ts'
 import { byProof } from '../protocols/tree-proven.ts'
 import { BackgroundPuts } from './background-puts.ts'

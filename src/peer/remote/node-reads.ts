@@ -3,16 +3,10 @@ import { MalformedError } from '../../lib/errors.ts'
 import { nextTurn } from '../../lib/turn.ts'
 import { InvalidNodeError, UntrustedSignatureError } from '../../metadata/errors.ts'
 import { OpenedProofs } from '../../metadata/opened-proofs.ts'
+import type { ProvenNode } from '../../metadata/store-types.ts'
 import { checkProven } from '../../metadata/tickets.ts'
 import { readPaths, type TreePath, walkPaths } from '../../metadata/tree-path.ts'
-import type {
-  KeyedNode,
-  NodeKey,
-  NodeProof,
-  ProvenNode,
-  TreeNode,
-  Verifier
-} from '../../metadata/types.ts'
+import type { KeyedNode, NodeKey, NodeProof, TreeNode, Verifier } from '../../metadata/types.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import { nodeBundle } from '../owners.ts'
 import { byProof } from '../protocols/tree-proven.ts'

@@ -1,12 +1,6 @@
 import type { AbortOptions } from '../../chunks/types.ts'
-import type {
-  KeyedNode,
-  MetadataStore,
-  NamedRecord,
-  NodeProof,
-  Page,
-  TreeNode
-} from '../../metadata/types.ts'
+import type { MetadataStore, NamedRecord, Page } from '../../metadata/store-types.ts'
+import type { KeyedNode, NodeProof, TreeNode } from '../../metadata/types.ts'
 import { nodeBundle, ownerKey } from '../owners.ts'
 
 /** Finds the owners of a key, by its hash. */

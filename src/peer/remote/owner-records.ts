@@ -1,5 +1,5 @@
 import { toError } from '../../lib/to-error.ts'
-import type { NamedRecord } from '../../metadata/types.ts'
+import type { NamedRecord } from '../../metadata/store-types.ts'
 import { majorityOf } from '../owners.ts'
 import { isSurelyAbsent, type Placement } from './owner-lists.ts'
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../../lib/clock.ts'
-import type { CollectableMetadata, KeptMetadata, Signer } from '../../metadata/types.ts'
+import type { CollectableMetadata, KeptMetadata } from '../../metadata/store-types.ts'
+import type { Signer } from '../../metadata/types.ts'
 import {
   PeerChunkMismatchError,
   PeerTimeoutError,

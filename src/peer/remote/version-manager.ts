@@ -1,11 +1,11 @@
 import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
+import type { CollectionReport } from '../../metadata/collection-types.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
 import { verifyTicket } from '../../metadata/tickets.ts'
 import type {
   BlobDescription,
   BlobId,
-  CollectionReport,
   CreateBlobRequest,
   EffectiveRetention,
   FileEntry,

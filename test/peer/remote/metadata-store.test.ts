@@ -4,7 +4,7 @@ import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { signLocation } from '../../../src/metadata/location.ts'
 import { MemoryMetadataStore } from '../../../src/metadata/memory-node-store.ts'
-import type { KeptMetadata, NamedRecord, Page } from '../../../src/metadata/types.ts'
+import type { KeptMetadata, NamedRecord, Page } from '../../../src/metadata/store-types.ts'
 import {
   NotEnoughOwnersError,
   PeerTimeoutError,

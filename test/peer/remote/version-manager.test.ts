@@ -2,11 +2,11 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { chunkId } from '../../../src/chunks/chunk-id.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
+import type { CollectionReport } from '../../../src/metadata/collection-types.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
 import { weaveNodes } from '../../../src/metadata/tree-write.ts'
 import type {
   BlobId,
-  CollectionReport,
   SignedTicket,
   TicketRequest,
   VersionSummary

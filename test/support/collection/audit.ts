@@ -2,18 +2,13 @@ import { isZeroChunk } from '../../../src/chunks/chunk-id.ts'
 import { loadManifest } from '../../../src/chunks/manifest-load.ts'
 import type { ChunkId } from '../../../src/chunks/types.ts'
 import { toHex } from '../../../src/lib/bytes.ts'
+import type { BlobRoots } from '../../../src/metadata/collection-types.ts'
 import { locationRecordName } from '../../../src/metadata/location.ts'
 import { recordName } from '../../../src/metadata/metadata-keys.ts'
 import { decodeNodeKey } from '../../../src/metadata/node-codec.ts'
 import { pageFetcher } from '../../../src/metadata/page-fetch.ts'
-import type {
-  BlobId,
-  BlobRoots,
-  KeptMetadata,
-  MetadataKind,
-  NodeKey,
-  NodeRef
-} from '../../../src/metadata/types.ts'
+import type { KeptMetadata, MetadataKind } from '../../../src/metadata/store-types.ts'
+import type { BlobId, NodeKey, NodeRef } from '../../../src/metadata/types.ts'
 import { versionRecordName } from '../../../src/metadata/version-record.ts'
 import type { TestRepository } from '../repository.ts'
 

@@ -1,11 +1,8 @@
 import type { Random } from '../../../src/lib/random.ts'
 import { nextTurn } from '../../../src/lib/turn.ts'
 import type { CollectorComponents } from '../../../src/metadata/collection.ts'
-import type {
-  CollectableMetadata,
-  CollectedVersions,
-  MetadataStore
-} from '../../../src/metadata/types.ts'
+import type { CollectedVersions } from '../../../src/metadata/collection-types.ts'
+import type { CollectableMetadata, MetadataStore } from '../../../src/metadata/store-types.ts'
 import type { TestRepository } from '../repository.ts'
 
 /** Turns of the event loop without news after which all that can happen has happened. */

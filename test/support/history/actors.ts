@@ -3,14 +3,9 @@ import { errorCode } from '../../../src/lib/errors.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { VersionPublisher } from '../../../src/metadata/publishing.ts'
 import { RollForward } from '../../../src/metadata/roll-forward.ts'
+import type { MetadataStore } from '../../../src/metadata/store-types.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
-import type {
-  BlobId,
-  KeyedNode,
-  MetadataStore,
-  NodeRef,
-  SignedTicket
-} from '../../../src/metadata/types.ts'
+import type { BlobId, KeyedNode, NodeRef, SignedTicket } from '../../../src/metadata/types.ts'
 import { storeLeafPages } from '../../../src/metadata/version-requests.ts'
 import type { VersionRow } from '../../../src/metadata/version-rows.ts'
 import { plainSigner } from '../plain-signing.ts'

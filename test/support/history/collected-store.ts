@@ -1,12 +1,7 @@
 import { ownership } from '../../../src/metadata/geometry.ts'
+import type { NodeStore } from '../../../src/metadata/store-types.ts'
 import { SupersededNodes } from '../../../src/metadata/superseded-nodes.ts'
-import type {
-  AssignedVersion,
-  BlobId,
-  NodeKey,
-  NodeStore,
-  Version
-} from '../../../src/metadata/types.ts'
+import type { AssignedVersion, BlobId, NodeKey, Version } from '../../../src/metadata/types.ts'
 import { CHUNK_BYTES } from './cells.ts'
 import { HistoryFailure } from './failure.ts'
 import { nameOf } from './model.ts'

@@ -1,4 +1,5 @@
-import type { KeyedNode, MetadataStore, NodeProof } from '../../../src/metadata/types.ts'
+import type { MetadataStore } from '../../../src/metadata/store-types.ts'
+import type { KeyedNode, NodeProof } from '../../../src/metadata/types.ts'
 import type { Dice } from './dice.ts'
 import type { Actor, Scheduler } from './scheduler.ts'
 

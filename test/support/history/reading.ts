@@ -2,14 +2,9 @@ import { isZeroChunk, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import type { ProviderId } from '../../../src/chunks/types.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { BlobReader } from '../../../src/metadata/blob-reader.ts'
+import type { MetadataStore, NodeStore } from '../../../src/metadata/store-types.ts'
 import { readExtents, type SealedChunk, type SealedPlace } from '../../../src/metadata/tree-read.ts'
-import type {
-  Extent,
-  MetadataStore,
-  NodeRef,
-  NodeStore,
-  SignedVersionRecord
-} from '../../../src/metadata/types.ts'
+import type { Extent, NodeRef, SignedVersionRecord } from '../../../src/metadata/types.ts'
 import { gullible } from '../plain-signing.ts'
 import { CELL_BYTES, CELLS_PER_CHUNK, type CellPool, cellsIn, cellsOfBytes } from './cells.ts'
 import { HistoryFailure } from './failure.ts'

@@ -2,8 +2,8 @@ import type { AbortOptions, ChunkId } from '../../../src/chunks/types.ts'
 import { equalBytes } from '../../../src/lib/bytes.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { ManifestSealer } from '../../../src/metadata/sealing.ts'
+import type { MetadataStore } from '../../../src/metadata/store-types.ts'
 import type {
-  MetadataStore,
   NodeRef,
   SealRequest,
   SignedVersionRecord,
