@@ -180,6 +180,8 @@ type Translate = (path: string, cause: Error) => Error
 const unavailable: Translate = (path, cause) =>
   new StorageUnavailableError(path, cause.message, { cause })
 const notFound: Translate = (path, cause) => new PathNotFoundError(path, { cause })
+const conflict: Translate = (path, cause) =>
+  new StorageConflictError(path, cause.message, { cause })
 const noSpace: Translate = (path, cause) => new NoSpaceError(path, { cause })
 
 /** Codes of the repository and what they are for a file storage; what is not here goes on as it is. */
@@ -192,7 +194,8 @@ const TRANSLATIONS: Readonly<Record<string, Translate>> = {
   ERR_IS_DIRECTORY: (path, cause) => new IsDirectoryError(path, { cause }),
   ERR_DIRECTORY_NOT_EMPTY: (path, cause) => new DirectoryNotEmptyError(path, { cause }),
   ERR_INVALID_PATH: (path, cause) => new InvalidPathError(path, cause.message, { cause }),
-  ERR_TICKET_CONFLICT: (path, cause) => new StorageConflictError(path, cause.message, { cause }),
+  ERR_TICKET_CONFLICT: conflict,
+  ERR_SIZE_CONFLICT: conflict,
   ERR_VERSION_PINNED: (path, cause) => new ReadOnlyPathError(path, cause.message, { cause }),
   ERR_STORE_FULL: noSpace,
   ENOSPC: noSpace,

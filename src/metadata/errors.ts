@@ -76,6 +76,18 @@ export class TicketConflictError extends BlobswarmError {
   }
 }
 
+/** Thrown when an append was cut on a size that is not the newest one; it is cut again. */
+export class SizeConflictError extends BlobswarmError {
+  readonly expected: number
+  readonly actual: number
+
+  constructor(expected: number, actual: number) {
+    super(`${expected} bytes were expected, there are ${actual}`, 'ERR_SIZE_CONFLICT')
+    this.expected = expected
+    this.actual = actual
+  }
+}
+
 /** Thrown when a request goes beyond what the metadata can express. */
 export class MetadataLimitError extends BlobswarmError {
   constructor(what: string, actual: number, limit: number) {

@@ -133,10 +133,10 @@ export class VersionPublisher {
         const request = this.#request(write, { leaves, list, endBytes, ifBytes: appendedAt })
         return { signed: await versions.assign(request, options), leaves }
       } catch (error) {
-        const isConflict = errorCode(error) === 'ERR_TICKET_CONFLICT'
-        if (!isConflict || appendedAt === undefined || tries >= MAX_APPEND_TRIES) throw error
+        const isOutrun = errorCode(error) === 'ERR_SIZE_CONFLICT' && tries < MAX_APPEND_TRIES
+        if (!isOutrun) throw error
+        // It may be the size that this was cut on again: others have made it smaller and larger.
         const { bytes } = await versions.newest(blob, options)
-        if (bytes === appendedAt) throw error // it was another condition
         const delta = bytes - (write.appendedAt ?? 0)
         leaves = shifted(write.leaves, delta, chunkBytes)
         endBytes = write.endBytes + delta

@@ -323,7 +323,11 @@ export interface CreateBlobRequest {
 export interface VersionManager {
   createBlob(request: CreateBlobRequest, options?: AbortOptions): Promise<BlobDescription>
   describe(blob: BlobId, options?: AbortOptions): Promise<BlobDescription | undefined>
-  /** → assigned. @throws {UnknownBlobError | TicketConflictError | MetadataLimitError} */
+  /**
+   * → assigned.
+   *
+   * @throws {UnknownBlobError | TicketConflictError | SizeConflictError | MetadataLimitError}
+   */
   assign(request: TicketRequest, options?: AbortOptions): Promise<SignedTicket>
   /** Extends the lease. @throws {TicketConflictError} if it was fenced already. */
   renew(blob: BlobId, version: Version, options?: AbortOptions): Promise<number>

@@ -1,6 +1,6 @@
 import { chunkId } from '../chunks/chunk-id.ts'
 import type { AbortOptions } from '../chunks/types.ts'
-import { MetadataLimitError, TicketConflictError } from './errors.ts'
+import { MetadataLimitError, SizeConflictError, TicketConflictError } from './errors.ts'
 import { areTicketRanges, chunksOf, joinRanges, MAX_TICKET_RANGES } from './geometry.ts'
 import type { PageStore } from './store-types.ts'
 import type { ChunkRange, TicketRequest, Version } from './types.ts'
@@ -54,7 +54,7 @@ export async function storeLeafPages(
   )
 }
 
-/** Checks the conditions of a request. @throws {TicketConflictError} */
+/** Checks the conditions of a request. @throws {TicketConflictError | SizeConflictError} */
 export function checkConditions(
   { ifNewest, ifBytes }: Pick<TicketRequest, 'ifNewest' | 'ifBytes'>,
   newest: { readonly version: Version; readonly bytes: number }
@@ -65,7 +65,7 @@ export function checkConditions(
     )
   }
   if (ifBytes !== undefined && ifBytes !== newest.bytes) {
-    throw new TicketConflictError(`${ifBytes} bytes were expected, there are ${newest.bytes}`)
+    throw new SizeConflictError(ifBytes, newest.bytes)
   }
 }
 

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { MIB } from '../../src/lib/bytes.ts'
@@ -167,6 +167,27 @@ describe('uploads', () => {
       .toSorted((left, right) => left.version - right.version)
     const expected = Buffer.concat([sampleBytes(1000), ...inOrder.map(({ bytes }) => bytes)])
     expect(Buffer.compare(await cat(repository, '/log-3'), expected)).toBe(0)
+  })
+
+  test('append also where others have cut the end off and put it back meanwhile', async () => {
+    const { repository, versions } = shared
+    await put(repository, '/log-4', sampleBytes(1000))
+    const late = await repository.openWrite('/log-4', { mode: 'append' })
+    await late.write(0, sampleBytes(10, 9))
+    const assign = jest.spyOn(versions, 'assign')
+    assign.mockImplementationOnce(async (request, options) => {
+      await put(repository, '/log-4', sampleBytes(500, 2))
+      const refused = versions.assign(request, options)
+      await refused.catch(() => {})
+      await put(repository, '/log-4', sampleBytes(1000, 3))
+      return await refused
+    })
+
+    const published = await late.publish().finally(() => assign.mockRestore())
+
+    expect(published).toMatchObject({ version: 4, bytes: 1010 })
+    const expected = Buffer.concat([sampleBytes(1000, 3), sampleBytes(10, 9)])
+    expect(Buffer.compare(await cat(repository, '/log-4'), expected)).toBe(0)
   })
 
   test('of nothing make a version of 0 bytes', async () => {

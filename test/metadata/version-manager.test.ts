@@ -91,11 +91,14 @@ describe('a ticket', () => {
   test('is refused when a condition does not hold, and nothing is assigned then', () => {
     publish({ endBytes: 4 })
 
-    const conflicts = [{ ifNewest: 0 }, { ifNewest: 2 }, { ifBytes: 3 }, { ifBytes: 5 }]
-    for (const fields of conflicts) {
-      expect(() => state.assign(request(fields), 0)).toThrow(
-        expect.objectContaining({ code: 'ERR_TICKET_CONFLICT' })
-      )
+    const conflicts = [
+      [{ ifNewest: 0 }, 'ERR_TICKET_CONFLICT'],
+      [{ ifNewest: 2 }, 'ERR_TICKET_CONFLICT'],
+      [{ ifBytes: 3 }, 'ERR_SIZE_CONFLICT'],
+      [{ ifBytes: 5 }, 'ERR_SIZE_CONFLICT']
+    ] as const
+    for (const [fields, code] of conflicts) {
+      expect(() => state.assign(request(fields), 0)).toThrow(expect.objectContaining({ code }))
     }
     expect(state.newest(BLOB)).toEqual({ version: 1, bytes: 4 })
     expect(keep(state.assign(request({ ifNewest: 1, ifBytes: 4 }), 0)).version).toBe(2)

@@ -235,10 +235,8 @@ export class HistoryVersions {
     try {
       return this.#state.assign(request, nowMs)
     } catch (error) {
-      if (errorCode(error) === 'ERR_TICKET_CONFLICT') {
-        if (request.ifNewest === undefined) counts.conflicts++
-        else counts.refusedConditions++
-      }
+      if (errorCode(error) === 'ERR_SIZE_CONFLICT') counts.conflicts++
+      if (errorCode(error) === 'ERR_TICKET_CONFLICT') counts.refusedConditions++
       throw error
     }
   }
