@@ -49,9 +49,9 @@
  *
  * `writer` and `holder` must be the peer that asks, and only the writer may renew and commit.
  * `finish` is `commit` and then `waitPublished`. These two are long requests: they are answered
- * without a summary after `waitMs` (at most 60,000), and the client asks again (`waitPublished`). `record` and `collect` are long too: sealing and collecting
- * take up to two minutes and an hour. `history` and `list` cut their answers to 1 MiB; `isCut` says that more come after the
- * last one.
+ * without a summary after `waitMs` (at most 60,000), and the client asks again (`waitPublished`).
+ * `record` and `collect` are long too: sealing and collecting take up to two minutes and an hour.
+ * `history` and `list` cut their answers to 1 MiB; `isCut` says that more come after the last one.
  */
 import { z } from 'zod'
 import { MIB } from '../../lib/bytes.ts'
