@@ -69,8 +69,10 @@ async function retentionLoop(): Promise<void> {
     console.log(`cloned ${name}`)
     await versions.setRetention(name, { last: number + 1 })
     console.log(`kept ${name} ${number + 1}`)
-    const passing = await versions.clone({ blob: clone.blob, version: 0 }, '/passing')
-    await versions.remove('/passing', { kind: 'file' })
+    // A name of its own: whoever was killed between these two left the path behind.
+    const passingPath = `/passing-${process.pid}-${number}`
+    const passing = await versions.clone({ blob: clone.blob, version: 0 }, passingPath)
+    await versions.remove(passingPath, { kind: 'file' })
     await versions.applyRetention({ isDryRun: false })
     await versions.forget([passing.blob])
     console.log(`forgot ${passing.blob}`)
