@@ -26,7 +26,7 @@ export function chunkId(bytes: Uint8Array): ChunkId {
 
 /** Tells whether the id is the one of zeros. */
 export function isZeroChunk(id: ChunkId): boolean {
-  return id.every((byte) => byte === 0)
+  return id[0] === 0 && id.every((byte) => byte === 0)
 }
 
 /** Gives the id as a short string (one character a byte) for use as a Map key, not for people. */

@@ -8,6 +8,9 @@ const HEAVY = [
   'system/main-job',
   'system/bad-input-faults',
   'system/demo',
+  'system/providers',
+  'system/bad-input.',
+  'system/operations',
   'metadata/collection-under-writers'
 ]
 

@@ -12,15 +12,16 @@ import { WriterCrowd } from '../support/wire/writer-crowd.ts'
 
 /** WRITERS_SEED repeats a schedule; WRITERS_ROUNDS makes it longer (`npm run soak:writers`). */
 const SEED = Number(process.env['WRITERS_SEED'] ?? Date.now() % 1_000_000)
-const ROUNDS = Number(process.env['WRITERS_ROUNDS'] ?? 5)
+const ROUNDS = Number(process.env['WRITERS_ROUNDS'] ?? 3)
 const PATH = '/image.raw'
 const LEASE_MS = 2000
+/** Any three that follow each other have a writer, a metadata provider and the manager among them. */
 const FAULTS = [
   'writer',
   'metadata',
-  'manager',
+  'manager and writer',
   'metadata and writer',
-  'manager and writer'
+  'manager'
 ] as const
 type Fault = (typeof FAULTS)[number]
 
