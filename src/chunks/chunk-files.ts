@@ -1,47 +1,59 @@
-import { toHex } from '../lib/bytes.ts'
-import { BlobswarmError, errorCode } from '../lib/errors.ts'
+import { forEachConcurrently } from '../lib/concurrently.ts'
+import { errorCode } from '../lib/errors.ts'
 import { type FileLayer, readFully, syncFolder, writeFully } from '../lib/file-layer.ts'
 import { GroupCommit } from '../lib/group-commit.ts'
+import type { ChunkDisk, ChunkPlace } from './chunk-disk.ts'
+import type { ChunkIndex, IndexEntry } from './chunk-index.ts'
+import { shortHex, translateDiskError, translateReadError } from './disk-errors.ts'
 import { CHUNK_FOLDERS, type DiskLayout } from './disk-layout.ts'
-import { StoreFailedError, StoreFullError } from './errors.ts'
-import type { ChunkId, Durability } from './types.ts'
+import type { ChunkId } from './types.ts'
 
 const FOLDERS_AT_A_TIME = 16
 
-/** A chunk file found on the disk. */
-export interface FoundChunk {
-  readonly id: ChunkId
-  readonly bytes: number
+const FLUSHES_AT_A_TIME = 16
+/** A chunk's own file tells all. */
+const PLACE: ChunkPlace = { segment: 0, offset: 0 }
+
+export interface ChunkFilesComponents {
+  readonly files: FileLayer
+  readonly layout: DiskLayout
+  readonly index: ChunkIndex
+}
+
+export interface ChunkFilesOptions {
+  /** Whether a chunk is on the disk when its write resolves. */
+  readonly isDurable: boolean
+  /** Whether what is found may be in memory only, and has to be flushed. @default false */
+  readonly isUnflushed?: boolean | undefined
 }
 
 /**
- * Chunks as files. A file appears under its final name only when all of its bytes are written (and,
- * with durability `fsync`, on the disk). Whoever calls sees to it that nothing else happens to the
- * same chunk at the same time.
+ * Chunks as files, the layout of stores that were made before there were segments. A file appears
+ * under its final name only when all of its bytes are written (and, if asked for, on the disk).
  */
-export class ChunkFiles {
+export class ChunkFiles implements ChunkDisk {
+  readonly deadBytes = 0
   readonly #files: FileLayer
   readonly #layout: DiskLayout
+  readonly #index: ChunkIndex
   readonly #isDurable: boolean
+  readonly #isUnflushed: boolean
   /** Renames of many chunks share one flush, which for a journalling file system is one commit. */
   readonly #folderSync: GroupCommit<string>
   /** Folders that are there, or being made. */
   readonly #folders = new Map<string, Promise<void>>()
   #nextTemporary = 0
 
-  constructor(files: FileLayer, layout: DiskLayout, durability: Durability) {
-    this.#files = files
-    this.#layout = layout
-    this.#isDurable = durability === 'fsync'
+  constructor(components: ChunkFilesComponents, options: ChunkFilesOptions) {
+    this.#files = components.files
+    this.#layout = components.layout
+    this.#index = components.index
+    this.#isDurable = options.isDurable
+    this.#isUnflushed = options.isUnflushed === true
     this.#folderSync = new GroupCommit((folders) => this.#syncFolders(folders))
   }
 
-  /**
-   * Writes a chunk and resolves when it is durable.
-   *
-   * @throws {StoreFullError | StoreFailedError} and leaves no file.
-   */
-  async write(id: ChunkId, bytes: Uint8Array): Promise<void> {
+  async write(id: ChunkId, bytes: Uint8Array): Promise<ChunkPlace> {
     const temporary = `${this.#layout.tmp}/${this.#nextTemporary++}`
     const path = this.#layout.pathOf(id)
     let written = temporary
@@ -51,19 +63,16 @@ export class ChunkFiles {
       await this.#files.rename(temporary, path)
       written = path
       if (this.#isDurable) await this.#folderSync.add(this.#layout.folderOf(id))
+      return PLACE
     } catch (error) {
       await this.#unlinkQuietly(written)
-      throw this.#translate(`writing chunk ${shortHex(id)}`, error, bytes.byteLength)
+      const { directory } = this.#layout
+      const neededBytes = bytes.byteLength
+      throw translateDiskError(`writing chunk ${shortHex(id)}`, error, { directory, neededBytes })
     }
   }
 
-  /**
-   * Reads up to `length` bytes of a chunk, fewer if the file is shorter.
-   *
-   * @returns undefined if there is no such file.
-   * @throws {StoreFailedError} if the disk cannot read it.
-   */
-  async read(id: ChunkId, length: number): Promise<Uint8Array | undefined> {
+  async read(id: ChunkId, { bytes: length }: IndexEntry): Promise<Uint8Array | undefined> {
     try {
       const file = await this.#files.open(this.#layout.pathOf(id), 'r')
       try {
@@ -76,57 +85,67 @@ export class ChunkFiles {
       }
     } catch (error) {
       if (errorCode(error) === 'ENOENT') return undefined
-      throw this.#translate(`reading chunk ${shortHex(id)}`, error, 0)
+      throw translateReadError(id, this.pathOf(id), error)
     }
   }
 
-  /** Removes a chunk; harmless if there is none. @throws {StoreFailedError} */
   async remove(id: ChunkId): Promise<void> {
     await this.#change(`removing chunk ${shortHex(id)}`, () =>
       this.#files.unlink(this.#layout.pathOf(id))
     )
   }
 
-  /** Moves a chunk out of the way, for people to look at. @throws {StoreFailedError} */
   async quarantine(id: ChunkId): Promise<void> {
     await this.#change(`moving chunk ${shortHex(id)} away`, () =>
       this.#files.rename(this.#layout.pathOf(id), this.#layout.corruptPathOf(id))
     )
   }
 
-  /** Number of chunks that were moved out of the way. */
-  async quarantinedCount(): Promise<number> {
-    return (await this.#files.list(this.#layout.corrupt)).length
+  makeRoom(): void {
+    // Deleting a file gives its space back at once.
   }
 
-  /** Removes what writes left that a crash cut off. */
-  async clearTemporary(): Promise<void> {
-    for (const name of await this.#files.list(this.#layout.tmp)) {
-      await this.#files.unlink(`${this.#layout.tmp}/${name}`)
-    }
+  pathOf(id: ChunkId): string {
+    return this.#layout.pathOf(id)
+  }
+
+  async close(): Promise<void> {
+    // No file is open between calls.
   }
 
   /**
-   * Finds all chunks. Empty files, which a power cut can leave with durability `memory`, are
-   * removed. A process that was killed may have left names that no flush has made durable; a chunk
-   * that is found counts as acknowledged, so they are flushed now.
-   *
-   * @yields the chunks of one folder after the other.
+   * Empty files, which a power cut can leave with durability `memory`, are removed. A process that
+   * was killed may have left names that no flush has made durable; a chunk that is found counts as
+   * acknowledged, so they are flushed now.
    */
-  async *scan(): AsyncGenerator<FoundChunk[], void> {
+  async load(): Promise<void> {
     const there = new Set(await this.#files.list(this.#layout.chunks))
     if (this.#isDurable) await syncFolder(this.#files, this.#layout.chunks)
     for (const folder of CHUNK_FOLDERS.filter((name) => there.has(name))) {
       const path = `${this.#layout.chunks}/${folder}`
       this.#folders.set(path, Promise.resolve())
-      if (this.#isDurable) await syncFolder(this.#files, path)
       const names = await this.#files.list(path)
       const ids = names.flatMap((name) => this.#layout.idOf(folder, name) ?? [])
+      if (this.#isDurable && this.#isUnflushed) await this.#flush(ids)
+      if (this.#isDurable) await syncFolder(this.#files, path)
       const sizes = await this.#files.sizesOf(ids.map((id) => this.#layout.pathOf(id)))
-      const found = ids.map((id, at) => ({ id, bytes: sizes[at] ?? 0 }))
-      for (const { id, bytes } of found) if (bytes === 0) await this.remove(id)
-      yield found.filter(({ bytes }) => bytes > 0)
+      for (const [at, id] of ids.entries()) {
+        const bytes = sizes[at] ?? 0
+        if (bytes === 0) await this.remove(id)
+        else this.#index.set(id, { bytes, isVerified: false, ...PLACE })
+      }
     }
+  }
+
+  async #flush(ids: readonly ChunkId[]): Promise<void> {
+    await forEachConcurrently(ids, FLUSHES_AT_A_TIME, async (id) => {
+      const file = await this.#files.open(this.#layout.pathOf(id), 'r')
+      try {
+        await this.#files.fsync(file)
+      } finally {
+        await this.#files.close(file)
+      }
+    })
   }
 
   /** Makes a folder, once, and makes its name durable before anything goes into it. */
@@ -167,7 +186,9 @@ export class ChunkFiles {
     try {
       await change()
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw this.#translate(what, error, 0)
+      if (errorCode(error) !== 'ENOENT') {
+        throw translateDiskError(what, error, { directory: this.#layout.directory })
+      }
     }
   }
 
@@ -178,17 +199,4 @@ export class ChunkFiles {
       // The failure that led here is the one to report; a leftover in tmp goes at the next start.
     }
   }
-
-  #translate(what: string, error: unknown, neededBytes: number): BlobswarmError {
-    if (error instanceof BlobswarmError) return error
-    const code = errorCode(error)
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
-      return new StoreFullError(this.#layout.directory, neededBytes, { cause: error })
-    }
-    return new StoreFailedError(`${what} in ${this.#layout.directory}`, { cause: error })
-  }
-}
-
-function shortHex(id: ChunkId): string {
-  return toHex(id.subarray(0, 8))
 }

@@ -7,13 +7,16 @@ export interface IndexEntry {
   readonly bytes: number
   /** Whether the bytes were hashed since this process has them. */
   readonly isVerified: boolean
+  /** Where it lies (chunk-disk.ts). */
+  readonly segment: number
+  readonly offset: number
 }
 
 const SMALLEST_TABLE = 8
 const MAX_FILL = 0.7
 
 /**
- * Which chunks a store holds, in memory: 50 to 110 bytes a chunk, without an object for each. A
+ * Which chunks a store holds, in memory: 63 to 126 bytes a chunk, without an object for each. A
  * hash table for each first byte of the ids, so that growing one stops the process for a moment
  * only.
  */
@@ -38,12 +41,11 @@ export class ChunkIndex {
   }
 
   has(id: ChunkId): boolean {
-    return this.#tableOf(id).get(id) !== 0
+    return this.#tableOf(id).has(id)
   }
 
   get(id: ChunkId): IndexEntry | undefined {
-    const packed = this.#tableOf(id).get(id)
-    return packed === 0 ? undefined : unpack(packed)
+    return this.#tableOf(id).entry(id)
   }
 
   /** Adds a chunk or replaces what is known of it. Chunks of 1 GiB and more do not fit. */
@@ -54,7 +56,7 @@ export class ChunkIndex {
       table = table.grown()
       this.#tables[id[0] ?? 0] = table
     }
-    table.set(id, pack(entry))
+    table.set(id, entry)
     this.#bytes += entry.bytes - (before?.bytes ?? 0)
     if (before === undefined) this.#count++
   }
@@ -86,12 +88,14 @@ export class ChunkIndex {
   }
 }
 
-/** A hash table with linear probing; entries are numbers above 0. */
+/** A hash table with linear probing. A slot is free if its length is 0 as it is packed. */
 class Table {
   readonly #seed: number
   readonly #mask: number
   readonly #ids: Uint8Array
-  readonly #entries: Uint32Array
+  readonly #lengths: Uint32Array
+  readonly #segments: Uint32Array
+  readonly #offsets: Uint32Array
   #count = 0
 
   /** `slots` is a power of two. */
@@ -99,37 +103,45 @@ class Table {
     this.#seed = seed
     this.#mask = slots - 1
     this.#ids = new Uint8Array(slots * CHUNK_ID_BYTES)
-    this.#entries = new Uint32Array(slots)
+    this.#lengths = new Uint32Array(slots)
+    this.#segments = new Uint32Array(slots)
+    this.#offsets = new Uint32Array(slots)
   }
 
   get isFull(): boolean {
     return this.#count + 1 > (this.#mask + 1) * MAX_FILL
   }
 
-  /** @returns 0 if the id is not there. */
-  get(id: ChunkId): number {
-    return this.#entries[this.#slotOf(id)] ?? 0
+  has(id: ChunkId): boolean {
+    return this.#lengths[this.#slotOf(id)] !== 0
   }
 
-  set(id: ChunkId, entry: number): void {
+  entry(id: ChunkId): IndexEntry | undefined {
     const slot = this.#slotOf(id)
-    if (this.#entries[slot] === 0) this.#count++
-    this.#entries[slot] = entry
+    const packed = this.#lengths[slot] ?? 0
+    return packed === 0 ? undefined : this.#unpacked(packed, slot)
+  }
+
+  set(id: ChunkId, { bytes, isVerified, segment, offset }: IndexEntry): void {
+    const slot = this.#slotOf(id)
+    if (this.#lengths[slot] === 0) this.#count++
+    this.#lengths[slot] = pack(bytes, isVerified)
+    this.#segments[slot] = segment
+    this.#offsets[slot] = offset
     this.#ids.set(id, slot * CHUNK_ID_BYTES)
   }
 
   /** Removes an id that is there and moves those after it up, so that no gap cuts them off. */
   delete(id: ChunkId): void {
     let gap = this.#slotOf(id)
-    this.#entries[gap] = 0
+    this.#lengths[gap] = 0
     this.#count--
-    for (let slot = this.#after(gap); this.#entries[slot] !== 0; slot = this.#after(slot)) {
+    for (let slot = this.#after(gap); this.#lengths[slot] !== 0; slot = this.#after(slot)) {
       const home = this.#homeOf(this.#idAt(slot))
       // It may move up to the gap if that is not before its home, going round.
       if (((slot - home) & this.#mask) < ((slot - gap) & this.#mask)) continue
-      this.#ids.set(this.#idAt(slot), gap * CHUNK_ID_BYTES)
-      this.#entries[gap] = this.#entries[slot] ?? 0
-      this.#entries[slot] = 0
+      this.#copy(this, slot, gap)
+      this.#lengths[slot] = 0
       gap = slot
     }
   }
@@ -137,8 +149,10 @@ class Table {
   /** A table of twice the size with the same entries. */
   grown(): Table {
     const larger = new Table(this.#seed, (this.#mask + 1) * 2)
-    for (const [slot, entry] of this.#entries.entries()) {
-      if (entry !== 0) larger.set(this.#idAt(slot), entry)
+    for (const [slot, packed] of this.#lengths.entries()) {
+      if (packed === 0) continue
+      larger.#copy(this, slot, larger.#slotOf(this.#idAt(slot)))
+      larger.#count++
     }
     return larger
   }
@@ -146,16 +160,32 @@ class Table {
   /** Copies of all ids. */
   ids(): ChunkId[] {
     const ids: ChunkId[] = []
-    for (const [slot, entry] of this.#entries.entries()) {
-      if (entry !== 0) ids.push(this.#idAt(slot).slice())
+    for (const [slot, packed] of this.#lengths.entries()) {
+      if (packed !== 0) ids.push(this.#idAt(slot).slice())
     }
     return ids
+  }
+
+  #copy(from: Table, slot: number, to: number): void {
+    this.#ids.set(from.#idAt(slot), to * CHUNK_ID_BYTES)
+    this.#lengths[to] = from.#lengths[slot] ?? 0
+    this.#segments[to] = from.#segments[slot] ?? 0
+    this.#offsets[to] = from.#offsets[slot] ?? 0
+  }
+
+  #unpacked(packed: number, slot: number): IndexEntry {
+    return {
+      bytes: Math.floor(packed / 4),
+      isVerified: (packed & 2) !== 0,
+      segment: this.#segments[slot] ?? 0,
+      offset: this.#offsets[slot] ?? 0
+    }
   }
 
   /** Where the id is, or the free slot where it belongs. */
   #slotOf(id: ChunkId): number {
     let slot = this.#homeOf(id)
-    while (this.#entries[slot] !== 0 && !this.#isAt(slot, id)) slot = this.#after(slot)
+    while (this.#lengths[slot] !== 0 && !this.#isAt(slot, id)) slot = this.#after(slot)
     return slot
   }
 
@@ -187,10 +217,6 @@ class Table {
 }
 
 /** Length × 4, plus 2 if verified, plus 1 so that it is never 0. */
-function pack({ bytes, isVerified }: IndexEntry): number {
+function pack(bytes: number, isVerified: boolean): number {
   return bytes * 4 + (isVerified ? 3 : 1)
-}
-
-function unpack(packed: number): IndexEntry {
-  return { bytes: Math.floor(packed / 4), isVerified: (packed & 2) !== 0 }
 }

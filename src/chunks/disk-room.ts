@@ -11,15 +11,27 @@ const MAX_SURE_BYTES = 64 * MIB
 export class DiskRoom {
   readonly #freeBytes: () => Promise<number>
   readonly #reserveBytes: number
+  readonly #onLook: (leftBytes: number) => void
   /** Room that needs no look at the disk. */
   #sureBytes = 0
   /** Taken, and perhaps not on the disk yet. */
   #pendingBytes = 0
 
-  constructor(freeBytes: () => Promise<number>, reserveBytes: number) {
+  /** `onLook` is told how much room there is whenever the disk is looked at. */
+  constructor(
+    freeBytes: () => Promise<number>,
+    reserveBytes: number,
+    onLook: (leftBytes: number) => void = () => {}
+  ) {
     if (!(reserveBytes >= 0)) throw new RangeError(`a reserve of ${reserveBytes} bytes`)
     this.#freeBytes = freeBytes
     this.#reserveBytes = reserveBytes
+    this.#onLook = onLook
+  }
+
+  /** Looks at the disk. @returns how many bytes may still come, below 0 if it is too full. */
+  async look(): Promise<number> {
+    return this.#leftOf(await this.#freeBytes())
   }
 
   /**
@@ -30,8 +42,8 @@ export class DiskRoom {
   async take(bytes: number): Promise<boolean> {
     if (this.#sureBytes >= bytes) this.#sureBytes -= bytes
     else {
-      const free = await this.#freeBytes()
-      const left = free - this.#reserveBytes - this.#pendingBytes - bytes
+      // Nothing may come between the look and the taking.
+      const left = this.#leftOf(await this.#freeBytes()) - bytes
       if (left < 0) return false
       this.#sureBytes = Math.min(left * SURE_SHARE, MAX_SURE_BYTES)
     }
@@ -41,5 +53,11 @@ export class DiskRoom {
 
   done(bytes: number): void {
     this.#pendingBytes -= bytes
+  }
+
+  #leftOf(freeBytes: number): number {
+    const left = freeBytes - this.#reserveBytes - this.#pendingBytes
+    this.#onLook(left)
+    return left
   }
 }

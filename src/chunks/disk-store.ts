@@ -1,24 +1,32 @@
 import { abortable } from '../lib/abortable.ts'
 import { Budget } from '../lib/budget.ts'
-import { equalBytes, toHex } from '../lib/bytes.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { DirectoryLock } from '../lib/directory-lock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { type FileLayer, systemFiles } from '../lib/file-layer.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
+import { CheckedReads, type ReadOutcome } from './checked-reads.ts'
+import { ChunkChanges } from './chunk-changes.ts'
+import type { ChunkDisk, ChunkPlace } from './chunk-disk.ts'
 import { ChunkFiles } from './chunk-files.ts'
-import { checkChunkId, chunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
+import { checkChunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { ChunkIndex, type IndexEntry } from './chunk-index.ts'
-import { DiskLayout } from './disk-layout.ts'
+import { ChunkSegments } from './chunk-segments.ts'
+import { DiskHealth } from './disk-health.ts'
+import { DiskIntake } from './disk-intake.ts'
+import { type DiskFormat, DiskLayout } from './disk-layout.ts'
 import { DiskRoom } from './disk-room.ts'
-import { StoreFullError, StoreUnusableError } from './errors.ts'
+import { StoreFailedError, StoreFullError, StoreUnusableError } from './errors.ts'
 import type {
   AbortOptions,
-  CheckableStore,
   ChunkCondition,
   ChunkId,
   DeleteOptions,
-  Durability
+  Durability,
+  PutOptions,
+  ReservingStore,
+  SpaceReservation
 } from './types.ts'
 
 export interface DiskStoreComponents {
@@ -26,6 +34,8 @@ export interface DiskStoreComponents {
   readonly metrics?: Metrics | undefined
   /** @default the machine's file system */
   readonly files?: FileLayer | undefined
+  /** @default the machine's clock */
+  readonly clock?: Pick<Clock, 'monotonic'> | undefined
   /** Tells how many bytes the disk has free. @default unknown: only the quota counts, and what the disk says */
   readonly freeBytes?: (() => Promise<number>) | undefined
 }
@@ -35,6 +45,10 @@ export interface DiskStoreOptions {
   readonly directory: string
   /** When a put resolves. @default 'fsync' */
   readonly durability?: Durability | undefined
+  /** How chunks lie on the disk if the store is new. @default 'segments' */
+  readonly format?: DiskFormat | undefined
+  /** Length of a segment. @default 64 MiB */
+  readonly segmentBytes?: number | undefined
   /** Bytes of chunks held at most. @default Infinity */
   readonly quotaBytes?: number | undefined
   /** Bytes of the disk that chunks leave free for others. @default 0 */
@@ -47,55 +61,51 @@ export interface DiskStoreOptions {
   readonly maxCorruptFiles?: number | undefined
 }
 
-/** The bytes, or what is wrong with them; undefined if the chunk is not held. */
-type ReadOutcome = Uint8Array | 'corrupt' | 'missing' | undefined
-
 type State = 'new' | 'running' | 'stopped'
 
-/** Keeps chunks on a disk, one file each, and what it has in memory. */
-export class DiskStore implements CheckableStore {
+/** Keeps chunks on a disk, and what it has in memory. */
+export class DiskStore implements ReservingStore {
   readonly #layout: DiskLayout
   readonly #files: FileLayer
-  readonly #chunkFiles: ChunkFiles
   readonly #log: Logger
-  readonly #corruptTotal: Counter | undefined
-  readonly #quotaBytes: number
+  readonly #options: DiskStoreOptions
+  readonly #movedBytes: Counter | undefined
   readonly #room: DiskRoom
-  readonly #maxCorruptFiles: number
+  readonly #intake: DiskIntake
+  readonly #health: DiskHealth
   readonly #writes: Budget
-  readonly #reads: Budget
+  readonly #readSlots: Budget
+  readonly #reads: CheckedReads
   readonly #index = new ChunkIndex()
-  /**
-   * The put, delete or removal that a chunk is in; whatever changes the chunk next waits for it.
-   */
-  readonly #changing = new Map<string, Promise<unknown>>()
+  readonly #changes = new ChunkChanges()
   #state: State = 'new'
   #lock: DirectoryLock | undefined
-  #reservedBytes = 0
-  #corruptFiles = 0
+  #disk: ChunkDisk | undefined
 
   constructor(components: DiskStoreComponents, options: DiskStoreOptions) {
-    const { durability = 'fsync', quotaBytes = Infinity, maxCorruptFiles = 64 } = options
+    const { quotaBytes = Infinity, maxCorruptFiles = 64, directory } = options
     const { maxWrites = 32, maxReads = 32, reserveBytes = 0 } = options
-    const { freeBytes = async () => Infinity } = components
-    if (!(quotaBytes > 0)) throw new RangeError(`quotaBytes must be above 0, not ${quotaBytes}`)
+    const { freeBytes = async () => Infinity, clock = systemClock, metrics } = components
+    this.#options = options
     this.#files = components.files ?? systemFiles
-    this.#layout = new DiskLayout(options.directory)
-    this.#chunkFiles = new ChunkFiles(this.#files, this.#layout, durability)
+    this.#layout = new DiskLayout(directory)
     this.#log = components.logger.forComponent('blobswarm:chunks:disk-store')
-    this.#quotaBytes = quotaBytes
-    this.#room = new DiskRoom(freeBytes, reserveBytes)
-    this.#maxCorruptFiles = maxCorruptFiles
+    const { tmp } = this.#layout
+    this.#health = new DiskHealth({ files: this.#files, log: this.#log, clock }, directory, tmp)
+    this.#room = new DiskRoom(freeBytes, reserveBytes, (leftBytes) => this.#noteLeft(leftBytes))
+    const storedBytes = (): number => this.storedBytes
+    const intake = { room: this.#room, health: this.#health, storedBytes }
+    this.#intake = new DiskIntake(intake, directory, quotaBytes)
     this.#writes = new Budget(maxWrites, 'maxWrites')
-    this.#reads = new Budget(maxReads, 'maxReads')
-    const { metrics } = components
-    this.#corruptTotal = metrics?.counter('blobswarm_chunks_corrupt_total', {
-      help: 'Chunks whose bytes on the disk were lost or not theirs any more'
+    this.#readSlots = new Budget(maxReads, 'maxReads')
+    this.#reads = new CheckedReads(
+      { index: this.#index, changes: this.#changes, log: this.#log, metrics },
+      { maxCorruptFiles }
+    )
+    this.#movedBytes = metrics?.counter('blobswarm_chunks_moved_bytes_total', {
+      help: 'Bytes of chunks that were copied so that the space of deleted ones came back'
     })
-    metrics?.gauge('blobswarm_chunks_stored_bytes', {
-      help: 'Bytes of chunks on the disk',
-      read: () => this.storedBytes
-    })
+    this.#showOn(metrics)
   }
 
   get chunkCount(): number {
@@ -106,23 +116,42 @@ export class DiskStore implements CheckableStore {
     return this.#index.bytes
   }
 
+  get lostCount(): number {
+    return this.#reads.lostCount
+  }
+
+  /** Looks now and then, in the background, whether a disk that took no writes does again. */
+  get isWritable(): boolean {
+    return this.#state !== 'running' || this.#health.failure === undefined
+  }
+
   has(id: ChunkId): boolean {
     checkChunkId(id)
     return isZeroChunk(id) || this.#index.has(id)
   }
 
-  async put(id: ChunkId, bytes: Uint8Array, options: AbortOptions = {}): Promise<boolean> {
-    options.signal?.throwIfAborted()
-    checkChunkId(id)
-    const key = chunkKey(id)
-    for (;;) {
-      this.#checkRunning()
-      if (this.has(id)) return false
-      const change = this.#changing.get(key)
-      if (change === undefined) break
-      await abortable(settled(change), options.signal)
+  async reserve(bytes: number): Promise<SpaceReservation> {
+    this.#checkRunning()
+    this.#intake.checkWritable()
+    return await this.#intake.reserve(bytes)
+  }
+
+  async put(id: ChunkId, bytes: Uint8Array, options: PutOptions = {}): Promise<boolean> {
+    try {
+      options.signal?.throwIfAborted()
+      checkChunkId(id)
+      const key = chunkKey(id)
+      for (;;) {
+        this.#checkRunning()
+        if (this.has(id)) return false
+        const change = this.#changes.of(key)
+        if (change === undefined) break
+        await abortable(change, options.signal)
+      }
+      return await this.#changes.track(key, this.#write(id, bytes, options))
+    } finally {
+      options.reservation?.release()
     }
-    return await this.#track(key, this.#write(id, bytes, options))
   }
 
   async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
@@ -152,12 +181,12 @@ export class DiskStore implements CheckableStore {
     const key = chunkKey(id)
     for (;;) {
       this.#checkRunning()
-      const change = this.#changing.get(key)
+      const change = this.#changes.of(key)
       if (change === undefined) break
-      await settled(change)
+      await change
     }
     if (!this.#index.has(id)) return false
-    return await this.#track(key, this.#remove(id, options))
+    return await this.#changes.track(key, this.#remove(id, options))
   }
 
   ids(firstByte?: number): Iterable<ChunkId> {
@@ -173,12 +202,10 @@ export class DiskStore implements CheckableStore {
     this.#state = 'running'
     try {
       await this.#takeLock()
-      await this.#layout.prepare(this.#files)
-      await this.#chunkFiles.clearTemporary()
-      this.#corruptFiles = await this.#chunkFiles.quarantinedCount()
-      for await (const found of this.#chunkFiles.scan()) {
-        for (const { id, bytes } of found) this.#index.set(id, { bytes, isVerified: false })
-      }
+      const format = await this.#layout.prepare(this.#files, this.#options.format)
+      await this.#layout.clearTemporary(this.#files)
+      this.#reads.corruptFiles = (await this.#files.list(this.#layout.corrupt)).length
+      await this.#load(format)
     } catch (error) {
       await this.stop()
       if (error instanceof StoreUnusableError) throw error
@@ -189,12 +216,42 @@ export class DiskStore implements CheckableStore {
   async stop(): Promise<void> {
     this.#state = 'stopped'
     // Having all slots means that nothing runs; those that waited before have run or were refused.
-    for (const budget of [this.#writes, this.#reads]) {
+    for (const budget of [this.#writes, this.#readSlots]) {
       await budget.acquire(budget.total)
       budget.release(budget.total)
     }
-    await this.#lock?.release()
-    this.#lock = undefined
+    try {
+      await this.#health.stop()
+      await this.#disk?.close()
+    } finally {
+      this.#disk = undefined
+      await this.#lock?.release()
+      this.#lock = undefined
+    }
+  }
+
+  /** Opens the disk and fills the index. */
+  async #load(format: DiskFormat): Promise<void> {
+    const { durability = 'fsync', segmentBytes } = this.#options
+    const isDurable = durability === 'fsync'
+    const isUnflushed = await this.#layout.isUnflushed(this.#files)
+    if (!isDurable && !isUnflushed) await this.#layout.noteUnflushed(this.#files, true)
+    const components = {
+      files: this.#files,
+      layout: this.#layout,
+      index: this.#index,
+      log: this.#log,
+      onMoved: (bytes: number) => this.#movedBytes?.add(bytes)
+    }
+    const leftBytes = async (): Promise<number> => await this.#room.look()
+    const options = { isDurable, isUnflushed, segmentBytes, leftBytes }
+    const disk =
+      format === 'segments'
+        ? new ChunkSegments(components, options)
+        : new ChunkFiles(components, options)
+    this.#disk = disk
+    await disk.load()
+    if (isDurable && isUnflushed) await this.#layout.noteUnflushed(this.#files, false)
   }
 
   async #takeLock(): Promise<void> {
@@ -205,85 +262,45 @@ export class DiskStore implements CheckableStore {
     this.#lock = attempt.lock
   }
 
-  async #write(id: ChunkId, bytes: Uint8Array, options: AbortOptions): Promise<boolean> {
+  async #write(id: ChunkId, bytes: Uint8Array, options: PutOptions): Promise<boolean> {
     await this.#writes.acquire(1, options)
     const length = bytes.byteLength
-    this.#reservedBytes += length
+    let own: SpaceReservation | undefined
     try {
       this.#checkRunning()
-      if (this.#index.bytes + this.#reservedBytes > this.#quotaBytes) {
-        throw new StoreFullError(`${this.#layout.directory} (quota)`, length)
-      }
-      await this.#writeIfRoom(id, bytes)
-      this.#index.set(id, { bytes: length, isVerified: true })
+      const isPromised = (options.reservation?.bytes ?? 0) >= length
+      if (!isPromised) own = await this.#intake.reserve(length)
+      const place = await this.#writeNoting(id, bytes)
+      this.#index.set(id, { bytes: length, isVerified: true, ...place })
       return true
     } finally {
-      this.#reservedBytes -= length
+      own?.release()
       this.#writes.release(1)
     }
   }
 
-  async #writeIfRoom(id: ChunkId, bytes: Uint8Array): Promise<void> {
-    const length = bytes.byteLength
-    if (!(await this.#room.take(length))) {
-      throw new StoreFullError(`${this.#layout.directory} (its disk is full)`, length)
-    }
+  /** Writes, and notes whether the disk takes writes. */
+  async #writeNoting(id: ChunkId, bytes: Uint8Array): Promise<ChunkPlace> {
     try {
-      await this.#chunkFiles.write(id, bytes)
-    } finally {
-      this.#room.done(length)
+      const place = await this.#running.write(id, bytes)
+      this.#health.noteSuccess()
+      return place
+    } catch (error) {
+      if (error instanceof StoreFailedError) this.#health.noteFailure(error.cause)
+      if (error instanceof StoreFullError) this.#disk?.makeRoom()
+      throw error
     }
   }
 
   async #readInTurn(id: ChunkId, isDue: boolean, options: AbortOptions): Promise<ReadOutcome> {
     if (!this.#index.has(id)) return undefined
-    await this.#reads.acquire(1, options)
+    await this.#readSlots.acquire(1, options)
     try {
-      return await this.#read(id, isDue)
+      this.#checkRunning()
+      return await this.#reads.read(this.#running, id, isDue)
     } finally {
-      this.#reads.release(1)
+      this.#readSlots.release(1)
     }
-  }
-
-  /** Reads and, if it is due, verifies a chunk; what is not as it should be is dropped. */
-  async #read(id: ChunkId, isDue: boolean): Promise<ReadOutcome> {
-    this.#checkRunning()
-    const entry = this.#index.get(id)
-    if (entry === undefined) return undefined
-    const bytes = await this.#chunkFiles.read(id, entry.bytes)
-    if (bytes === undefined) {
-      await this.#dropCorrupt(id, 'its file is gone')
-      return 'missing'
-    }
-    const isDifferent = isDue || !entry.isVerified ? !equalBytes(chunkId(bytes), id) : false
-    if (isDifferent || bytes.byteLength !== entry.bytes) {
-      await this.#dropCorrupt(id, 'its bytes are others')
-      return 'corrupt'
-    }
-    if (!entry.isVerified && this.#index.has(id)) {
-      this.#index.set(id, { bytes: entry.bytes, isVerified: true })
-    }
-    return bytes
-  }
-
-  /** The chunk is no longer held from the moment of the call. */
-  async #dropCorrupt(id: ChunkId, reason: string): Promise<void> {
-    const key = chunkKey(id)
-    // Two readers may find out at once, and one that is being deleted is no loss.
-    if (this.#changing.has(key) || this.#index.delete(id) === undefined) return
-    this.#corruptTotal?.add(1)
-    this.#log.error('chunk %s in %s is lost: %s', toHex(id), this.#layout.directory, reason)
-    try {
-      await this.#track(key, this.#moveAway(id))
-    } catch (error) {
-      this.#log.error('corrupt chunk %s stays where it is: %e', toHex(id), error)
-    }
-  }
-
-  async #moveAway(id: ChunkId): Promise<void> {
-    if (this.#corruptFiles >= this.#maxCorruptFiles) return await this.#chunkFiles.remove(id)
-    this.#corruptFiles++
-    await this.#chunkFiles.quarantine(id)
   }
 
   async #remove(id: ChunkId, { isKept }: DeleteOptions): Promise<boolean> {
@@ -291,37 +308,50 @@ export class DiskStore implements CheckableStore {
     try {
       if (isKept?.() === true) return false
       const entry = this.#index.delete(id)
+      if (entry === undefined) return false
       await this.#removeFile(id, entry)
-      return entry !== undefined
+      await this.#intake.noteDeleted(entry.bytes)
+      return true
     } finally {
       this.#writes.release(1)
     }
   }
 
-  async #removeFile(id: ChunkId, entry: IndexEntry | undefined): Promise<void> {
+  async #removeFile(id: ChunkId, entry: IndexEntry): Promise<void> {
     try {
-      await this.#chunkFiles.remove(id)
+      await this.#running.remove(id, entry)
     } catch (error) {
-      if (entry !== undefined) this.#index.set(id, entry)
+      this.#index.set(id, entry)
       throw error
     }
   }
 
-  async #track<T>(key: string, change: Promise<T>): Promise<T> {
-    this.#changing.set(key, change)
-    try {
-      return await change
-    } finally {
-      this.#changing.delete(key)
-    }
+  /** What is deleted is worth the work of giving it back if there is more of it than room. */
+  #noteLeft(leftBytes: number): void {
+    if (leftBytes < (this.#disk?.deadBytes ?? 0)) this.#disk?.makeRoom()
+  }
+
+  get #running(): ChunkDisk {
+    if (this.#disk === undefined) throw new NotRunningError(`store ${this.#layout.directory}`)
+    return this.#disk
+  }
+
+  #showOn(metrics: Metrics | undefined): void {
+    metrics?.gauge('blobswarm_chunks_stored_bytes', {
+      help: 'Bytes of chunks on the disk',
+      read: () => this.storedBytes
+    })
+    metrics?.gauge('blobswarm_chunks_dead_bytes', {
+      help: 'Bytes of deleted chunks on the disk, whose space is still to come back',
+      read: () => this.#disk?.deadBytes ?? 0
+    })
+    metrics?.gauge('blobswarm_chunks_writable', {
+      help: '1 while the disk takes writes, 0 after one has failed',
+      read: () => (this.isWritable ? 1 : 0)
+    })
   }
 
   #checkRunning(): void {
     if (this.#state !== 'running') throw new NotRunningError(`store ${this.#layout.directory}`)
   }
-}
-
-/** Waits until a change is over, however it ended. */
-async function settled(change: Promise<unknown>): Promise<void> {
-  await Promise.allSettled([change])
 }

@@ -4,10 +4,12 @@ import { checkChunkId, chunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './ch
 import { StoreFullError } from './errors.ts'
 import type {
   AbortOptions,
-  CheckableStore,
   ChunkCondition,
   ChunkId,
-  DeleteOptions
+  DeleteOptions,
+  PutOptions,
+  ReservingStore,
+  SpaceReservation
 } from './types.ts'
 
 export interface MemoryStoreOptions {
@@ -16,10 +18,12 @@ export interface MemoryStoreOptions {
 }
 
 /** Keeps chunks in memory, for tests and for caches that may be lost. */
-export class MemoryStore implements CheckableStore {
+export class MemoryStore implements ReservingStore {
   readonly #quotaBytes: number
   readonly #chunks = new Map<string, Uint8Array>()
   #storedBytes = 0
+  #reservedBytes = 0
+  #lostCount = 0
   #isRunning = false
 
   constructor(options: MemoryStoreOptions = {}) {
@@ -36,18 +40,37 @@ export class MemoryStore implements CheckableStore {
     return this.#storedBytes
   }
 
+  get isWritable(): boolean {
+    return true
+  }
+
+  get lostCount(): number {
+    return this.#lostCount
+  }
+
   has(id: ChunkId): boolean {
     checkChunkId(id)
     return isZeroChunk(id) || this.#chunks.has(chunkKey(id))
   }
 
-  async put(id: ChunkId, bytes: Uint8Array, options: AbortOptions = {}): Promise<boolean> {
+  async reserve(bytes: number): Promise<SpaceReservation> {
+    this.#checkRunning()
+    this.#checkRoom(bytes)
+    this.#reservedBytes += bytes
+    let isReleased = false
+    const release = (): void => {
+      if (!isReleased) this.#reservedBytes -= bytes
+      isReleased = true
+    }
+    return { bytes, release }
+  }
+
+  async put(id: ChunkId, bytes: Uint8Array, options: PutOptions = {}): Promise<boolean> {
+    options.reservation?.release() // nothing can come between that and the end
     options.signal?.throwIfAborted()
     this.#checkRunning()
     if (this.has(id)) return false
-    if (this.#storedBytes + bytes.byteLength > this.#quotaBytes) {
-      throw new StoreFullError('the memory store', bytes.byteLength)
-    }
+    this.#checkRoom(bytes.byteLength)
     this.#chunks.set(chunkKey(id), new Uint8Array(bytes))
     this.#storedBytes += bytes.byteLength
     return true
@@ -68,6 +91,7 @@ export class MemoryStore implements CheckableStore {
     const bytes = this.#chunks.get(chunkKey(id))
     if (bytes === undefined) return undefined
     if (equalBytes(chunkId(bytes), id)) return 'intact'
+    this.#lostCount++
     await this.delete(id)
     return 'corrupt'
   }
@@ -99,6 +123,11 @@ export class MemoryStore implements CheckableStore {
 
   async stop(): Promise<void> {
     this.#isRunning = false
+  }
+
+  #checkRoom(bytes: number): void {
+    if (this.#storedBytes + this.#reservedBytes + bytes <= this.#quotaBytes) return
+    throw new StoreFullError('the memory store', bytes)
   }
 
   #checkRunning(): void {

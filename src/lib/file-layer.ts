@@ -14,6 +14,13 @@ export interface FileLayer {
   close(file: number): Promise<void>
   /** Writes at a position. @returns how many bytes were written, perhaps not all. */
   write(file: number, bytes: Uint8Array, position: number): Promise<number>
+  /**
+   * Writes parts one after the other at a position, in one call of the system. Optional: where it
+   * is missing, each part is written for itself.
+   *
+   * @returns how many bytes were written, perhaps not all.
+   */
+  writeParts?(file: number, parts: readonly Uint8Array[], position: number): Promise<number>
   /** Reads at a position into `bytes`. @returns how many bytes came; 0 at the end. */
   read(file: number, bytes: Uint8Array, position: number): Promise<number>
   /** Makes what was written to a file durable; for a folder, which names it holds. */
@@ -49,6 +56,7 @@ export const systemFiles: FileLayer = {
   close: (file) => call<void>((settle) => fs.close(file, (error) => settle(error ?? null))),
   write: (file, bytes, position) =>
     call((settle) => fs.write(file, bytes, 0, bytes.byteLength, position, settle)),
+  writeParts: (file, parts, position) => call((settle) => fs.writev(file, parts, position, settle)),
   read: (file, bytes, position) =>
     call((settle) => fs.read(file, bytes, 0, bytes.byteLength, position, settle)),
   fsync: (file) => call<void>((settle) => fs.fsync(file, (error) => settle(error))),
@@ -82,6 +90,34 @@ export async function writeFully(
   for (let at = 0; at < bytes.byteLength; ) {
     at += await files.write(file, at === 0 ? bytes : bytes.subarray(at), position + at)
   }
+}
+
+/** Writes all parts one after the other, however many calls that takes. */
+export async function writePartsFully(
+  files: FileLayer,
+  file: number,
+  parts: readonly Uint8Array[],
+  position: number
+): Promise<void> {
+  let at = position
+  let left = parts
+  while (left.length > 0) {
+    const [first = new Uint8Array()] = left
+    const written = await (files.writeParts?.(file, left, at) ?? files.write(file, first, at))
+    at += written
+    left = withoutStart(left, written)
+  }
+}
+
+/** What is left of the parts behind their first `bytes`. */
+function withoutStart(parts: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let over = bytes
+  const left: Uint8Array[] = []
+  for (const part of parts) {
+    if (over < part.byteLength) left.push(over === 0 ? part : part.subarray(over))
+    over = Math.max(0, over - part.byteLength)
+  }
+  return left
 }
 
 /**

@@ -5,6 +5,7 @@ import { ChunkIndex, type IndexEntry } from '../../src/chunks/chunk-index.ts'
 import type { ChunkId } from '../../src/chunks/types.ts'
 import { toHex } from '../../src/lib/bytes.ts'
 
+const PLACE = { segment: 1, offset: 16 }
 const id = (seed: number): ChunkId => chunkId(Uint8Array.of(seed, seed >> 8))
 /** Ids that all belong to the same place of the same table. */
 const crowdedId = (seed: number): ChunkId => {
@@ -21,7 +22,12 @@ test.each([
   const operation = fc.record({
     seed: fc.nat(60),
     verb: fc.constantFrom('set', 'set', 'delete'),
-    entry: fc.record({ bytes: fc.nat(2 ** 24), isVerified: fc.boolean() })
+    entry: fc.record({
+      bytes: fc.nat(2 ** 24),
+      isVerified: fc.boolean(),
+      segment: fc.nat(2 ** 32 - 1),
+      offset: fc.nat(2 ** 32 - 1)
+    })
   })
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 200 }), fc.nat(), (operations, secret) => {
@@ -56,7 +62,7 @@ test('grows to many chunks', () => {
   const index = new ChunkIndex()
   const ids = Array.from({ length: 20_000 }, (_, seed) => id(seed))
 
-  for (const each of ids) index.set(each, { bytes: 100, isVerified: false })
+  for (const each of ids) index.set(each, { bytes: 100, isVerified: false, ...PLACE })
 
   expect([index.count, index.bytes]).toEqual([20_000, 2_000_000])
   expect(ids.every((each) => index.has(each))).toBe(true)
@@ -65,14 +71,15 @@ test('grows to many chunks', () => {
 
 test('lists every chunk that stays while others come and go', () => {
   const index = new ChunkIndex()
-  for (let seed = 0; seed < 500; seed++) index.set(id(seed), { bytes: 1, isVerified: true })
+  for (let seed = 0; seed < 500; seed++)
+    index.set(id(seed), { bytes: 1, isVerified: true, ...PLACE })
   const listed = new Set<string>()
 
   let turn = 0
   for (const each of index.ids()) {
     listed.add(toHex(each))
     index.delete(id(400 + (turn % 100)))
-    index.set(id(1000 + turn), { bytes: 1, isVerified: true })
+    index.set(id(1000 + turn), { bytes: 1, isVerified: true, ...PLACE })
     turn++
   }
 

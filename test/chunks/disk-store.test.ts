@@ -9,6 +9,7 @@ import { MemoryLogger } from '../../src/lib/logger.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
 import { sampleChunk, testChunkStore } from '../contract/chunk-store.ts'
+import { findChunk, spoilChunk } from '../support/chunk-on-disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 
 let directory: string
@@ -40,22 +41,18 @@ const open = async (options: Partial<DiskStoreOptions> = {}): Promise<DiskStore>
   await store.start()
   return store
 }
+/** Of a chunk in a file of its own. */
 const pathOf = (id: ChunkId): string =>
   join(directory, 'chunks', toHex(id).slice(0, 2), toHex(id).slice(2))
-const spoil = async (id: ChunkId): Promise<void> => {
-  const bytes = await readFile(pathOf(id))
-  bytes[10] = (bytes[10] ?? 0) ^ 1
-  await writeFile(pathOf(id), bytes)
-}
 const openWithSpoilt = async (
   seeds: readonly number[],
   options: Partial<DiskStoreOptions> = {}
 ): Promise<DiskStore> => {
-  const first = await open()
+  const first = await open(options)
   for (const seed of seeds) {
     const { id, bytes } = sampleChunk(seed)
     await first.put(id, bytes)
-    await spoil(id)
+    await spoilChunk(directory, id)
   }
   await first.stop()
   return await open(options)
@@ -65,13 +62,21 @@ const errorsLogged = (): number => logger.lines.filter(({ level }) => level === 
 let storeNumber = 0
 const contractDirectory = (): string => join(directory, `store-${storeNumber++}`)
 
-testChunkStore('disk store', async (options) => {
+testChunkStore('disk store in segments', async (options) => {
   const store = makeStore({ ...options, directory: contractDirectory(), durability: 'memory' })
   return { store, close: () => store.stop() }
 })
 
-testChunkStore('disk store that moves 100 bytes at a time, and syncs', async (options) => {
-  const store = makeStore({ ...options, directory: contractDirectory(), maxWrites: 2, maxReads: 2 })
+testChunkStore('disk store in small segments that moves 100 bytes at a time', async (options) => {
+  const small = { maxWrites: 2, maxReads: 2, segmentBytes: 2000 }
+  const store = makeStore({ ...options, ...small, directory: contractDirectory() })
+  files.maxBytes = 100
+  return { store, close: () => store.stop() }
+})
+
+testChunkStore('disk store in files that moves 100 bytes at a time, and syncs', async (options) => {
+  const small = { maxWrites: 2, maxReads: 2, format: 'files' } as const
+  const store = makeStore({ ...options, ...small, directory: contractDirectory() })
   files.maxBytes = 100
   return { store, close: () => store.stop() }
 })
@@ -94,9 +99,9 @@ test('refuses chunks when its disk has no more free than the reserve', async () 
   expect(await store.put(second.id, second.bytes)).toBe(true)
 })
 
-describe('durability', () => {
+describe('durability in files', () => {
   test('acknowledges after file and folder are on the disk, in that order', async () => {
-    const store = await open()
+    const store = await open({ format: 'files' })
     const { id, bytes } = sampleChunk(1)
     files.trace.length = 0
 
@@ -112,7 +117,7 @@ describe('durability', () => {
   })
 
   test('acknowledges each of many puts only after the flush of its own folder', async () => {
-    const store = await open()
+    const store = await open({ format: 'files' })
     const chunks = Array.from({ length: 100 }, (_, seed) => sampleChunk(seed))
     files.trace.length = 0
 
@@ -129,7 +134,7 @@ describe('durability', () => {
   })
 
   test('flushes nothing when told to acknowledge from memory', async () => {
-    const store = await open({ durability: 'memory' })
+    const store = await open({ format: 'files', durability: 'memory' })
     const { id, bytes } = sampleChunk(1)
     files.trace.length = 0
 
@@ -139,7 +144,7 @@ describe('durability', () => {
   })
 
   test('opens no more files at a time than it may', async () => {
-    const store = await open({ durability: 'memory', maxWrites: 3 })
+    const store = await open({ format: 'files', durability: 'memory', maxWrites: 3 })
     const chunks = Array.from({ length: 30 }, (_, seed) => sampleChunk(seed))
     files.mostOpenFiles = 0
 
@@ -150,22 +155,25 @@ describe('durability', () => {
 })
 
 describe('a restart', () => {
-  test('finds all chunks and removes what writes left', async () => {
-    const first = await open()
-    const chunks = Array.from({ length: 20 }, (_, seed) => sampleChunk(seed))
-    for (const { id, bytes } of chunks) await first.put(id, bytes)
-    await first.stop()
-    await writeFile(join(directory, 'tmp', '7'), 'half a chunk')
+  test.each(['segments', 'files'] as const)(
+    'finds all chunks and removes what writes left, in %s',
+    async (format) => {
+      const first = await open({ format })
+      const chunks = Array.from({ length: 20 }, (_, seed) => sampleChunk(seed))
+      for (const { id, bytes } of chunks) await first.put(id, bytes)
+      await first.stop()
+      await writeFile(join(directory, 'tmp', '7'), 'half a chunk')
 
-    const second = await open()
+      const second = await open()
 
-    expect([second.chunkCount, second.storedBytes]).toEqual([20, 20_000])
-    for (const { id, bytes } of chunks) expect(await second.get(id)).toEqual(bytes)
-    expect(await readdir(join(directory, 'tmp'))).toEqual([])
-  })
+      expect([second.chunkCount, second.storedBytes]).toEqual([20, 20_000])
+      for (const { id, bytes } of chunks) expect(await second.get(id)).toEqual(bytes)
+      expect(await readdir(join(directory, 'tmp'))).toEqual([])
+    }
+  )
 
   test('leaves alone what is no chunk, and removes empty files', async () => {
-    const first = await open()
+    const first = await open({ format: 'files' })
     const { id, bytes } = sampleChunk(1)
     await first.put(id, bytes)
     await first.stop()
@@ -181,143 +189,169 @@ describe('a restart', () => {
   })
 })
 
-describe('a chunk that went bad on the disk', () => {
-  test('is noticed on the first read, reported, moved away and no longer held', async () => {
-    const { id, bytes } = sampleChunk(1)
-    const store = await openWithSpoilt([1])
+describe.each(['segments', 'files'] as const)(
+  'a chunk in %s that went bad on the disk',
+  (format) => {
+    test('is noticed on the first read, reported, moved away and no longer held', async () => {
+      const { id, bytes } = sampleChunk(1)
+      const store = await openWithSpoilt([1], { format })
 
-    expect(await store.get(id)).toBeUndefined()
+      expect(await store.get(id)).toBeUndefined()
 
-    expect([store.has(id), store.storedBytes]).toEqual([false, 0])
-    expect(await readdir(join(directory, 'corrupt'))).toEqual([toHex(id)])
-    expect(errorsLogged()).toBe(1)
-    expect(metrics.values.get('blobswarm_chunks_corrupt_total')).toBe(1)
-    expect(await store.put(id, bytes)).toBe(true)
-    expect(await store.get(id)).toEqual(bytes)
-  })
+      expect([store.has(id), store.storedBytes]).toEqual([false, 0])
+      expect(await readdir(join(directory, 'corrupt'))).toEqual([toHex(id)])
+      expect(errorsLogged()).toBe(1)
+      expect(metrics.values.get('blobswarm_chunks_corrupt_total')).toBe(1)
+      expect(await store.put(id, bytes)).toBe(true)
+      expect(await store.get(id)).toEqual(bytes)
+    })
 
-  test('is reported once, however many read it at the same time', async () => {
-    const { id } = sampleChunk(1)
-    const store = await openWithSpoilt([1])
+    test('is reported once, however many read it at the same time', async () => {
+      const { id } = sampleChunk(1)
+      const store = await openWithSpoilt([1], { format })
 
-    const reads = await Promise.all(Array.from({ length: 5 }, () => store.get(id)))
+      const reads = await Promise.all(Array.from({ length: 5 }, () => store.get(id)))
 
-    expect(new Set(reads)).toEqual(new Set([undefined]))
-    expect(errorsLogged()).toBe(1)
-  })
+      expect(new Set(reads)).toEqual(new Set([undefined]))
+      expect(errorsLogged()).toBe(1)
+    })
 
-  test('is put again while the bad one is being moved away', async () => {
-    const { id, bytes } = sampleChunk(1)
-    const store = await openWithSpoilt([1])
-    const putWhenGone = async (): Promise<void> => {
-      while (!(await store.put(id, bytes))) await nextTurn()
-    }
+    test('is put again while the bad one is being moved away', async () => {
+      const { id, bytes } = sampleChunk(1)
+      const store = await openWithSpoilt([1], { format })
+      const putWhenGone = async (): Promise<void> => {
+        while (!(await store.put(id, bytes))) await nextTurn()
+      }
 
-    await Promise.all([store.get(id), putWhenGone()])
+      await Promise.all([store.get(id), putWhenGone()])
 
-    expect(await store.get(id)).toEqual(bytes)
-  })
+      expect(await store.get(id)).toEqual(bytes)
+    })
 
-  test('is removed when enough were kept', async () => {
-    const store = await openWithSpoilt([1, 2, 3], { maxCorruptFiles: 2 })
+    test('is removed when enough were kept', async () => {
+      const store = await openWithSpoilt([1, 2, 3], { maxCorruptFiles: 2, format })
 
-    for (const seed of [1, 2, 3]) await store.get(sampleChunk(seed).id)
+      for (const seed of [1, 2, 3]) await store.get(sampleChunk(seed).id)
 
-    expect(await readdir(join(directory, 'corrupt'))).toHaveLength(2)
-    expect(store.chunkCount).toBe(0)
-  })
+      expect(await readdir(join(directory, 'corrupt'))).toHaveLength(2)
+      expect(store.chunkCount).toBe(0)
+    })
 
-  test('or is gone altogether is no longer held', async () => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    await store.put(id, bytes)
-    await rm(pathOf(id))
+    test('or is gone altogether is no longer held', async () => {
+      const store = await open({ format })
+      const { id, bytes } = sampleChunk(1)
+      await store.put(id, bytes)
+      await store.stop()
+      const again = await open({ format })
+      await rm((await findChunk(directory, id)).path)
 
-    expect(await store.get(id)).toBeUndefined()
+      expect(await again.get(id)).toBeUndefined()
 
-    expect(store.has(id)).toBe(false)
-    expect(errorsLogged()).toBe(1)
-  })
+      expect(again.has(id)).toBe(false)
+      expect(errorsLogged()).toBe(1)
+    })
 
-  test('or cannot be read is an error of this machine, and stays', async () => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    await store.put(id, bytes)
-    files.fail({ operation: 'read', code: 'EIO' })
+    test('or cannot be read is no longer held, and stays for people', async () => {
+      const store = await open({ format })
+      const [bad, good] = [sampleChunk(1), sampleChunk(2)]
+      for (const { id, bytes } of [bad, good]) await store.put(id, bytes)
+      files.fail({ operation: 'read', code: 'EIO', times: 2 })
 
-    await expect(store.get(id)).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
+      expect(await store.get(bad.id)).toBeUndefined()
 
-    expect(await store.get(id)).toEqual(bytes)
-  })
-})
+      expect([store.has(bad.id), store.lostCount]).toEqual([false, 1])
+      expect(metrics.values.get('blobswarm_chunks_corrupt_total')).toBe(1)
+      files.heal()
+      expect(await store.get(good.id)).toEqual(good.bytes)
+      expect(await store.put(bad.id, bad.bytes)).toBe(true)
+      expect(await store.get(bad.id)).toEqual(bad.bytes)
+    })
 
-describe('a disk that is full or fails', () => {
-  test.each([
-    ['open', 'ENOSPC', 'ERR_STORE_FULL'],
-    ['write', 'ENOSPC', 'ERR_STORE_FULL'],
-    ['write', 'EDQUOT', 'ERR_STORE_FULL'],
-    ['write', 'EIO', 'ERR_STORE_FAILED'],
-    ['fsync', 'ENOSPC', 'ERR_STORE_FULL'],
-    ['fsync', 'EIO', 'ERR_STORE_FAILED'],
-    ['close', 'EIO', 'ERR_STORE_FAILED'],
-    ['rename', 'ENOSPC', 'ERR_STORE_FULL']
-  ] as const)('at %s with %s gives %s and leaves nothing', async (operation, cause, code) => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    files.fail({ operation, code: cause })
+    test('does not keep a check of the others from going on', async () => {
+      const store = await open({ format })
+      const chunks = [1, 2, 3].map((seed) => sampleChunk(seed))
+      for (const { id, bytes } of chunks) await store.put(id, bytes)
+      await spoilChunk(directory, chunks[0]?.id ?? new Uint8Array())
 
-    await expect(store.put(id, bytes)).rejects.toMatchObject({ code, cause: { code: cause } })
+      const found: unknown[] = []
+      for (const { id } of chunks) found.push(await store.check(id))
 
-    expect([store.has(id), store.storedBytes]).toEqual([false, 0])
-    expect(await readdir(join(directory, 'tmp'))).toEqual([])
-    expect(await store.put(id, bytes)).toBe(true)
-  })
+      expect(found).toEqual(['corrupt', 'intact', 'intact'])
+    })
+  }
+)
 
-  test('when the folder is flushed leaves no chunk that might vanish later', async () => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    files.fail({ operation: 'fsync', code: 'EIO', path: '/chunks/' })
+describe.each(['segments', 'files'] as const)('a disk below %s', (format) => {
+  describe('that is full or fails', () => {
+    test.each([
+      ['open', 'ENOSPC', 'ERR_STORE_FULL'],
+      ['write', 'ENOSPC', 'ERR_STORE_FULL'],
+      ['write', 'EDQUOT', 'ERR_STORE_FULL'],
+      ['write', 'EIO', 'ERR_STORE_FAILED'],
+      ['fsync', 'ENOSPC', 'ERR_STORE_FULL'],
+      ['fsync', 'EIO', 'ERR_STORE_FAILED'],
+      ['open', 'EROFS', 'ERR_STORE_FAILED']
+    ] as const)('at %s with %s gives %s and leaves nothing', async (operation, cause, code) => {
+      const store = await open({ format })
+      const { id, bytes } = sampleChunk(1)
+      files.fail({ operation, code: cause })
 
-    await expect(store.put(id, bytes)).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
+      await expect(store.put(id, bytes)).rejects.toMatchObject({ code, cause: { code: cause } })
 
-    expect(store.has(id)).toBe(false)
-    await expect(readFile(pathOf(id))).rejects.toMatchObject({ code: 'ENOENT' })
-  })
+      expect([store.has(id), store.storedBytes]).toEqual([false, 0])
+      expect(await readdir(join(directory, 'tmp'))).toEqual([])
+      expect(await store.put(id, bytes)).toBe(true)
+    })
 
-  test('fails one of two puts of a chunk, and the other does it itself', async () => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    files.fail({ operation: 'write', code: 'ENOSPC' })
+    test('when the folder is flushed leaves no chunk that might vanish later', async () => {
+      const store = await open({ format })
+      const { id, bytes } = sampleChunk(1)
+      const folder = format === 'files' ? '/chunks/' : '/segments'
+      files.fail({ operation: 'fsync', code: 'EIO', path: folder })
 
-    const [first, second] = await Promise.allSettled([store.put(id, bytes), store.put(id, bytes)])
+      await expect(store.put(id, bytes)).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
 
-    expect([first?.status, second?.status]).toEqual(['rejected', 'fulfilled'])
-    expect(await store.get(id)).toEqual(bytes)
-  })
+      expect(store.has(id)).toBe(false)
+      await store.stop()
+      expect((await open({ format })).has(id)).toBe(false)
+    })
 
-  test('keeps a chunk that could not be removed', async () => {
-    const store = await open()
-    const { id, bytes } = sampleChunk(1)
-    await store.put(id, bytes)
-    files.fail({ operation: 'unlink', code: 'EIO' })
+    test('fails one of two puts of a chunk, and the other does it itself', async () => {
+      const store = await open({ format })
+      const { id, bytes } = sampleChunk(1)
+      files.fail({ operation: 'write', code: 'ENOSPC' })
 
-    await expect(store.delete(id)).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
+      const [first, second] = await Promise.allSettled([store.put(id, bytes), store.put(id, bytes)])
 
-    expect([store.has(id), store.storedBytes]).toEqual([true, 1000])
-  })
+      expect([first?.status, second?.status]).toEqual(['rejected', 'fulfilled'])
+      expect(await store.get(id)).toEqual(bytes)
+    })
 
-  test('an abandoned put that has not begun leaves nothing', async () => {
-    const store = await open({ maxWrites: 1 })
-    const [first, second] = [sampleChunk(1), sampleChunk(2)]
-    const abort = new AbortController()
+    test('keeps a chunk that could not be removed', async () => {
+      const store = await open({ format })
+      const { id, bytes } = sampleChunk(1)
+      await store.put(id, bytes)
+      if (format === 'files') files.fail({ operation: 'unlink', code: 'EIO' })
+      else files.fail({ operation: 'open', path: '.dead', code: 'EIO' })
 
-    const running = store.put(first.id, first.bytes)
-    const waiting = store.put(second.id, second.bytes, { signal: abort.signal })
-    abort.abort(new Error('enough'))
+      await expect(store.delete(id)).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
 
-    await expect(waiting).rejects.toThrow('enough')
-    expect(await running).toBe(true)
-    expect([store.has(second.id), store.storedBytes]).toEqual([false, 1000])
+      expect([store.has(id), store.storedBytes]).toEqual([true, 1000])
+    })
+
+    test('an abandoned put that has not begun leaves nothing', async () => {
+      const store = await open({ format, maxWrites: 1 })
+      const [first, second] = [sampleChunk(1), sampleChunk(2)]
+      const abort = new AbortController()
+
+      const running = store.put(first.id, first.bytes)
+      const waiting = store.put(second.id, second.bytes, { signal: abort.signal })
+      abort.abort(new Error('enough'))
+
+      await expect(waiting).rejects.toThrow('enough')
+      expect(await running).toBe(true)
+      expect([store.has(second.id), store.storedBytes]).toEqual([false, 1000])
+    })
   })
 })
 
@@ -338,7 +372,8 @@ describe('a directory that cannot be used', () => {
   })
 
   test.each([
-    ['a newer format', '{"format":2,"hash":30}'],
+    ['a newer format', '{"format":3,"hash":30}'],
+    ['an unknown format', '{"format":0,"hash":30}'],
     ['another hash', '{"format":1,"hash":18}'],
     ['no format', '{"hash":30}'],
     ['no JSON', 'format 1'],
@@ -358,8 +393,42 @@ describe('a directory that cannot be used', () => {
     await expect(makeStore().start()).rejects.toMatchObject(refusal)
   })
 
+  test.each([
+    ['a folder for its format', 'format.json', 'folder'],
+    ['a file for its segments', 'segments', 'file'],
+    ['a file for what is corrupt', 'corrupt', 'file']
+  ])('is one with %s', async (_, name, kind) => {
+    if (kind === 'folder') await mkdir(join(directory, name))
+    else await writeFile(join(directory, name), 'not a folder')
+
+    await expect(makeStore().start()).rejects.toMatchObject(refusal)
+  })
+
+  test('is not one with a folder among its temporary files', async () => {
+    await (await open()).stop()
+    await mkdir(join(directory, 'tmp', '0'))
+
+    await expect(open()).resolves.toBeInstanceOf(DiskStore)
+  })
+
+  test('is not one with a folder in the place of a chunk, which is lost', async () => {
+    const first = await open({ format: 'files' })
+    const [bad, good] = [sampleChunk(1), sampleChunk(2)]
+    for (const { id, bytes } of [bad, good]) await first.put(id, bytes)
+    await first.stop()
+    await rm(pathOf(bad.id))
+    await mkdir(pathOf(bad.id))
+
+    const store = await open()
+
+    expect(await store.get(bad.id)).toBeUndefined()
+    expect(await store.get(good.id)).toEqual(good.bytes)
+    expect(await store.put(bad.id, bad.bytes)).toBe(true)
+    expect(await store.get(bad.id)).toEqual(bad.bytes)
+  })
+
   test('is one that cannot be read', async () => {
-    files.fail({ operation: 'list', code: 'EIO', path: 'chunks' })
+    files.fail({ operation: 'list', code: 'EIO', path: 'segments' })
 
     await expect(makeStore().start()).rejects.toMatchObject({ ...refusal, cause: { code: 'EIO' } })
     await expect(open()).resolves.toBeInstanceOf(DiskStore)
@@ -369,6 +438,6 @@ describe('a directory that cannot be used', () => {
     await open()
 
     const text = await readFile(join(directory, 'format.json'), 'utf8')
-    expect(JSON.parse(text)).toEqual({ format: 1, hash: 0x1e })
+    expect(JSON.parse(text)).toEqual({ format: 2, hash: 0x1e })
   })
 })

@@ -36,6 +36,11 @@ export class FaultyFiles implements FileLayer {
     this.#faults.push({ fault, left: fault.times ?? 1 })
   }
 
+  /** Forgets all faults. */
+  heal(): void {
+    this.#faults.length = 0
+  }
+
   /** The trace without what only looks. */
   get changes(): string[] {
     return this.trace.filter((line) => !/^(?:open|close|read|list|sizesOf) /.test(line))
@@ -49,7 +54,9 @@ export class FaultyFiles implements FileLayer {
   }
 
   async close(file: number): Promise<void> {
-    await this.#run('close', this.#pathOf(file), () => this.#files.close(file))
+    const path = this.#pathOf(file)
+    this.#paths.delete(file)
+    await this.#run('close', path, () => this.#files.close(file))
     this.openFiles--
   }
 
@@ -89,8 +96,11 @@ export class FaultyFiles implements FileLayer {
     return await this.#run('sizesOf', paths[0] ?? '', () => this.#files.sizesOf(paths))
   }
 
+  /** @throws EBADF for what is closed: another file may have its number already. */
   #pathOf(file: number): string {
-    return this.#paths.get(file) ?? `file ${file}`
+    const path = this.#paths.get(file)
+    if (path !== undefined) return path
+    throw Object.assign(new Error(`EBADF: file ${file} is not open`), { code: 'EBADF' })
   }
 
   async #run<T>(operation: FileOperation, path: string, work: () => Promise<T>): Promise<T> {
