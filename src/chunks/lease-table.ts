@@ -23,6 +23,11 @@ export interface LeaseTableOptions {
   readonly leaseMs?: number | undefined
   /** How long a collection stays open at most, in milliseconds. @default 3_600_000 */
   readonly collectionMs?: number | undefined
+  /**
+   * How long it stays open after it was last used, once it was, in milliseconds: a collector that
+   * is done says nothing. @default as `collectionMs`
+   */
+  readonly idleMs?: number | undefined
 }
 
 /** Leases of a stretch of time. */
@@ -37,6 +42,8 @@ interface Generation {
 interface OpenCollection {
   readonly name: string
   readonly beganMs: number
+  /** When something was last asked in its name. */
+  usedMs: number | undefined
   /** It began when nobody knew what had a lease, so all has, for it. */
   readonly coversAll: boolean
 }
@@ -53,6 +60,7 @@ export class LeaseTable {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #leaseMs: number
   readonly #collectionMs: number
+  readonly #idleMs: number
   readonly #startedMs: number
   #recent: Generation
   #older: Generation | undefined
@@ -60,12 +68,14 @@ export class LeaseTable {
 
   constructor(components: LeaseTableComponents, options: LeaseTableOptions = {}) {
     const { leaseMs = DEFAULT_LEASE_MS, collectionMs = 3_600_000 } = options
-    if (!(leaseMs > 0) || !(collectionMs > 0)) {
-      throw new RangeError(`leases of ${leaseMs} ms, collections of ${collectionMs} ms`)
+    const { idleMs = collectionMs } = options
+    if (!(leaseMs > 0) || !(collectionMs > 0) || !(idleMs > 0)) {
+      throw new RangeError(`leases of ${leaseMs} ms, collections of ${collectionMs}, ${idleMs} ms`)
     }
     this.#clock = components.clock
     this.#leaseMs = leaseMs
     this.#collectionMs = collectionMs
+    this.#idleMs = idleMs
     this.#startedMs = this.#clock.monotonic()
     this.#recent = newGeneration(this.#startedMs)
   }
@@ -98,7 +108,7 @@ export class LeaseTable {
     this.#forgetEnded(nowMs)
     const name = toHex(secureBytes(NAME_BYTES))
     const coversAll = nowMs - this.#startedMs < this.#leaseMs
-    this.#collection = { name, beganMs: nowMs, coversAll }
+    this.#collection = { name, beganMs: nowMs, usedMs: undefined, coversAll }
     return name
   }
 
@@ -108,20 +118,36 @@ export class LeaseTable {
     return this.#recent.keys.has(key) || this.#older?.keys.has(key) === true
   }
 
+  /** Tells whether a key has a lease now, for who deletes without a collection. */
+  hasLease(key: Uint8Array): boolean {
+    const nowMs = this.#clock.monotonic()
+    if (nowMs - this.#startedMs < this.#leaseMs) return true
+    const isOpen = this.#isOpen(nowMs)
+    if (isOpen && this.#collection?.coversAll === true) return true
+    const generations = [this.#recent, this.#older]
+    return generations.some(
+      (generation) =>
+        generation?.keys.has(key) === true && (isOpen || !this.#hasEnded(generation, nowMs))
+    )
+  }
+
   /** @throws {CollectionEndedError} if the collection is not the one that is open. */
   checkOpen(collection: string): void {
     this.#opened(collection)
   }
 
   #opened(collection: string): OpenCollection {
-    const open = this.#isOpen(this.#clock.monotonic()) ? this.#collection : undefined
+    const nowMs = this.#clock.monotonic()
+    const open = this.#isOpen(nowMs) ? this.#collection : undefined
     if (open?.name !== collection) throw new CollectionEndedError(collection)
+    open.usedMs = nowMs
     return open
   }
 
   #isOpen(nowMs: number): boolean {
     const open = this.#collection
-    return open !== undefined && nowMs - open.beganMs < this.#collectionMs
+    if (open === undefined || nowMs - open.beganMs >= this.#collectionMs) return false
+    return open.usedMs === undefined || nowMs - open.usedMs < this.#idleMs
   }
 
   /** Drops a generation when all of its leases have ended. */

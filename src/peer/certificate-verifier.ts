@@ -102,7 +102,8 @@ function signatureName(purpose: SignedPurpose, envelope: SignedEnvelope): string
 const SIGNERS: Readonly<Record<SignedPurpose, (member: Member) => boolean>> = {
   ticket: ({ roles }) => roles.has('versionManager'),
   'version-record': ({ roles }) => roles.has('versionManager'),
-  location: ({ roles }) => roles.has('versionManager'),
+  location: ({ roles }) => roles.has('versionManager') || roles.has('providerManager'),
   nodes: ({ rights }) => rights.has('write'),
-  retirement: ({ roles }) => roles.has('versionManager')
+  retirement: ({ roles }) => roles.has('versionManager'),
+  surplus: ({ roles }) => roles.has('providerManager')
 }

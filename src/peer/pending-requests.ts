@@ -15,6 +15,11 @@ export class PendingRequests<P extends PendingRequest> {
     return this.#pending.size
   }
 
+  /** The requests in flight, the oldest first. */
+  values(): Iterable<P> {
+    return this.#pending.values()
+  }
+
   /**
    * Enters a request under a number that no other has now.
    *

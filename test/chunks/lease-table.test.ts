@@ -78,6 +78,21 @@ test('ends a collection after its time', () => {
   expect(() => table.isLeased(collection, key(1))).toThrow(CollectionEndedError)
 })
 
+test('ends a collection that is not used any more, but not one that was not used yet', () => {
+  const clock = new ManualClock()
+  const table = new LeaseTable({ clock }, { leaseMs: LEASE_MS, collectionMs: 1000, idleMs: 200 })
+  const collection = table.begin()
+
+  clock.advance(900)
+  table.checkOpen(collection)
+  const next = table.begin()
+  clock.advance(199)
+  table.checkOpen(next)
+  clock.advance(200)
+
+  expect(() => table.checkOpen(next)).toThrow(CollectionEndedError)
+})
+
 test('never gives two collections one name', () => {
   const names = Array.from({ length: 100 }, () => tableWithClock().table.begin())
 
@@ -142,4 +157,41 @@ test('lets go of one chunk while others are renewed all the time', () => {
   const collection = table.begin()
   expect(table.isLeased(collection, key(1))).toBe(false)
   expect(table.isLeased(collection, key(2))).toBe(true)
+})
+
+test('tells without a collection what has a lease now', () => {
+  const { table, clock } = tableWithClock()
+  const atStart = table.hasLease(key(1))
+  clock.advance(LEASE_MS)
+  const afterStart = table.hasLease(key(1))
+  table.grant(key(1))
+
+  clock.advance(LEASE_MS - 1)
+  const isEarlyLeased = table.hasLease(key(1))
+  clock.advance(1)
+
+  expect([atStart, afterStart, isEarlyLeased]).toEqual([true, false, true])
+  expect(table.hasLease(key(1))).toBe(false)
+})
+
+test('does not end a lease for those without a collection while one is open', () => {
+  const { table, clock } = tableWithClock()
+  clock.advance(LEASE_MS)
+  table.grant(key(1))
+  table.begin()
+  clock.advance(5 * LEASE_MS)
+  const during = [table.hasLease(key(1)), table.hasLease(key(2))]
+
+  clock.advance(1000)
+
+  expect(during).toEqual([true, false])
+  expect(table.hasLease(key(1))).toBe(false)
+})
+
+test('holds everything to be leased while a collection is open that began at the start', () => {
+  const { table, clock } = tableWithClock()
+  table.begin()
+  clock.advance(2 * LEASE_MS)
+
+  expect(table.hasLease(key(1))).toBe(true)
 })

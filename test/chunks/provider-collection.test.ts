@@ -8,7 +8,7 @@ import { DiskStore, type DiskStoreOptions } from '../../src/chunks/disk-store.ts
 import { LeaseTable } from '../../src/chunks/lease-table.ts'
 import { LocalProvider } from '../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
-import type { ChunkId, ChunkStore } from '../../src/chunks/types.ts'
+import type { ChunkId, ReservingStore } from '../../src/chunks/types.ts'
 import { GIB, toHex } from '../../src/lib/bytes.ts'
 import type { FileLayer } from '../../src/lib/file-layer.ts'
 import { MemoryLogger, noLogger } from '../../src/lib/logger.ts'
@@ -24,7 +24,7 @@ import { slowFiles } from '../support/slow-files.ts'
 const LEASE_MS = 1000
 
 let directory: string
-let stores: ChunkStore[] = []
+let stores: ReservingStore[] = []
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'blobswarm-collection-'))
@@ -38,7 +38,10 @@ afterEach(async () => {
 const logger = new MemoryLogger()
 
 /** A provider whose leases of the start have ended, over chunks that nobody has a lease on. */
-async function providerWith(chunks: readonly ReturnType<typeof sampleChunk>[], store: ChunkStore) {
+async function providerWith(
+  chunks: readonly ReturnType<typeof sampleChunk>[],
+  store: ReservingStore
+) {
   stores.push(store)
   await store.start()
   for (const { id, bytes } of chunks) await store.put(id, bytes)
@@ -153,7 +156,7 @@ describe('collecting', () => {
   test('frees the disk', async () => {
     const chunks = samples(3)
     const files = new FaultyFiles()
-    const { provider, store } = await providerWith(chunks, diskStore(files))
+    const { provider, store } = await providerWith(chunks, diskStore(files, { format: 'files' }))
     const collection = await provider.beginCollection()
 
     await provider.collect(
@@ -202,17 +205,22 @@ describe('collecting', () => {
   })
 })
 
+/** Whether a file is where a store notes deletions. */
+const isDeletion = (path: string): boolean => path.endsWith('.dead')
+
 /** A provider that is amid the deletion of a chunk, until `goOn`. */
 async function duringDelete() {
   const { id, bytes } = sampleChunk(1)
   const gate = Promise.withResolvers<void>()
   const begun = Promise.withResolvers<void>()
   const files = new FaultyFiles()
-  const unlink = files.unlink.bind(files)
-  files.unlink = async (path) => {
-    begun.resolve()
-    await gate.promise
-    await unlink(path)
+  const open = files.open.bind(files)
+  files.open = async (path, flags) => {
+    if (isDeletion(path)) {
+      begun.resolve()
+      await gate.promise
+    }
+    return await open(path, flags)
   }
   const made = await providerWith([{ id, bytes }], diskStore(files))
   const collection = await made.provider.beginCollection()
@@ -246,7 +254,7 @@ describe('while a chunk is being deleted', () => {
 
   test('it is there again if the disk refuses', async () => {
     const { provider, id, bytes, collecting, files, goOn } = await duringDelete()
-    files.fail({ operation: 'unlink', code: 'EIO' })
+    files.fail({ operation: 'open', path: '.dead', code: 'EIO' })
 
     goOn()
 
@@ -261,10 +269,10 @@ test('what waits for its deletion is saved by a lease', async () => {
   const gate = Promise.withResolvers<void>()
   const files = new FaultyFiles()
   const { provider, store } = await providerWith(chunks, diskStore(files, { maxWrites: 1 }))
-  const unlink = files.unlink.bind(files)
-  files.unlink = async (path) => {
-    await gate.promise
-    await unlink(path)
+  const open = files.open.bind(files)
+  files.open = async (path, flags) => {
+    if (isDeletion(path)) await gate.promise
+    return await open(path, flags)
   }
   const collection = await provider.beginCollection()
 
@@ -278,10 +286,10 @@ test('what waits for its deletion is saved by a lease', async () => {
   expect(store.has(second.id)).toBe(true)
 })
 
-test('what was acknowledged or confirmed is never collected, in whatever order things happen', async () => {
+test('what was acknowledged or confirmed is never deleted, in whatever order things happen', async () => {
   const chunks = samples(5)
   const step = fc.record({
-    what: fc.constantFrom('put', 'has', 'collect', 'collect'),
+    what: fc.constantFrom('put', 'has', 'holds', 'collect', 'trim', 'collect', 'trim'),
     which: fc.subarray([0, 1, 2, 3, 4], { minLength: 1 }),
     isWaitedFor: fc.boolean()
   })
@@ -308,6 +316,8 @@ test('what was acknowledged or confirmed is never collected, in whatever order t
         const ids = which.map((at) => (chunks[at] as Sample).id)
         if (what === 'put') running.push(...which.map(put))
         else if (what === 'has') running.push(ask(which))
+        else if (what === 'holds') running.push(provider.holds(ids))
+        else if (what === 'trim') running.push(provider.trim(ids))
         else running.push(provider.collect(collection, ids))
         await (isWaitedFor ? running.at(-1) : nextTurn())
         for (const at of promised) expect(store.has((chunks[at] as Sample).id)).toBe(true)

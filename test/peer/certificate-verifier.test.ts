@@ -28,10 +28,27 @@ test('names the version manager that signed a ticket', async () => {
 test('lets nobody else sign tickets, records, locations and orders to delete', async () => {
   const deployer = await signer(11, { roles: ['deploy'], rights: ['read', 'write', 'admin'] })
 
-  for (const purpose of ['ticket', 'version-record', 'location', 'retirement'] as const) {
+  const purposes = ['ticket', 'version-record', 'location', 'retirement', 'surplus'] as const
+  for (const purpose of purposes) {
     const envelope = deployer.sign(purpose, payload)
     expect(() => verifier.verify(purpose, envelope)).toThrow(UntrustedSignatureError)
   }
+})
+
+test('lets a provider manager sign locations and what is surplus, and nothing else', async () => {
+  const manager = await signer(16, { roles: ['providerManager'], rights: ['read', 'admin'] })
+  const versions = await signer(10, { roles: ['versionManager'], rights: [] })
+
+  for (const purpose of ['location', 'surplus'] as const) {
+    expect(verifier.verify(purpose, manager.sign(purpose, payload))).toBe(manager.peerId)
+  }
+  for (const purpose of ['ticket', 'version-record', 'retirement', 'nodes'] as const) {
+    const envelope = manager.sign(purpose, payload)
+    expect(() => verifier.verify(purpose, envelope)).toThrow(UntrustedSignatureError)
+  }
+  expect(() => verifier.verify('surplus', versions.sign('surplus', payload))).toThrow(
+    UntrustedSignatureError
+  )
 })
 
 test('lets those who may write sign nodes', async () => {

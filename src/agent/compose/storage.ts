@@ -1,7 +1,9 @@
 import { statfs } from 'node:fs/promises'
+import { ChunkCopier } from '../../chunks/chunk-copier.ts'
 import { DiskStore } from '../../chunks/disk-store.ts'
 import { LeaseTable } from '../../chunks/lease-table.ts'
 import { LocalProvider } from '../../chunks/local-provider.ts'
+import { ReadOnlyProvider } from '../../chunks/read-only-provider.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { Ed25519Key } from '../../lib/ed25519.ts'
 import { DiskMetadataStore } from '../../metadata/disk-node-store.ts'
@@ -11,9 +13,14 @@ import { CertificateVerifier } from '../../peer/certificate-verifier.ts'
 import { HandOver } from '../../peer/hand-over.ts'
 import { serveStore } from '../../peer/protocols/store-serve.ts'
 import { serveTree } from '../../peer/protocols/tree-serve.ts'
+import { NetworkChunkSources } from '../../peer/remote/chunk-sources.ts'
 import { DistributedMetadataStore } from '../../peer/remote/metadata-store.ts'
+import { RemoteProviders } from '../../peer/remote/remote-providers.ts'
 import type { Foundation } from './foundation.ts'
 import { serviceOf } from './service.ts'
+
+/** Chunks are swept at a stretch, so a collection that asks nothing for as long is over. */
+const COLLECTION_IDLE_MS = 300_000
 
 /** What this agent keeps, and its signature: chunk store, metadata store, signer and verifier. */
 export function composeStorage(foundation: Foundation) {
@@ -39,10 +46,6 @@ export function composeStorage(foundation: Foundation) {
     const left = quotaBytes === 0 ? Number.POSITIVE_INFINITY : quotaBytes - store.storedBytes
     return Math.max(0, Math.min((await diskFreeBytes()) - reserveBytes, left))
   }
-  const leases = new LeaseTable({ clock: systemClock }, { leaseMs: config.storage.lease })
-  const provider = isProvider
-    ? new LocalProvider(node.peerId, { store, freeBytes, leases, logger, metrics })
-    : undefined
   const { clusterId } = node.membership.credentials()
   const verifier = new CertificateVerifier(clusterId)
   const signer = new LocalSigner({
@@ -51,19 +54,68 @@ export function composeStorage(foundation: Foundation) {
     certificate: () => node.membership.credentials().certificate,
     onSigned: (purpose, envelope) => verifier.rememberOwn(purpose, envelope)
   })
+  const serving = composeProvider(foundation, { store, freeBytes, signer })
+  const { provider, remotes, sources, served } = serving
   const { local, metadata, handOver } = composeMetadata(foundation, { verifier, signer })
   const serve = async (): Promise<void> => {
-    const common = { clock: systemClock, logger }
-    if (provider !== undefined) await serveStore(node, { provider, verifier, ...common })
-    if (local !== undefined) await serveTree(node, { store: local, verifier, ...common })
+    const common = { verifier, clock: systemClock, logger }
+    const { sendRate, receiveRate } = config.storage
+    await serveStore(
+      node,
+      { provider: served, metrics, ...common },
+      { sendBytesPerSecond: rateOf(sendRate), receiveBytesPerSecond: rateOf(receiveRate) }
+    )
+    if (local !== undefined) await serveTree(node, { store: local, ...common })
   }
   const services = [
     serviceOf('chunk store', store),
     ...(local === undefined ? [] : [serviceOf('metadata store', local)]),
+    serviceOf('remote providers', remotes),
     serviceOf('metadata', { start: serve, stop: async () => metadata.stop() }),
     ...(handOver === undefined ? [] : [serviceOf('hand-over', handOver)])
   ]
-  return { store, provider, verifier, signer, metadata, handOver, services }
+  const reached = { remotes, sources }
+  return { store, provider, verifier, signer, metadata, handOver, ...reached, services }
+}
+
+/** What this agent's store is to others, and how it reaches those of others. */
+function composeProvider(
+  { config, node, logger, metrics }: Foundation,
+  {
+    store,
+    freeBytes,
+    signer
+  }: {
+    readonly store: DiskStore
+    readonly freeBytes: () => Promise<number>
+    readonly signer: Signer
+  }
+) {
+  const clock = systemClock
+  const remotes = new RemoteProviders(
+    { node, clock, signer },
+    { putTimeoutMs: config.storage.putTimeout }
+  )
+  const readOnly = new ReadOnlyProvider(node.peerId, store)
+  const sources = new NetworkChunkSources({ node, remotes, local: readOnly })
+  if (!config.agent.roles.includes('provider')) {
+    return { provider: undefined, remotes, sources, served: readOnly }
+  }
+  const leases = new LeaseTable(
+    { clock },
+    { leaseMs: config.storage.lease, idleMs: COLLECTION_IDLE_MS }
+  )
+  const copier = new ChunkCopier(
+    { sources, clock, logger, metrics },
+    { bytesPerSecond: rateOf(config.repair.rate) }
+  )
+  const parts = { store, freeBytes, leases, copier, logger, metrics }
+  const provider = new LocalProvider(node.peerId, parts)
+  return { provider, remotes, sources, served: provider }
+}
+
+function rateOf(bytesPerSecond: number): number | undefined {
+  return bytesPerSecond === 0 ? undefined : bytesPerSecond
 }
 
 /** This agent's own metadata if it is a metadata provider, and the metadata of the cluster. */

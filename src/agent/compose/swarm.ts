@@ -3,12 +3,13 @@ import { systemClock } from '../../lib/clock.ts'
 import { systemRandom } from '../../lib/random.ts'
 import { pageFetcher } from '../../metadata/page-fetch.ts'
 import { KadImageDirectory } from '../../peer/discovery.ts'
+import { ManagerFinder } from '../../peer/manager-finder.ts'
 import { SwarmService } from '../../peer/swarm/swarm-service.ts'
 import type { Foundation } from './foundation.ts'
 import { serviceOf } from './service.ts'
 import type { Storage } from './storage.ts'
 
-/** This agent's part in the swarms of all images. */
+/** This agent's part in the swarms of all images, and what else it finds through the DHT. */
 export function composeSwarm(foundation: Foundation, { store, metadata, provider }: Storage) {
   const { config, node, logger, metrics, events } = foundation
   const { maxNeighbours, uploadRate, downloadRate } = config.swarm
@@ -42,7 +43,20 @@ export function composeSwarm(foundation: Foundation, { store, metadata, provider
       session: { maxNeighbours, download: { silenceMs, stallMs } }
     }
   )
-  return { service, services: [serviceOf('image directory', images), serviceOf('swarm', service)] }
+  const metadataProviders = (): string[] =>
+    node.membership.metadataList?.providers.map(({ peerId }) => peerId) ?? []
+  const finder = new ManagerFinder(
+    { node, directory: images, metadataProviders, clock: systemClock, logger },
+    { roles: config.agent.roles }
+  )
+  return {
+    service,
+    services: [
+      serviceOf('image directory', images),
+      serviceOf('swarm', service),
+      serviceOf('manager finder', finder)
+    ]
+  }
 }
 
 function rateOf(bytesPerSecond: number): number | undefined {

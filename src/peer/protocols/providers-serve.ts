@@ -1,3 +1,4 @@
+import type { RepairOverview } from '../../chunks/maintenance-types.ts'
 import type { ProviderId, ProviderManager, ProviderState } from '../../chunks/types.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -11,6 +12,8 @@ import { takePage } from './schemas.ts'
 
 export interface ServeProvidersComponents {
   readonly providers: ProviderManager
+  /** Whoever repairs, beside the provider manager. @default nobody does */
+  readonly repair?: RepairOverview | undefined
   readonly clock: Clock
   readonly logger: LoggerFactory
 }
@@ -28,7 +31,7 @@ export async function serveProviders(
   components: ServeProvidersComponents,
   options: ServeRpcOptions = {}
 ): Promise<void> {
-  const service = new ProvidersService(node, components.providers)
+  const service = new ProvidersService(node, components)
   const handlers = service.handlers()
   const { clock } = components
   const logger = components.logger.forComponent('blobswarm:peer:providers')
@@ -42,12 +45,14 @@ export async function serveProviders(
 class ProvidersService {
   readonly #node: PeerNode
   readonly #providers: ProviderManager
+  readonly #repair: RepairOverview | undefined
   // Grows by one entry for each agent that holds a certificate with the provider role.
   readonly #addresses = new Map<ProviderId, string[]>()
 
-  constructor(node: PeerNode, providers: ProviderManager) {
+  constructor(node: PeerNode, { providers, repair }: ServeProvidersComponents) {
     this.#node = node
     this.#providers = providers
+    this.#repair = repair
   }
 
   handlers(): RpcHandler[] {
@@ -59,17 +64,23 @@ class ProvidersService {
         }
         this.#addresses.set(report.id, addresses)
         await this.#node.learnAddresses(report.id, addresses)
-        await this.#providers.report(report, { signal })
-        return {}
+        return await this.#providers.report(report, { signal })
       }),
       answerMethod(methods.place, 'write', async (request, { signal }) =>
         this.#describe(await this.#providers.place(request, { signal }))
       ),
-      answerMethod(methods.reportFailure, 'read', async ({ id }, { signal }) => {
-        await this.#providers.reportFailure(id, { signal })
+      answerMethod(methods.reportFailure, 'read', async ({ id, reason }, { signal }) => {
+        await this.#providers.reportFailure(id, { reason, signal })
         return {}
       }),
-      answerMethod(methods.list, 'read', ({ after }, { signal }) => this.#list(after, signal))
+      answerMethod(methods.list, 'read', ({ after }, { signal }) => this.#list(after, signal)),
+      answerMethod(methods.setDraining, 'admin', async ({ id, isDraining }, { signal }) => {
+        const state = await this.#providers.setDraining(id, isDraining, { signal })
+        return { provider: { ...state, addresses: this.#addressesOf(id) } }
+      }),
+      answerMethod(methods.repairFigures, 'read', async (_request, { signal }) => {
+        return { figures: (await this.#repair?.figures({ signal })) ?? null }
+      })
     ]
   }
 

@@ -1,6 +1,6 @@
-import { Bitfield } from '../../chunks/bitfield.ts'
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
 import { MAX_COLLECTED_IDS } from '../../chunks/local-provider.ts'
+import type { CopyCondition } from '../../chunks/maintenance-types.ts'
 import type { ChunkId, Collected } from '../../chunks/types.ts'
 import { ByteReader, ByteWriter } from '../../lib/bytes.ts'
 import { MalformedError } from '../../lib/errors.ts'
@@ -8,12 +8,16 @@ import {
   ENCODING_RAW,
   MAX_HAS_IDS,
   MAX_PART_BYTES,
+  packBits,
+  readBits,
+  readConditions,
   readLength,
   readName,
   readPart,
   STORE_HEAD_BYTES,
+  writeConditions,
   writeName
-} from './store.ts'
+} from './store-fields.ts'
 
 const MAX_FAILURE_LENGTH = 2000
 
@@ -26,6 +30,8 @@ const FAILURE = 21
 const BEGUN = 22
 const LISTED = 23
 const COLLECTED = 24
+const CHECKED = 25
+const WORKING = 26
 
 /** What a server answers, in the form that store.ts draws. Parts are views of the message. */
 export type StoreAnswer =
@@ -49,6 +55,12 @@ export type StoreAnswer =
   | { readonly kind: 'begun'; readonly request: number; readonly collection: string }
   | { readonly kind: 'listed'; readonly request: number; readonly ids: readonly ChunkId[] }
   | { readonly kind: 'collected'; readonly request: number; readonly collected: Collected }
+  | {
+      readonly kind: 'checked'
+      readonly request: number
+      readonly conditions: readonly CopyCondition[]
+    }
+  | { readonly kind: 'working'; readonly request: number; readonly doneCount: number }
 
 /** Encodes into parts to send one after the other; chunk bytes are not copied. */
 export function encodeStoreAnswer(message: StoreAnswer): Uint8Array[] {
@@ -82,6 +94,11 @@ export function encodeStoreAnswer(message: StoreAnswer): Uint8Array[] {
       const { count, bytes } = message.collected
       return [head.u8(COLLECTED).u32(message.request).u32(count).u64(bytes).finish()]
     }
+    case 'checked':
+      head.u8(CHECKED).u32(message.request)
+      return [writeConditions(head, message.conditions).finish()]
+    case 'working':
+      return [head.u8(WORKING).u32(message.request).u16(message.doneCount).finish()]
     default:
       throw new TypeError('not a store answer')
   }
@@ -96,11 +113,8 @@ export function decodeStoreAnswer(message: Uint8Array): StoreAnswer {
     case STORED:
       reader.end()
       return { kind: 'stored', request }
-    case HELD: {
-      const count = reader.u16()
-      if (count < 1 || count > MAX_HAS_IDS) reader.fail(`${count} answers`)
-      return { kind: 'held', request, held: readBits(reader, count) }
-    }
+    case HELD:
+      return { kind: 'held', request, held: readBits(reader, MAX_HAS_IDS) }
     case CHUNK: {
       const length = readLength(reader)
       return { kind: 'chunk', request, length, part: readPart(reader, message, length) }
@@ -129,6 +143,13 @@ export function decodeStoreAnswer(message: Uint8Array): StoreAnswer {
       reader.end()
       return { kind: 'collected', request, collected }
     }
+    case CHECKED:
+      return { kind: 'checked', request, conditions: readConditions(reader) }
+    case WORKING: {
+      const doneCount = reader.u16()
+      reader.end()
+      return { kind: 'working', request, doneCount }
+    }
     default:
       throw new MalformedError('store answer', `unknown kind ${kind}`)
   }
@@ -140,16 +161,4 @@ function readFailure(reader: ByteReader, request: number): StoreAnswer {
   if (reader.remaining > MAX_FAILURE_LENGTH) reader.fail('a failure text that is too long')
   const message = Buffer.from(reader.bytes(reader.remaining)).toString()
   return { kind: 'failure', request, code, message }
-}
-
-function packBits(bits: readonly boolean[]): Uint8Array {
-  const field = new Bitfield(bits.length)
-  for (const [at, bit] of bits.entries()) if (bit) field.set(at)
-  return field.encode()
-}
-
-function readBits(reader: ByteReader, count: number): boolean[] {
-  const field = Bitfield.decode(reader.bytes(Math.ceil(count / 8)), count)
-  reader.end()
-  return Array.from({ length: count }, (_, at) => field.get(at))
 }

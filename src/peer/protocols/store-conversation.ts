@@ -1,64 +1,57 @@
 import pLimit from 'p-limit'
 import { isZeroChunk } from '../../chunks/chunk-id.ts'
-import type { ChunkId, CollectableProvider } from '../../chunks/types.ts'
+import type { ServedProvider } from '../../chunks/maintenance-types.ts'
 import type { Budget } from '../../lib/budget.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
-import { IdleTimer } from '../../lib/idle-timer.ts'
 import type { Logger } from '../../lib/logger.ts'
 import { toError } from '../../lib/to-error.ts'
 import type { Verifier } from '../../metadata/types.ts'
-import {
-  InternalFailureError,
-  InvalidRequestError,
-  NotPermittedError,
-  PeerTimeoutError,
-  ProtocolViolationError
-} from '../errors.ts'
+import { InternalFailureError, InvalidRequestError, ProtocolViolationError } from '../errors.ts'
 import { asFailure } from '../failure.ts'
-import { verifyRetirementOrder } from '../retirement-order.ts'
 import { sendWithin } from '../send-within.ts'
 import type { Channel } from '../types.ts'
-import { decodeStoreRequest, partsOf, type StoreRequest } from './store.ts'
+import { decodeStoreRequest, type StoreRequest } from './store.ts'
+import { answerPlainRequest, type PlainRequest } from './store-answering.ts'
 import { encodeStoreAnswer, type StoreAnswer } from './store-answers.ts'
-
-/** Room for the bytes of puts, and slots for gets and look-ups. */
-export interface StoreLimits {
-  readonly putBytes: Budget
-  readonly reads: Budget
-}
+import { partsOf } from './store-fields.ts'
+import type { StoreLimits, StoreMetrics, StoreRates } from './store-limits.ts'
+import { IncomingPuts, type WholePut } from './store-puts.ts'
 
 /** What one conversation is made of. */
 export interface StoreConversationParts {
   readonly channel: Channel
-  readonly provider: CollectableProvider
+  readonly provider: ServedProvider
   readonly verifier: Verifier
   readonly clock: Clock
   readonly logger: Logger
+  readonly metrics: StoreMetrics
   /** All of them must have room, in this order. */
   readonly limits: readonly StoreLimits[]
+  readonly rates: StoreRates
   readonly partTimeoutMs: number
+  /** How often the caller is told that something goes on, in milliseconds. */
+  readonly workingMs: number
 }
 
-/** A put whose parts are still arriving; room for the whole chunk was taken. */
-interface Arriving {
-  readonly request: number
-  readonly id: ChunkId
-  readonly bytes: Uint8Array
-  filled: number
-  readonly timer: IdleTimer
-}
+/** Requests that may take long, beside which others shall go on. */
+const LONG_WORK: ReadonlySet<PlainRequest['kind']> = new Set(['check', 'copy', 'collect', 'trim'])
 
 /** Answers one stream of store/1. */
 export class StoreConversation {
   readonly #parts: StoreConversationParts
+  readonly #puts: IncomingPuts
   readonly #running = new Map<number, AbortController>()
   readonly #tasks = new Set<Promise<void>>()
   readonly #sending = pLimit(1)
-  #arriving: Arriving | undefined
 
   constructor(parts: StoreConversationParts) {
     this.#parts = parts
+    this.#puts = new IncomingPuts(parts, {
+      stored: (put) => this.#store(put),
+      refused: (request, error) => this.#start(request, async () => Promise.reject(error)),
+      waited: async (request, wait) => this.#tellingProgress(request, async () => wait())
+    })
   }
 
   /**
@@ -74,7 +67,7 @@ export class StoreConversation {
       if (!(error instanceof MalformedError)) throw error
       throw new ProtocolViolationError(channel.remote.peerId, error.message, { cause: error })
     } finally {
-      this.#giveUpArriving()
+      this.#puts.giveUp()
       const gone = new Error('the caller has gone')
       for (const controller of this.#running.values()) controller.abort(gone)
       await Promise.all(this.#tasks)
@@ -82,97 +75,56 @@ export class StoreConversation {
   }
 
   async #take(message: StoreRequest): Promise<void> {
-    if (this.#arriving !== undefined && message.kind !== 'part') {
-      throw new MalformedError('store request', `a ${message.kind} amid the parts of a put`)
+    const { kind, request } = message
+    const { arriving } = this.#puts
+    if (arriving !== undefined && kind !== 'part' && !(kind === 'cancel' && request === arriving)) {
+      throw new MalformedError('store request', `a ${kind} amid the parts of a put`)
     }
-    const isNew = message.kind !== 'part' && message.kind !== 'cancel'
-    if (isNew && this.#running.has(message.request)) {
-      throw new MalformedError('store request', `request ${message.request} is in flight already`)
-    }
-    switch (message.kind) {
-      case 'put':
-        return this.#beginPut(message)
-      case 'part':
-        return this.#continuePut(message.request, message.part)
-      case 'has':
-        return this.#read(message.request, (signal) => this.#has(message, signal))
-      case 'get':
-        return this.#read(message.request, (signal) => this.#get(message, signal))
-      case 'begin':
-        return this.#read(message.request, (signal) => this.#begin(message.request, signal))
-      case 'list':
-        return this.#read(message.request, (signal) => this.#list(message, signal))
-      case 'collect':
-        return this.#read(message.request, (signal) => this.#collect(message, signal))
-      case 'cancel':
-        this.#running.get(message.request)?.abort(new Error('cancelled by the caller'))
-        return undefined
-      default:
-        throw new TypeError('not a store request')
-    }
+    if (message.kind === 'part') return this.#puts.continue(request, message.part)
+    if (message.kind === 'cancel') return this.#cancel(request)
+    this.#checkIsNew(request)
+    if (message.kind === 'put') return this.#puts.begin(message)
+    if (message.kind === 'get') return this.#beginGet(message)
+    return this.#beginPlain(message)
   }
 
-  async #beginPut(message: StoreRequest & { kind: 'put' }): Promise<void> {
-    const { request, id, length, part } = message
-    const { limits, channel, clock, partTimeoutMs } = this.#parts
-    for (const { putBytes } of limits) await putBytes.acquire(length, { signal: channel.ended })
-    if (part.byteLength === length) return this.#finishPut(request, id, part)
-    const bytes = new Uint8Array(length)
-    bytes.set(part)
-    const timer = new IdleTimer(clock, partTimeoutMs, () =>
-      channel.abort(new PeerTimeoutError(channel.remote.peerId, 'parts of a put', partTimeoutMs))
-    )
-    this.#arriving = { request, id, bytes, filled: part.byteLength, timer }
-    return undefined
+  #cancel(request: number): void {
+    if (request === this.#puts.arriving) this.#puts.giveUp()
+    this.#running.get(request)?.abort(new Error('cancelled by the caller'))
   }
 
-  #continuePut(request: number, part: Uint8Array): void {
-    const arriving = this.#arriving
-    if (arriving?.request !== request) {
-      throw new MalformedError('store request', `a part of request ${request} out of turn`)
-    }
-    const { id, bytes, filled, timer } = arriving
-    if (filled + part.byteLength > bytes.byteLength) {
-      throw new MalformedError('store request', `parts longer than ${bytes.byteLength} bytes`)
-    }
-    bytes.set(part, filled)
-    arriving.filled += part.byteLength
-    timer.touch()
-    if (arriving.filled < bytes.byteLength) return
-    timer.stop()
-    this.#arriving = undefined
-    this.#finishPut(request, id, bytes)
+  #checkIsNew(request: number): void {
+    if (!this.#running.has(request)) return
+    throw new MalformedError('store request', `request ${request} is in flight already`)
   }
 
-  #finishPut(request: number, id: ChunkId, bytes: Uint8Array): void {
+  #store({ request, id, bytes, reservation, release }: WholePut): void {
+    const { provider, metrics } = this.#parts
     const store = async (signal: AbortSignal): Promise<void> => {
-      const { channel, provider } = this.#parts
-      if (!channel.remote.rights.has('write')) {
-        throw new NotPermittedError('put needs the right to write')
-      }
-      refuseZeroChunk(id)
-      await provider.put(id, bytes, { signal })
+      await this.#tellingProgress(request, async (onProgress) => {
+        onProgress(1)
+        await provider.put(id, bytes, { signal, reservation })
+      })
+      metrics.moved('received', bytes.byteLength)
       await this.#send({ kind: 'stored', request })
     }
-    this.#start(request, store, () => this.#releasePut(bytes.byteLength))
+    this.#start(request, store, release)
   }
 
-  async #read(request: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const { limits, channel } = this.#parts
-    for (const { reads } of limits) await reads.acquire(1, { signal: channel.ended })
-    this.#start(request, work, () => {
-      for (const { reads } of limits) reads.release(1)
-    })
-  }
-
-  async #has(message: StoreRequest & { kind: 'has' }, signal: AbortSignal): Promise<void> {
-    const held = await this.#parts.provider.has(message.ids, { signal })
-    await this.#send({ kind: 'held', request: message.request, held })
+  async #beginGet(message: StoreRequest & { kind: 'get' }): Promise<void> {
+    const { provider, rates, channel } = this.#parts
+    const length = provider.lengthOf(message.id)
+    if (length !== undefined) await rates.send.take(length, { signal: channel.ended })
+    await this.#startWithin(
+      message.request,
+      ({ reads }) => reads,
+      async (signal) => this.#get(message, signal)
+    )
   }
 
   async #get(message: StoreRequest & { kind: 'get' }, signal: AbortSignal): Promise<void> {
     const { request, id } = message
-    refuseZeroChunk(id)
+    if (isZeroChunk(id)) throw new InvalidRequestError('the zero chunk is never sent')
     const bytes = await this.#parts.provider.get(id, { signal })
     if (bytes === undefined) return this.#send({ kind: 'absent', request })
     const length = bytes.byteLength
@@ -182,44 +134,92 @@ export class StoreConversation {
         at === 0 ? { kind: 'chunk', request, length, part } : { kind: 'more', request, part }
       )
     }
+    this.#parts.metrics.moved('sent', length)
   }
 
-  async #begin(request: number, signal: AbortSignal): Promise<void> {
-    this.#checkMayCollect()
-    const collection = await this.#parts.provider.beginCollection({ signal })
-    await this.#send({ kind: 'begun', request, collection })
+  async #beginPlain(message: PlainRequest): Promise<void> {
+    const { request, kind } = message
+    const isLong = LONG_WORK.has(kind)
+    const answering = { ...this.#parts, remote: this.#parts.channel.remote }
+    await this.#startWithin(
+      request,
+      ({ works, reads }) => (isLong ? works : reads),
+      async (signal) => {
+        const answer = await (isLong
+          ? this.#tellingProgress(request, async (onProgress) =>
+              answerPlainRequest(message, answering, { signal, onProgress })
+            )
+          : answerPlainRequest(message, answering, { signal }))
+        await this.#send(answer)
+      }
+    )
   }
 
-  async #list(message: StoreRequest & { kind: 'list' }, signal: AbortSignal): Promise<void> {
-    const { request, collection, after } = message
-    this.#checkMayCollect()
-    const ids = await this.#parts.provider.unleased(collection, after, { signal })
-    await this.#send({ kind: 'listed', request, ids })
+  /** Tells the caller now and then that its request is being worked on. */
+  async #tellingProgress<T>(
+    request: number,
+    work: (onProgress: (doneCount: number) => void) => Promise<T>
+  ): Promise<T> {
+    const { clock, workingMs, channel } = this.#parts
+    let doneCount = 0
+    let telling: Promise<void> | undefined
+    const tell = async (): Promise<void> => {
+      try {
+        await this.#send({ kind: 'working', request, doneCount })
+        cancel = clock.schedule(begin, workingMs)
+      } catch (error) {
+        channel.abort(toError(error))
+      }
+    }
+    const begin = (): void => {
+      telling = tell()
+    }
+    let cancel = clock.schedule(begin, workingMs)
+    try {
+      return await work((count) => {
+        doneCount = count
+      })
+    } finally {
+      await telling // so that nothing follows the answer, and nothing is scheduled any more
+      cancel()
+    }
   }
 
-  async #collect(message: StoreRequest & { kind: 'collect' }, signal: AbortSignal): Promise<void> {
-    const { provider, verifier } = this.#parts
-    this.#checkMayCollect()
-    const expected = { kind: 'chunks', provider: provider.id } as const
-    const order = verifyRetirementOrder(verifier, message.order, expected)
-    const { collection, keys, isDryRun } = order
-    const collected = await provider.collect(collection, keys, { signal, isDryRun })
-    await this.#send({ kind: 'collected', request: message.request, collected })
-  }
-
-  #checkMayCollect(): void {
-    if (this.#parts.channel.remote.roles.has('versionManager')) return
-    throw new NotPermittedError('collecting needs the role of a version manager')
+  /** Waits for a slot of each kind of limits, and runs the work in it beside the others. */
+  async #startWithin(
+    request: number,
+    slotsOf: (limits: StoreLimits) => Budget,
+    work: (signal: AbortSignal) => Promise<void>
+  ): Promise<void> {
+    const { limits, channel } = this.#parts
+    const taken: Budget[] = []
+    const release = (): void => {
+      for (const slots of taken) slots.release(1)
+    }
+    try {
+      for (const slots of limits.map(slotsOf)) {
+        await slots.acquire(1, { signal: channel.ended })
+        taken.push(slots)
+      }
+    } catch (error) {
+      release()
+      throw error
+    }
+    this.#start(request, work, release)
   }
 
   /** Runs the work of a request beside the others; what it throws is its answer. */
-  #start(request: number, work: (signal: AbortSignal) => Promise<void>, release: () => void): void {
+  #start(
+    request: number,
+    work: (signal: AbortSignal) => Promise<void>,
+    release?: () => void
+  ): void {
     const controller = new AbortController()
     this.#running.set(request, controller)
     const task = this.#work(request, () => work(controller.signal), controller.signal)
       .catch((error: unknown) => this.#parts.channel.abort(toError(error)))
       .finally(() => {
-        release()
+        release?.()
         this.#running.delete(request)
         this.#tasks.delete(task)
       })
@@ -247,19 +247,4 @@ export class StoreConversation {
       await sendWithin(channel, encodeStoreAnswer(answer), { clock, timeoutMs })
     })
   }
-
-  #releasePut(bytes: number): void {
-    for (const { putBytes } of this.#parts.limits) putBytes.release(bytes)
-  }
-
-  #giveUpArriving(): void {
-    if (this.#arriving === undefined) return
-    this.#arriving.timer.stop()
-    this.#releasePut(this.#arriving.bytes.byteLength)
-    this.#arriving = undefined
-  }
-}
-
-function refuseZeroChunk(id: ChunkId): void {
-  if (isZeroChunk(id)) throw new InvalidRequestError('the zero chunk is never sent')
 }

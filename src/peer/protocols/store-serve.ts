@@ -1,21 +1,25 @@
 import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
-import type { CollectableProvider } from '../../chunks/types.ts'
+import type { ServedProvider } from '../../chunks/maintenance-types.ts'
 import { Budget } from '../../lib/budget.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
+import type { Metrics } from '../../lib/metrics.ts'
+import { TokenBucket } from '../../lib/token-bucket.ts'
 import type { Verifier } from '../../metadata/types.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { STORE_PROTOCOL } from './store.ts'
-import { StoreConversation, type StoreLimits } from './store-conversation.ts'
+import { StoreConversation } from './store-conversation.ts'
+import { type StoreLimits, StoreMetrics, type StoreRates } from './store-limits.ts'
 
 export interface ServeStoreComponents {
   /** Where chunks are kept. Must verify what it is given before it stores it. */
-  readonly provider: CollectableProvider
-  /** Checks that orders to delete are a version manager's. */
+  readonly provider: ServedProvider
+  /** Checks who signed orders to delete. */
   readonly verifier: Verifier
   readonly clock: Clock
   readonly logger: LoggerFactory
+  readonly metrics?: Metrics | undefined
 }
 
 export interface ServeStoreOptions {
@@ -27,6 +31,16 @@ export interface ServeStoreOptions {
   maxReads?: number
   /** The same for one stream. @default 8 */
   streamMaxReads?: number
+  /** Checks, copies and deletions that are being worked on, of all peers together. @default 16 */
+  maxWorks?: number
+  /** The same for one stream. @default 4 */
+  streamMaxWorks?: number
+  /** Bytes of chunks sent a second, to all peers together. @default unlimited */
+  sendBytesPerSecond?: number | undefined
+  /** Bytes of puts received a second, from all peers together. @default unlimited */
+  receiveBytesPerSecond?: number | undefined
+  /** How often a caller is told that its request is being worked on. @default 3000 ms */
+  workingMs?: number
   /**
    * Time that a peer may take for one message, to send it or to read it, in milliseconds.
    *
@@ -52,26 +66,31 @@ export async function serveStore(
 /** The provider's side of store/1, for all of its peers. */
 export class StoreServer {
   readonly #components: ServeStoreComponents
+  readonly #metrics: StoreMetrics
+  readonly #rates: StoreRates
   readonly #shared: StoreLimits
-  readonly #options: Required<ServeStoreOptions>
+  readonly #ofStream: () => StoreLimits
+  readonly #times: { readonly partTimeoutMs: number; readonly workingMs: number }
 
   constructor(components: ServeStoreComponents, options: ServeStoreOptions = {}) {
-    const {
-      putBytes = 64 * MIB,
-      streamPutBytes = 16 * MIB,
-      maxReads = 64,
-      streamMaxReads = 8,
-      partTimeoutMs = 30_000
-    } = options
+    const { putBytes = 64 * MIB, streamPutBytes = 16 * MIB } = options
+    const { maxReads = 64, streamMaxReads = 8, maxWorks = 16, streamMaxWorks = 4 } = options
+    const { sendBytesPerSecond, receiveBytesPerSecond } = options
+    const { partTimeoutMs = 30_000, workingMs = 3000 } = options
     if (Math.min(putBytes, streamPutBytes) < MAX_CHUNK_BYTES) {
       throw new RangeError(`a store server needs room for one chunk of ${MAX_CHUNK_BYTES} bytes`)
     }
+    const { clock, metrics } = components
     this.#components = components
-    this.#options = { putBytes, streamPutBytes, maxReads, streamMaxReads, partTimeoutMs }
-    this.#shared = {
-      putBytes: new Budget(putBytes, 'bytes of puts'),
-      reads: new Budget(maxReads, 'reads of chunks')
+    this.#metrics = new StoreMetrics(metrics)
+    this.#rates = {
+      send: new TokenBucket(clock, { perSecond: sendBytesPerSecond }),
+      receive: new TokenBucket(clock, { perSecond: receiveBytesPerSecond })
     }
+    this.#shared = limitsOf('', putBytes, maxReads, maxWorks)
+    this.#ofStream = () =>
+      limitsOf(' on one stream', streamPutBytes, streamMaxReads, streamMaxWorks)
+    this.#times = { partTimeoutMs, workingMs }
   }
 
   /**
@@ -80,11 +99,6 @@ export class StoreServer {
    * @throws {ProtocolViolationError} if the remote sends what it may not.
    */
   async serve(channel: Channel): Promise<void> {
-    const { streamPutBytes, streamMaxReads, partTimeoutMs } = this.#options
-    const own: StoreLimits = {
-      putBytes: new Budget(streamPutBytes, 'bytes of puts on one stream'),
-      reads: new Budget(streamMaxReads, 'reads on one stream')
-    }
     const { provider, verifier, clock, logger } = this.#components
     const conversation = new StoreConversation({
       channel,
@@ -92,9 +106,19 @@ export class StoreServer {
       verifier,
       clock,
       logger: logger.forComponent('blobswarm:peer:store'),
-      limits: [own, this.#shared],
-      partTimeoutMs
+      metrics: this.#metrics,
+      limits: [this.#ofStream(), this.#shared],
+      rates: this.#rates,
+      ...this.#times
     })
     await conversation.run()
+  }
+}
+
+function limitsOf(where: string, putBytes: number, reads: number, works: number): StoreLimits {
+  return {
+    putBytes: new Budget(putBytes, `bytes of puts${where}`),
+    reads: new Budget(reads, `reads of chunks${where}`),
+    works: new Budget(works, `checks, copies and deletions${where}`)
   }
 }

@@ -13,6 +13,11 @@
  *   begin    6 (1) | request (4)
  *   list     7 (1) | request (4) | n (1) | collection, ASCII (n) | above this chunk id (32), or end
  *   collect  8 (1) | request (4) | signed order (metadata/signed.ts, peer/retirement-order.ts)
+ *   holds    9 (1) | request (4) | count (2) | count × chunk id (32)
+ *   check    10 (1) | request (4) | count (2) | count × chunk id (32)
+ *   copy     11 (1) | request (4) | count (2) | count × chunk id (32) | n (1) | n × source
+ *   trim     12 (1) | request (4) | signed order (metadata/signed.ts, peer/surplus-order.ts)
+ *   source   text peer id | n (1) | n × text multiaddr; a text is a length (2) and UTF-8
  *
  * server → client
  *   stored   16 (1) | request (4)
@@ -24,6 +29,9 @@
  *   begun    22 (1) | request (4) | n (1) | collection, ASCII (n)
  *   listed   23 (1) | request (4) | count (2) | count × chunk id (32), in order
  *   collected 24 (1) | request (4) | count (4) | bytes (8)
+ *   checked  25 (1) | request (4) | count (2) | count × condition (1)
+ *   working  26 (1) | request (4) | chunks that are done (2)
+ *   condition 0 intact | 1 corrupt | 2 missing | 3 absent
  * ```
  *
  * A chunk travels in parts of at most 256 KiB; `length` is that of all parts together, 1 to 16 MiB.
@@ -32,36 +40,53 @@
  * interleaved. `encoding` is 0 (raw); others are reserved (1: zstd).
  *
  * A put is answered when the chunk is as durable as the provider is set to make it, after its bytes
- * were checked against the id. A client has at most 4 MiB of puts outstanding, or one chunk that is
- * larger. A server reads the next message only when it has room. `has` asks for at most 1,024
- * chunks. Each request gets one answer unless it was cancelled; a cancelled one may still get it.
- * `put` needs the right to write, `has` and `get` to read.
+ * were checked against the id. One that cannot succeed is answered after its first message; what
+ * comes of its other parts is passed over, and a client stops sending them. `cancel` may come amid
+ * the parts of its put, which ends there. A client has at most 4 MiB of puts outstanding, or one
+ * chunk that is larger. A server reads the next message only when it has room; it says `working`
+ * now and then of a put that waits for room (0 done) or for its disk (1), of a check, copy, collect
+ * and trim. `has` asks for at most 1,024 chunks. Each request gets one answer unless it was
+ * cancelled; a cancelled one may still get it. `put` needs the right to write, `has` and `get` to
+ * read.
+ *
+ * `holds` is `has` without a lease. `check` reads at most 256 chunks again and hashes them; what is
+ * not intact is not held any more. `copy` has the provider fetch at most 256 chunks, verified, from
+ * at most 16 sources with at most 16 addresses each, and says what it holds then: it needs the right
+ * to write, or the role of a manager. `trim` deletes those of the order's chunks that have no lease:
+ * it needs the role of a provider manager and the signature of one, and is answered by `collected`.
+ *
+ * An agent that is no provider answers `has`, `holds` and `get` from what it keeps for itself, gives
+ * no leases, and refuses all else.
  *
  * `begin` opens a collection in place of any before, `list` tells what it may delete, at most 1,024
  * chunks, none when there are no more, and `collect` deletes those of the order's chunks that still
- * have no lease. They need the role of a version manager, and the order the signature of one. There
- * is no other way to delete. The name of a collection has 1 to 64 printable characters.
+ * have no lease. They need the role of a version manager, and the order the signature of one. Only
+ * `collect` and `trim` delete. The name of a collection has 1 to 64 printable characters.
  */
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
-import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
+import type { ChunkSource } from '../../chunks/maintenance-types.ts'
 import type { ChunkId } from '../../chunks/types.ts'
-import { ByteReader, ByteWriter, KIB } from '../../lib/bytes.ts'
+import { ByteReader, ByteWriter } from '../../lib/bytes.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../metadata/signed.ts'
 import type { SignedEnvelope } from '../../metadata/types.ts'
 import type { ProtocolSpec } from '../types.ts'
-
-/** Most bytes of a chunk in one message. */
-export const MAX_PART_BYTES = 256 * KIB
-
-/** Chunks that one `has` may ask for. */
-export const MAX_HAS_IDS = 1024
-
-/** Bytes of a message beside a part; longer ones make room as they are written. */
-export const STORE_HEAD_BYTES = 64
-
-/** The only way in which chunks are encoded so far. */
-export const ENCODING_RAW = 0
+import {
+  ENCODING_RAW,
+  MAX_HAS_IDS,
+  MAX_PART_BYTES,
+  MAX_WORK_IDS,
+  readIds,
+  readLastIds,
+  readLength,
+  readName,
+  readPart,
+  readSources,
+  STORE_HEAD_BYTES,
+  writeIds,
+  writeName,
+  writeSources
+} from './store-fields.ts'
 
 /** Id and limits of the protocol. */
 export const STORE_PROTOCOL: ProtocolSpec = {
@@ -78,8 +103,10 @@ const CANCEL = 5
 const BEGIN = 6
 const LIST = 7
 const COLLECT = 8
-
-const COLLECTION_NAME = /^[!-~]{1,64}$/
+const HOLDS = 9
+const CHECK = 10
+const COPY = 11
+const TRIM = 12
 
 /** What a client sends. Parts are views of the message. */
 export type StoreRequest =
@@ -103,11 +130,15 @@ export type StoreRequest =
       readonly after: ChunkId | undefined
     }
   | { readonly kind: 'collect'; readonly request: number; readonly order: SignedEnvelope }
-
-/** Tells whether a text can be the name of a collection. */
-export function isCollectionName(text: string): boolean {
-  return COLLECTION_NAME.test(text)
-}
+  | { readonly kind: 'holds'; readonly request: number; readonly ids: readonly ChunkId[] }
+  | { readonly kind: 'check'; readonly request: number; readonly ids: readonly ChunkId[] }
+  | {
+      readonly kind: 'copy'
+      readonly request: number
+      readonly ids: readonly ChunkId[]
+      readonly sources: readonly ChunkSource[]
+    }
+  | { readonly kind: 'trim'; readonly request: number; readonly order: SignedEnvelope }
 
 /** Encodes into parts to send one after the other; chunk bytes are not copied. */
 export function encodeStoreRequest(message: StoreRequest): Uint8Array[] {
@@ -119,9 +150,7 @@ export function encodeStoreRequest(message: StoreRequest): Uint8Array[] {
     case 'part':
       return [head.u8(PART).u32(message.request).finish(), message.part]
     case 'has':
-      head.u8(HAS).u32(message.request).u16(message.ids.length)
-      for (const id of message.ids) head.bytes(id)
-      return [head.finish()]
+      return [writeIds(head.u8(HAS).u32(message.request), message.ids).finish()]
     case 'get':
       return [head.u8(GET).u32(message.request).bytes(message.id).finish()]
     case 'cancel':
@@ -133,6 +162,15 @@ export function encodeStoreRequest(message: StoreRequest): Uint8Array[] {
       return [head.bytes(message.after ?? new Uint8Array(0)).finish()]
     case 'collect':
       return [head.u8(COLLECT).u32(message.request).finish(), encodeEnvelope(message.order)]
+    case 'holds':
+      return [writeIds(head.u8(HOLDS).u32(message.request), message.ids).finish()]
+    case 'check':
+      return [writeIds(head.u8(CHECK).u32(message.request), message.ids).finish()]
+    case 'copy':
+      writeIds(head.u8(COPY).u32(message.request), message.ids)
+      return [writeSources(head, message.sources).finish()]
+    case 'trim':
+      return [head.u8(TRIM).u32(message.request).finish(), encodeEnvelope(message.order)]
     default:
       throw new TypeError('not a store request')
   }
@@ -151,13 +189,8 @@ export function decodeStoreRequest(message: Uint8Array): StoreRequest {
     }
     case PART:
       return { kind: 'part', request, part: readPart(reader, message, MAX_PART_BYTES) }
-    case HAS: {
-      const count = reader.u16()
-      if (count < 1 || count > MAX_HAS_IDS) reader.fail(`${count} ids`)
-      const ids = Array.from({ length: count }, () => reader.bytes(CHUNK_ID_BYTES))
-      reader.end()
-      return { kind: 'has', request, ids }
-    }
+    case HAS:
+      return { kind: 'has', request, ids: readLastIds(reader, MAX_HAS_IDS) }
     case GET: {
       const id = reader.bytes(CHUNK_ID_BYTES)
       reader.end()
@@ -177,46 +210,17 @@ export function decodeStoreRequest(message: Uint8Array): StoreRequest {
     }
     case COLLECT:
       return { kind: 'collect', request, order: decodeEnvelope(reader.bytes(reader.remaining)) }
+    case HOLDS:
+      return { kind: 'holds', request, ids: readLastIds(reader, MAX_HAS_IDS) }
+    case CHECK:
+      return { kind: 'check', request, ids: readLastIds(reader, MAX_WORK_IDS) }
+    case COPY: {
+      const ids = readIds(reader, MAX_WORK_IDS)
+      return { kind: 'copy', request, ids, sources: readSources(reader) }
+    }
+    case TRIM:
+      return { kind: 'trim', request, order: decodeEnvelope(reader.bytes(reader.remaining)) }
     default:
       throw new MalformedError('store request', `unknown kind ${kind}`)
   }
-}
-
-/** Cuts a chunk into the parts that it travels in; views, not copies. */
-export function partsOf(bytes: Uint8Array): Uint8Array[] {
-  const count = Math.ceil(bytes.byteLength / MAX_PART_BYTES)
-  return Array.from({ length: count }, (_, at) =>
-    bytes.subarray(at * MAX_PART_BYTES, (at + 1) * MAX_PART_BYTES)
-  )
-}
-
-/** Reads encoding and length of a chunk. @throws {MalformedError} */
-export function readLength(reader: ByteReader): number {
-  const encoding = reader.u8()
-  if (encoding !== ENCODING_RAW) reader.fail(`encoding ${encoding}`)
-  const length = reader.u32()
-  if (length < 1 || length > MAX_CHUNK_BYTES) reader.fail(`a chunk of ${length} bytes`)
-  return length
-}
-
-/** Reads the part that a message ends with, as a view. @throws {MalformedError} */
-export function readPart(reader: ByteReader, message: Uint8Array, atMost: number): Uint8Array {
-  const { remaining } = reader
-  if (remaining < 1 || remaining > Math.min(atMost, MAX_PART_BYTES)) {
-    reader.fail(`a part of ${remaining} bytes`)
-  }
-  return message.subarray(message.byteLength - remaining)
-}
-
-/** Writes the name of a collection. */
-export function writeName(writer: ByteWriter, name: string): ByteWriter {
-  const text = Buffer.from(name, 'latin1')
-  return writer.u8(text.byteLength).bytes(text)
-}
-
-/** Reads the name of a collection. @throws {MalformedError} */
-export function readName(reader: ByteReader): string {
-  const name = Buffer.from(reader.bytes(reader.u8())).toString('latin1')
-  if (!isCollectionName(name)) reader.fail('a name that no collection has')
-  return name
 }

@@ -19,7 +19,7 @@ import {
   type ServeRpcOptions,
   serveRpc
 } from '../rpc-server.ts'
-import type { PeerNode, Right } from '../types.ts'
+import type { PeerNode, Right, Role } from '../types.ts'
 import { takePage } from './schemas.ts'
 import {
   MAX_TREE_PAYLOAD_BYTES,
@@ -53,8 +53,11 @@ export async function serveTree(
   const { store, verifier, clock } = components
   const handlers = [
     ...readHandlers(store),
-    ...putHandlers(store).map(alsoForProviders),
-    ...collectionHandlers(store, { verifier, provider: node.peerId }).map(forManagers)
+    ...putHandlers(store).map(alsoForKeepers),
+    ...repairHandlers(store).map((handler) => onlyFor('providerManager', handler)),
+    ...collectionHandlers(store, { verifier, provider: node.peerId }).map((handler) =>
+      onlyFor('versionManager', handler)
+    )
   ]
   const logger = components.logger.forComponent('blobswarm:peer:tree')
   // Requests may be of nearly 4 MiB: few of one channel are held at a time.
@@ -125,6 +128,14 @@ function putHandlers(store: KeptMetadata): RpcHandler[] {
   ]
 }
 
+function repairHandlers(store: KeptMetadata): RpcHandler[] {
+  return [
+    answerMethod(treeMethods.scan, 'read', async (scan, { signal }) => {
+      return { keys: await store.scan(scan, { signal }) }
+    })
+  ]
+}
+
 function collectionHandlers(
   store: KeptMetadata,
   { verifier, provider }: { readonly verifier: Verifier; readonly provider: string }
@@ -147,22 +158,26 @@ function collectionHandlers(
   ]
 }
 
-/** Lets metadata providers do what needs the right to write: they hand over what they keep. */
-function alsoForProviders(handler: RpcHandler): RpcHandler {
+/**
+ * Lets those do what needs the right to write who do it for the cluster: metadata providers hand
+ * over what they keep, and the provider manager corrects location records.
+ */
+function alsoForKeepers(handler: RpcHandler): RpcHandler {
   const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
     const { member } = context
-    if (!member.roles.has('metadata')) return handler.answer(body, context)
+    const isKeeper = member.roles.has('metadata') || member.roles.has('providerManager')
+    if (!isKeeper) return handler.answer(body, context)
     const rights: ReadonlySet<Right> = new Set([...member.rights, 'write'])
     return handler.answer(body, { ...context, member: { ...member, rights } })
   }
   return { ...handler, answer }
 }
 
-/** Collections of somebody else would end the version manager's. */
-function forManagers(handler: RpcHandler): RpcHandler {
+/** Collections of somebody else would end the version manager's; walks take time. */
+function onlyFor(role: Role, handler: RpcHandler): RpcHandler {
   const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
-    if (!context.member.roles.has('versionManager')) {
-      throw new NotPermittedError(`${handler.name} needs the role versionManager`)
+    if (!context.member.roles.has(role)) {
+      throw new NotPermittedError(`${handler.name} needs the role ${role}`)
     }
     return handler.answer(body, context)
   }

@@ -16,6 +16,7 @@
  * putRecords       write  {records: [RECORD…]}                              {}
  * lacking          read   {kind: KIND, keys: [key…]}                        {lacking: [bool…]}
  * behind           read   {records: [{name, sequence}…]}                    {behind: [bool…]}
+ * scan             read   {kind: KIND, after?, prefix?, limit?}             {keys: [key…]}
  * beginCollection  write  {}                                                {collection: text}
  * unleased         write  {collection, kind: KIND, after?, prefix?, limit?} {keys: [key…]}
  * nodeVersions     write  {collection, after?: VERSION}                     {versions: [VERSION…]}
@@ -40,8 +41,11 @@
  *
  * A put carries at most 8,192 nodes, 1,024 pages or 1,024 records, and is answered when they are
  * durable. The proof lists the digests of a larger batch that these nodes were cut from
- * (metadata/tickets.ts). Metadata providers may put with the right to read alone: that is how they
- * hand over what they keep.
+ * (metadata/tickets.ts). Metadata providers and provider managers may put with the right to read
+ * alone: that is how the ones hand over what they keep, and the others correct location records.
+ *
+ * `scan` is answered to provider managers only: keys in order, fewer than the limit when there are
+ * no more. That is how repair finds all location records.
  *
  * The four methods of collection are answered to version managers only; `collect` deletes what an
  * order names (retirement-order.ts), as far as it has no lease.
@@ -192,6 +196,16 @@ export const treeMethods = {
         .max(MAX_TREE_ITEMS)
     }),
     answer: z.object({ behind: answersSchema }),
+    maxBytes
+  }),
+  scan: defineMethod('scan', {
+    request: z.object({
+      kind: kindSchema,
+      after: keySchema.optional(),
+      prefix: keySchema.optional(),
+      limit: naturalNumber.min(1).max(MAX_TREE_ITEMS).optional()
+    }),
+    answer: z.object({ keys: z.array(keySchema).max(MAX_TREE_ITEMS) }),
     maxBytes
   }),
   beginCollection: defineMethod('beginCollection', {

@@ -58,8 +58,8 @@ export interface RemoteMetadataProviderComponents extends Omit<RpcClientComponen
   readonly signer?: Signer | undefined
 }
 
-/** What can be asked of a metadata provider over the network: all but the walk through its keys. */
-export type OwnerStore = Omit<HandedOverStore, 'scan'> & PathsOfStore
+/** What can be asked of a metadata provider over the network. */
+export type OwnerStore = HandedOverStore & PathsOfStore
 
 /**
  * What one metadata provider keeps, over the network. Calls of any size are cut into messages that
@@ -206,6 +206,10 @@ export class RemoteMetadataProvider implements OwnerStore, CollectableMetadata {
       (await this.#get(treeMethods.behind, { records: some }, within)).behind
     const asked = records.map(({ name, sequence }) => ({ name, sequence }))
     return await this.#getAll(asked, ask, options)
+  }
+
+  async scan(scan: KeyScan, options?: AbortOptions): Promise<Uint8Array[]> {
+    return (await this.#call(treeMethods.scan, scan, options)).keys
   }
 
   async beginCollection(options?: AbortOptions): Promise<string> {

@@ -114,7 +114,7 @@ export class DistributedMetadataStore implements MetadataStore, PathStore {
     return nodes
   }
 
-  /** Every metadata provider, as collection sees it; this agent's own without the network. */
+  /** Every metadata provider, as collection and repair see it; this agent's own without the network. */
   owners(): CollectableOwner[] {
     return this.#owners.all()
   }

@@ -1,5 +1,9 @@
 import type { Clock } from '../../lib/clock.ts'
-import type { CollectableMetadata, KeptMetadata } from '../../metadata/store-types.ts'
+import type {
+  CollectableMetadata,
+  HandedOverStore,
+  KeptMetadata
+} from '../../metadata/store-types.ts'
 import type { Signer } from '../../metadata/types.ts'
 import {
   PeerChunkMismatchError,
@@ -34,10 +38,10 @@ export interface OwnerStoresOptions extends RemoteMetadataProviderOptions, Owner
   avoidMs?: number
 }
 
-/** One metadata provider, as collection sees it. */
+/** One metadata provider, as collection and repair see it. */
 export interface CollectableOwner {
   readonly id: string
-  readonly store: CollectableMetadata
+  readonly store: CollectableMetadata & Pick<HandedOverStore, 'scan'>
 }
 
 /** The metadata providers as stores, and who of them owns a key. */

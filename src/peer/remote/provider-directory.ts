@@ -1,52 +1,39 @@
-import type {
-  CollectableProvider,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager
-} from '../../chunks/types.ts'
+import type { MaintainedDirectory, MaintainedProvider } from '../../chunks/maintenance-types.ts'
+import type { ProviderId, ProviderManager } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../../lib/logger.ts'
-import type { Signer } from '../../metadata/types.ts'
 import type { PeerNode } from '../types.ts'
-import { RemoteProvider, type RemoteProviderOptions } from './provider.ts'
+import type { RemoteProvider } from './provider.ts'
 
 export interface NetworkProviderDirectoryComponents {
-  readonly node: Pick<PeerNode, 'open' | 'peerId' | 'members'>
+  readonly node: Pick<PeerNode, 'peerId' | 'members'>
   readonly clock: Clock
+  /** How others are spoken to. */
+  readonly remotes: { open(id: ProviderId): RemoteProvider | undefined }
   /** Who knows the providers of the cluster. */
   readonly providers: Pick<ProviderManager, 'list'>
   /** This agent's own store, if it is a provider: used without the network. */
-  readonly local?: CollectableProvider | undefined
-  /** Signs orders to delete, where this agent is a version manager. */
-  readonly signer?: Signer | undefined
+  readonly local?: MaintainedProvider | undefined
   readonly logger?: LoggerFactory
 }
 
-export interface NetworkProviderDirectoryOptions extends RemoteProviderOptions {
-  /**
-   * Providers with streams kept open; the longest unused one is closed beyond that.
-   *
-   * @default 256
-   */
-  maxOpen?: number
+export interface NetworkProviderDirectoryOptions {
   /** Least time between two looks at the list of providers, in milliseconds. @default 5000 */
   refreshMs?: number
 }
+
+/** Names that are remembered, the newest before those that are not listed any more. */
+const MAX_KNOWN = 20_000
 
 /**
  * Opens providers by name: this agent's own store, and others over the network. Names are those on
  * the provider manager's list and members with the role; until the list was read once, any name is
  * given a try, because a fresh agent with the provider manager down must still be able to read.
  */
-export class NetworkProviderDirectory implements ProviderDirectory {
+export class NetworkProviderDirectory implements MaintainedDirectory {
   readonly #components: NetworkProviderDirectoryComponents
-  readonly #remoteOptions: RemoteProviderOptions
-  readonly #maxOpen: number
   readonly #refreshMs: number
   readonly #logger: Logger
-  // In order of use, the longest unused first.
-  readonly #open = new Map<ProviderId, RemoteProvider>()
-  readonly #closing = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   #known: ReadonlySet<ProviderId> | undefined
   #refreshedMs = Number.NEGATIVE_INFINITY
@@ -56,25 +43,22 @@ export class NetworkProviderDirectory implements ProviderDirectory {
     components: NetworkProviderDirectoryComponents,
     options: NetworkProviderDirectoryOptions = {}
   ) {
-    const { maxOpen = 256, refreshMs = 5000, ...remoteOptions } = options
-    if (!(maxOpen > 0)) throw new RangeError(`maxOpen must be above 0, not ${maxOpen}`)
+    const { refreshMs = 5000 } = options
     this.#components = components
-    this.#remoteOptions = remoteOptions
-    this.#maxOpen = maxOpen
     this.#refreshMs = refreshMs
     const { logger = noLogger } = components
     this.#logger = logger.forComponent('blobswarm:peer:provider-directory')
   }
 
-  open(id: ProviderId): CollectableProvider | undefined {
-    const { local } = this.#components
+  open(id: ProviderId): MaintainedProvider | undefined {
+    const { local, remotes } = this.#components
     if (local !== undefined && id === local.id) return local
     if (this.#stopping.signal.aborted || id === this.#components.node.peerId) return undefined
     if (!this.#isKnown(id)) {
       this.#refreshSoon()
       if (this.#known !== undefined) return undefined
     }
-    return this.#remote(id)
+    return remotes.open(id)
   }
 
   /**
@@ -88,41 +72,16 @@ export class NetworkProviderDirectory implements ProviderDirectory {
     await this.#refreshing
   }
 
-  /** Closes all streams; what is in flight rejects. */
+  /** Opens nothing from now on. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the provider directory has stopped'))
-    for (const [id, provider] of this.#open) this.#close(id, provider)
-    await Promise.all([this.#refreshing, ...this.#closing])
+    await this.#refreshing
   }
 
   #isKnown(id: ProviderId): boolean {
     if (this.#known?.has(id)) return true
     const members = this.#components.node.members()
     return members.some(({ peerId, roles }) => peerId === id && roles.has('provider'))
-  }
-
-  #remote(id: ProviderId): RemoteProvider {
-    const { node, clock, signer } = this.#components
-    const components = { node, clock, signer, peerId: id }
-    const provider = this.#open.get(id) ?? new RemoteProvider(components, this.#remoteOptions)
-    this.#open.delete(id)
-    this.#open.set(id, provider)
-    if (this.#open.size > this.#maxOpen) this.#closeLongestUnused(id)
-    return provider
-  }
-
-  #closeLongestUnused(except: ProviderId): void {
-    for (const [id, provider] of this.#open) {
-      if (id === except || !provider.isIdle) continue
-      this.#close(id, provider)
-      return
-    }
-  }
-
-  #close(id: ProviderId, provider: RemoteProvider): void {
-    this.#open.delete(id)
-    const closing = provider.close().finally(() => this.#closing.delete(closing))
-    this.#closing.add(closing)
   }
 
   #refreshSoon(): void {
@@ -136,7 +95,10 @@ export class NetworkProviderDirectory implements ProviderDirectory {
     this.#refreshedMs = clock.monotonic()
     try {
       const states = await providers.list({ signal: this.#stopping.signal })
-      this.#known = new Set(states.map(({ id }) => id))
+      // A manager that has just restarted has not heard of all yet: nobody is forgotten.
+      this.#known = new Set(
+        [...states.map(({ id }) => id), ...(this.#known ?? [])].slice(0, MAX_KNOWN)
+      )
     } catch (error) {
       this.#logger.debug('list of providers not read: %e', error)
     }

@@ -1,10 +1,13 @@
+import type { RepairFigures, RepairOverview } from '../../chunks/maintenance-types.ts'
 import type {
   AbortOptions,
+  FailureOptions,
   PlacementRequest,
   ProviderId,
   ProviderManager,
   ProviderReport,
-  ProviderState
+  ProviderState,
+  ReportAnswer
 } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ProtocolViolationError } from '../errors.ts'
@@ -33,7 +36,7 @@ export interface RemoteProviderManagerComponents {
  * restarts. What it says of providers' addresses is passed on to the node, so that they can be
  * dialled.
  */
-export class RemoteProviderManager implements ProviderManager {
+export class RemoteProviderManager implements ProviderManager, RepairOverview {
   readonly #caller: PersistentCaller
   readonly #node: RemoteProviderManagerComponents['node']
 
@@ -52,21 +55,29 @@ export class RemoteProviderManager implements ProviderManager {
     await this.#caller.close()
   }
 
-  async report(report: ProviderReport, options?: AbortOptions): Promise<void> {
+  async report(report: ProviderReport, options?: AbortOptions): Promise<ReportAnswer> {
     const addresses = this.#node.addresses().slice(0, MAX_ADDRESSES)
     const request = { report, addresses }
-    await this.#caller.call(providersMethods.report, request, 'repeatable', options)
+    return await this.#caller.call(providersMethods.report, request, 'repeatable', options)
   }
 
   /** Larger requests than one message may carry are made in several. */
   async place(request: PlacementRequest, options?: AbortOptions): Promise<ProviderId[][]> {
-    const { count, chunkBytes, replicas } = request
+    const { count, chunkBytes, replicas, stripe } = request
     const exclude = (request.exclude ?? []).slice(0, MAX_EXCLUDED)
+    const beside = (request.beside ?? []).slice(0, MAX_EXCLUDED)
+    const common = {
+      chunkBytes,
+      replicas,
+      exclude,
+      beside,
+      ...(stripe !== undefined && { stripe })
+    }
     const placed: ProviderId[][] = []
     while (placed.length < count) {
       const part = Math.min(count - placed.length, MAX_PLACE_COUNT)
       const { place } = providersMethods
-      const asked = { count: part, chunkBytes, replicas, exclude }
+      const asked = { count: part, ...common }
       const answer = await this.#caller.call(place, asked, 'repeatable', options)
       await this.#learn(answer.providers)
       placed.push(...readPlacements(answer, part))
@@ -74,8 +85,10 @@ export class RemoteProviderManager implements ProviderManager {
     return placed
   }
 
-  async reportFailure(id: ProviderId, options?: AbortOptions): Promise<void> {
-    await this.#caller.call(providersMethods.reportFailure, { id }, 'repeatable', options)
+  async reportFailure(id: ProviderId, options: FailureOptions = {}): Promise<void> {
+    const { reason = 'failed', signal } = options
+    const request = { id, reason }
+    await this.#caller.call(providersMethods.reportFailure, request, 'repeatable', { signal })
   }
 
   async list(options?: AbortOptions): Promise<ProviderState[]> {
@@ -89,6 +102,24 @@ export class RemoteProviderManager implements ProviderManager {
       for (const { addresses: _, ...state } of providers) all.push(state)
       if (!isCut || providers.length === 0) return all
     }
+  }
+
+  async setDraining(
+    id: ProviderId,
+    isDraining: boolean,
+    options?: AbortOptions
+  ): Promise<ProviderState> {
+    const { setDraining } = providersMethods
+    const request = { id, isDraining }
+    const { provider } = await this.#caller.call(setDraining, request, 'repeatable', options)
+    const { addresses: _, ...state } = provider
+    return state
+  }
+
+  async figures(options?: AbortOptions): Promise<RepairFigures | undefined> {
+    const { repairFigures } = providersMethods
+    const { figures } = await this.#caller.call(repairFigures, {}, 'repeatable', options)
+    return figures ?? undefined
   }
 
   async #learn(

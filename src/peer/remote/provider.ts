@@ -2,31 +2,41 @@ import { checkChunkId, isZeroChunk, verifyChunk } from '../../chunks/chunk-id.ts
 import { MAX_CHUNK_BYTES } from '../../chunks/chunk-size.ts'
 import { ChunkMismatchError, CollectionEndedError } from '../../chunks/errors.ts'
 import type {
+  ChunkSource,
+  CopyCondition,
+  MaintainedProvider,
+  WorkOptions
+} from '../../chunks/maintenance-types.ts'
+import type {
   AbortOptions,
   ChunkId,
-  CollectableProvider,
   CollectChunksOptions,
   Collected,
   ProviderId
 } from '../../chunks/types.ts'
-import { Budget } from '../../lib/budget.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { type Deadline, withDeadline } from '../../lib/deadline.ts'
+import type { Deadline } from '../../lib/deadline.ts'
 import type { Signer } from '../../metadata/types.ts'
-import { PeerChunkMismatchError, PeerTimeoutError } from '../errors.ts'
-import { KeptChannel } from '../kept-channel.ts'
-import { isCollectionName, MAX_HAS_IDS, STORE_PROTOCOL } from '../protocols/store.ts'
+import { PeerChunkMismatchError } from '../errors.ts'
+import {
+  isCollectionName,
+  MAX_HAS_IDS,
+  MAX_SOURCE_ADDRESSES,
+  MAX_SOURCES,
+  MAX_WORK_IDS
+} from '../protocols/store-fields.ts'
 import { signRetirementOrder } from '../retirement-order.ts'
-import type { Channel, PeerNode } from '../types.ts'
-import { StoreSession } from './store-session.ts'
+import { signSurplusOrder } from '../surplus-order.ts'
+import type { PeerNode } from '../types.ts'
+import { StoreLane } from './store-lane.ts'
 
 export interface RemoteProviderComponents {
   readonly node: Pick<PeerNode, 'open'>
   readonly clock: Clock
   /** The provider's peer id. */
   readonly peerId: string
-  /** Signs orders to delete; a version manager's. @default nothing can be deleted */
+  /** Signs orders to delete; a manager's. @default nothing can be deleted */
   readonly signer?: Signer | undefined
 }
 
@@ -35,65 +45,64 @@ export interface RemoteProviderOptions {
   inFlightBytes?: number
   /** Gets and look-ups that are not answered yet; more wait for their turn. @default 32 */
   maxReads?: number
+  /** Checks, copies and deletions that are not answered yet; more wait. @default 4 */
+  maxWorks?: number
   /** Time without any progress of a request, in milliseconds. @default 30000 */
   timeoutMs?: number
+  /**
+   * Time in which a provider that takes puts says nothing at all, in milliseconds.
+   *
+   * @default 10000
+   */
+  putTimeoutMs?: number
+  /** Time in which a check, copy or deletion does not get on by a chunk, in milliseconds. @default 300000 */
+  workTimeoutMs?: number
   /** Time to connect and to agree on the protocol, in milliseconds. @default 10000 */
   openTimeoutMs?: number
 }
 
 /**
- * A provider on another agent. Puts go over one stream and reads over another, so that a read never
- * waits behind the bytes of puts. What is received is verified.
+ * A provider on another agent. Puts, reads and what takes long each go over a stream of their own, so
+ * that a read never waits behind the bytes of puts. What is received is verified.
  */
-export class RemoteProvider implements CollectableProvider {
+export class RemoteProvider implements MaintainedProvider {
   readonly id: ProviderId
   readonly #clock: Clock
   readonly #signer: Signer | undefined
-  readonly #puts: KeptChannel<StoreSession>
-  readonly #reads: KeptChannel<StoreSession>
-  readonly #putBytes: Budget
-  readonly #readSlots: Budget
+  readonly #puts: StoreLane
+  readonly #reads: StoreLane
+  readonly #works: StoreLane
   readonly #timeoutMs: number
-  #callCount = 0
+  readonly #workTimeoutMs: number
 
   constructor(components: RemoteProviderComponents, options: RemoteProviderOptions = {}) {
-    const { node, clock, peerId, signer } = components
-    const {
-      inFlightBytes = 4 * MIB,
-      maxReads = 32,
-      timeoutMs = 30_000,
-      openTimeoutMs = 10_000
-    } = options
-    if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, not ${timeoutMs}`)
+    const { clock, peerId, signer } = components
+    const { inFlightBytes = 4 * MIB, maxReads = 32, maxWorks = 4 } = options
+    const { timeoutMs = 30_000, putTimeoutMs = 10_000, workTimeoutMs = 300_000 } = options
+    const { openTimeoutMs = 10_000 } = options
+    const lane = (capacity: number, silenceMs: number): StoreLane =>
+      new StoreLane(components, { capacity, timeoutMs: silenceMs, openTimeoutMs })
     this.id = peerId
     this.#clock = clock
     this.#signer = signer
     this.#timeoutMs = timeoutMs
-    this.#putBytes = new Budget(inFlightBytes, `bytes of puts to ${peerId}`)
-    this.#readSlots = new Budget(maxReads, `reads from ${peerId}`)
-    const attach = (channel: Channel): StoreSession => new StoreSession(channel, clock)
-    const parts = { node, clock, peerId, spec: STORE_PROTOCOL, attach }
-    this.#puts = new KeptChannel(parts, { openTimeoutMs })
-    this.#reads = new KeptChannel(parts, { openTimeoutMs })
+    this.#workTimeoutMs = workTimeoutMs
+    this.#puts = lane(inFlightBytes, Math.min(putTimeoutMs, timeoutMs))
+    this.#reads = lane(maxReads, timeoutMs)
+    this.#works = lane(maxWorks, timeoutMs)
   }
 
   /** Whether nothing is waiting for an answer. */
   get isIdle(): boolean {
-    return this.#callCount === 0
+    return this.#puts.isIdle && this.#reads.isIdle && this.#works.isIdle
   }
 
   async has(ids: readonly ChunkId[], options: AbortOptions = {}): Promise<boolean[]> {
-    const held = ids.map(isZeroChunk)
-    const asked = [...ids.keys()].filter((index) => held[index] === false)
-    for (let from = 0; from < asked.length; from += MAX_HAS_IDS) {
-      const batch = asked.slice(from, from + MAX_HAS_IDS)
-      const batchIds = batch.map((index) => ids[index] as ChunkId)
-      const answers = await this.#read('has', options, (session, deadline) =>
-        session.has(batchIds, deadline)
-      )
-      for (const [at, index] of batch.entries()) held[index] = answers[at] === true
-    }
-    return held
+    return await this.#held(ids, true, options)
+  }
+
+  async holds(ids: readonly ChunkId[], options: AbortOptions = {}): Promise<boolean[]> {
+    return await this.#held(ids, false, options)
   }
 
   /**
@@ -108,19 +117,18 @@ export class RemoteProvider implements CollectableProvider {
       throw new RangeError(`a chunk of ${length} bytes, at most ${MAX_CHUNK_BYTES}`)
     }
     if (isZeroChunk(id)) throw new RangeError('the zero chunk is never stored')
-    const amount = Math.min(length, this.#putBytes.total)
-    await this.#counted(this.#putBytes, amount, options, () =>
-      this.#within('put', options, async (deadline) => {
-        const session = await this.#puts.session(deadline)
-        await session.put(id, bytes, deadline)
-      })
+    const amount = Math.min(length, this.#puts.capacity)
+    await this.#puts.run({ what: 'put', amount, ...options }, async (session, deadline) =>
+      session.put(id, bytes, deadline, this.#timeoutMs)
     )
   }
 
   /** @throws {PeerChunkMismatchError} if the provider sent something else. */
   async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
     if (isZeroChunk(id)) throw new RangeError('the zero chunk is never sent')
-    const bytes = await this.#read('get', options, (session, deadline) => session.get(id, deadline))
+    const bytes = await this.#reads.run({ what: 'get', ...options }, async (session, deadline) =>
+      session.get(id, deadline)
+    )
     if (bytes === undefined) return undefined
     try {
       verifyChunk(id, bytes)
@@ -132,7 +140,9 @@ export class RemoteProvider implements CollectableProvider {
   }
 
   async beginCollection(options: AbortOptions = {}): Promise<string> {
-    return await this.#read('begin', options, (session, deadline) => session.begin(deadline))
+    return await this.#reads.run({ what: 'begin', ...options }, async (session, deadline) =>
+      session.begin(deadline)
+    )
   }
 
   async unleased(
@@ -142,7 +152,7 @@ export class RemoteProvider implements CollectableProvider {
   ): Promise<ChunkId[]> {
     if (after !== undefined) checkChunkId(after)
     if (!isCollectionName(collection)) throw new CollectionEndedError(collection)
-    return await this.#read('list', options, (session, deadline) =>
+    return await this.#reads.run({ what: 'list', ...options }, async (session, deadline) =>
       session.list(collection, after, deadline)
     )
   }
@@ -160,57 +170,111 @@ export class RemoteProvider implements CollectableProvider {
     if (signer === undefined) throw new TypeError('collecting needs a signer')
     if (!isCollectionName(collection)) throw new CollectionEndedError(collection)
     if (ids.length === 0) return { count: 0, bytes: 0 }
-    const { isDryRun } = options
+    const { isDryRun, signal } = options
     const order = { kind: 'chunks', provider: this.id, collection, keys: ids, isDryRun } as const
     const signed = signRetirementOrder(signer, order)
-    return await this.#read('collect', options, (session, deadline) =>
-      session.collect(signed, deadline)
+    return await this.#works.run({ what: 'collect', signal }, async (session, deadline) =>
+      session.collect('collect', signed, deadline, this.#watch(deadline))
+    )
+  }
+
+  async check(ids: readonly ChunkId[], options: WorkOptions = {}): Promise<CopyCondition[]> {
+    const { signal } = options
+    const batches = { atMost: MAX_WORK_IDS, ofZero: 'intact' } as const
+    return await inBatches<CopyCondition>(ids, batches, async (batch, before) =>
+      this.#works.run({ what: 'check', signal }, async (session, deadline) =>
+        session.check(batch, deadline, this.#watch(deadline, before, options))
+      )
+    )
+  }
+
+  /** Names at most 16 sources with at most 16 addresses each; others are passed over. */
+  async copy(
+    ids: readonly ChunkId[],
+    sources: readonly ChunkSource[],
+    options: WorkOptions = {}
+  ): Promise<boolean[]> {
+    const { signal } = options
+    const named = sources
+      .slice(0, MAX_SOURCES)
+      .map(({ id, addresses }) => ({ id, addresses: addresses.slice(0, MAX_SOURCE_ADDRESSES) }))
+    const batches = { atMost: MAX_WORK_IDS, ofZero: true }
+    return await inBatches(ids, batches, async (batch, before) =>
+      this.#works.run({ what: 'copy', signal }, async (session, deadline) => {
+        const what = { ids: batch, sources: named }
+        return session.copy(what, deadline, this.#watch(deadline, before, options))
+      })
+    )
+  }
+
+  /**
+   * @throws {TypeError} without a signer.
+   * @throws {RangeError} for more than 1,024 ids.
+   */
+  async trim(ids: readonly ChunkId[], options: AbortOptions = {}): Promise<Collected> {
+    const signer = this.#signer
+    if (signer === undefined) throw new TypeError('trimming needs a signer')
+    if (ids.length === 0) return { count: 0, bytes: 0 }
+    const issuedMs = this.#clock.now()
+    const signed = signSurplusOrder(signer, { provider: this.id, issuedMs, ids })
+    return await this.#works.run({ what: 'trim', ...options }, async (session, deadline) =>
+      session.collect('trim', signed, deadline, this.#watch(deadline))
     )
   }
 
   /** Closes the streams; what is in flight rejects. */
   async close(): Promise<void> {
-    await Promise.all([this.#puts.close(), this.#reads.close()])
+    await Promise.all([this.#puts, this.#reads, this.#works].map(async (lane) => lane.close()))
   }
 
-  async #read<T>(
-    what: string,
-    options: AbortOptions,
-    ask: (session: StoreSession, deadline: Deadline) => Promise<T>
-  ): Promise<T> {
-    return this.#counted(this.#readSlots, 1, options, () =>
-      this.#within(what, options, async (deadline) =>
-        ask(await this.#reads.session(deadline), deadline)
+  async #held(
+    ids: readonly ChunkId[],
+    isLeased: boolean,
+    { signal }: AbortOptions
+  ): Promise<boolean[]> {
+    const batches = { atMost: MAX_HAS_IDS, ofZero: true }
+    return await inBatches(ids, batches, async (batch) =>
+      this.#reads.run({ what: 'has', signal }, async (session, deadline) =>
+        session.has(batch, isLeased, deadline)
       )
     )
   }
 
-  async #counted<T>(
-    budget: Budget,
-    amount: number,
-    { signal }: AbortOptions,
-    work: () => Promise<T>
-  ): Promise<T> {
-    this.#callCount += 1
-    try {
-      await budget.acquire(amount, { signal })
-      try {
-        return await work()
-      } finally {
-        budget.release(amount)
+  /** Keeps the deadline away while the provider works, unless it does not get on for very long. */
+  #watch(
+    deadline: Deadline,
+    doneBefore = 0,
+    { onProgress }: WorkOptions = {}
+  ): (doneCount: number) => void {
+    let last = 0
+    let movedMs = this.#clock.monotonic()
+    return (doneCount) => {
+      const nowMs = this.#clock.monotonic()
+      if (doneCount > last) {
+        last = doneCount
+        movedMs = nowMs
+        onProgress?.(doneBefore + doneCount)
       }
-    } finally {
-      this.#callCount -= 1
+      if (nowMs - movedMs < this.#workTimeoutMs) deadline.extend()
     }
   }
+}
 
-  async #within<T>(
-    what: string,
-    { signal }: AbortOptions,
-    work: (deadline: Deadline) => Promise<T>
-  ): Promise<T> {
-    const timeoutMs = this.#timeoutMs
-    const timedOut = (): Error => new PeerTimeoutError(this.id, what, timeoutMs)
-    return withDeadline(work, { clock: this.#clock, timeoutMs, signal, timedOut })
+/** Asks about ids in as many messages as that takes, one after the other, but not about zeros. */
+async function inBatches<T>(
+  ids: readonly ChunkId[],
+  { atMost, ofZero }: { readonly atMost: number; readonly ofZero: T },
+  ask: (batch: readonly ChunkId[], doneBefore: number) => Promise<readonly T[]>
+): Promise<T[]> {
+  const answers = ids.map(() => ofZero)
+  const asked = [...ids.entries()].filter(([, id]) => !isZeroChunk(id))
+  for (let from = 0; from < asked.length; from += atMost) {
+    const batch = asked.slice(from, from + atMost)
+    const given = await ask(
+      batch.map(([, id]) => id),
+      from
+    )
+    for (const [at, [index]] of batch.entries()) answers[index] = given[at] ?? ofZero
   }
+  return answers
 }

@@ -1,4 +1,5 @@
 import pLimit from 'p-limit'
+import type { ChunkSource, CopyCondition } from '../../chunks/maintenance-types.ts'
 import type { ChunkId, Collected } from '../../chunks/types.ts'
 import { asBuffer } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -9,9 +10,11 @@ import type { SignedEnvelope } from '../../metadata/types.ts'
 import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../errors.ts'
 import type { ChannelSession } from '../kept-channel.ts'
 import { PendingRequests } from '../pending-requests.ts'
-import { encodeStoreRequest, partsOf, type StoreRequest } from '../protocols/store.ts'
+import { encodeStoreRequest, type StoreRequest } from '../protocols/store.ts'
 import { decodeStoreAnswer, type StoreAnswer } from '../protocols/store-answers.ts'
+import { partsOf } from '../protocols/store-fields.ts'
 import type { Channel } from '../types.ts'
+import { CollectedParts } from './collected-parts.ts'
 
 interface PendingAnswer {
   /**
@@ -22,7 +25,17 @@ interface PendingAnswer {
    * @throws {MalformedError} if it does not fit.
    */
   take(answer: StoreAnswer): boolean
+  /** Called when the other side has said anything, to any request. */
+  heard(): void
   reject(error: Error): void
+}
+
+/** Watches a request that others may overtake without harm, or that takes long. */
+interface Watching {
+  /** Tells how many chunks are done, each time that the other side is still working on it. */
+  readonly onWorking?: ((doneCount: number) => void) | undefined
+  /** Called when the other side has said anything, to any request. */
+  readonly onHeard?: (() => void) | undefined
 }
 
 /** The messages of a request, once its number is known. */
@@ -50,8 +63,20 @@ export class StoreSession implements ChannelSession {
     return this.#pending.size === 0
   }
 
-  async put(id: ChunkId, bytes: Uint8Array, deadline: Deadline): Promise<void> {
+  /**
+   * Whatever the other side says keeps the deadline away, because puts are answered in any order and
+   * disks are slow at times; but not for longer than `patienceMs` without any progress of this one.
+   */
+  async put(id: ChunkId, bytes: Uint8Array, deadline: Deadline, patienceMs: number): Promise<void> {
     const length = bytes.byteLength
+    let movedMs = this.#clock.monotonic()
+    const extend = (): void => {
+      movedMs = this.#clock.monotonic()
+      deadline.extend()
+    }
+    const onHeard = (): void => {
+      if (this.#clock.monotonic() - movedMs < patienceMs) deadline.extend()
+    }
     await this.#ask<void>(
       (request) =>
         partsOf(bytes).map(
@@ -59,18 +84,53 @@ export class StoreSession implements ChannelSession {
             at === 0 ? { kind: 'put', request, id, length, part } : { kind: 'part', request, part }
         ),
       (answer) => (answer.kind === 'stored' ? { value: undefined } : unexpected(answer)),
+      { signal: deadline.signal, extend },
+      {
+        onHeard,
+        onWorking: (doneCount) => {
+          if (doneCount === 0) extend() // it has to wait for room, as all others
+        }
+      }
+    )
+  }
+
+  /** @param isLeased whether a yes shall be a lease. */
+  async has(ids: readonly ChunkId[], isLeased: boolean, deadline: Deadline): Promise<boolean[]> {
+    return this.#ask(
+      (request) => [{ kind: isLeased ? 'has' : 'holds', request, ids }],
+      (answer) => readHeld(answer, ids),
       deadline
     )
   }
 
-  async has(ids: readonly ChunkId[], deadline: Deadline): Promise<boolean[]> {
+  async check(
+    ids: readonly ChunkId[],
+    deadline: Deadline,
+    onWorking: (doneCount: number) => void
+  ): Promise<CopyCondition[]> {
     return this.#ask(
-      (request) => [{ kind: 'has', request, ids }],
+      (request) => [{ kind: 'check', request, ids }],
       (answer) => {
-        if (answer.kind !== 'held' || answer.held.length !== ids.length) return unexpected(answer)
-        return { value: [...answer.held] }
+        if (answer.kind !== 'checked' || answer.conditions.length !== ids.length) {
+          return unexpected(answer)
+        }
+        return { value: [...answer.conditions] }
       },
-      deadline
+      deadline,
+      { onWorking }
+    )
+  }
+
+  async copy(
+    what: { readonly ids: readonly ChunkId[]; readonly sources: readonly ChunkSource[] },
+    deadline: Deadline,
+    onWorking: (doneCount: number) => void
+  ): Promise<boolean[]> {
+    return this.#ask(
+      (request) => [{ kind: 'copy', request, ...what }],
+      (answer) => readHeld(answer, what.ids),
+      deadline,
+      { onWorking }
     )
   }
 
@@ -117,17 +177,25 @@ export class StoreSession implements ChannelSession {
     )
   }
 
-  async collect(order: SignedEnvelope, deadline: Deadline): Promise<Collected> {
+  /** Sends a signed order to delete, of either kind. */
+  async collect(
+    kind: 'collect' | 'trim',
+    order: SignedEnvelope,
+    deadline: Deadline,
+    onWorking: (doneCount: number) => void
+  ): Promise<Collected> {
     return this.#ask(
-      (request) => [{ kind: 'collect', request, order }],
+      (request) => [{ kind, request, order }],
       (answer) => (answer.kind === 'collected' ? { value: answer.collected } : unexpected(answer)),
-      deadline
+      deadline,
+      { onWorking }
     )
   }
 
   receive(message: Uint8Array): void {
     this.#heardMs = this.#clock.monotonic()
     const answer = decodeStoreAnswer(message)
+    for (const pending of this.#pending.values()) pending.heard()
     const pending = this.#pending.get(answer.request)
     if (pending === undefined) return // given up
     if (answer.kind === 'failure') {
@@ -143,22 +211,29 @@ export class StoreSession implements ChannelSession {
     this.#pending.failAll(error)
   }
 
-  async #ask<T>(messages: MessagesOf, read: Reading<T>, deadline: Deadline): Promise<T> {
-    const { signal, extend } = deadline
+  async #ask<T>(
+    messages: MessagesOf,
+    read: Reading<T>,
+    { signal, extend }: Deadline,
+    { onWorking, onHeard }: Watching = {}
+  ): Promise<T> {
     signal.throwIfAborted()
-    const startedMs = this.#clock.monotonic()
     const { promise, resolve, reject } = Promise.withResolvers<T>()
     const take = (answer: StoreAnswer): boolean => {
+      if (answer.kind === 'working' && onWorking !== undefined) {
+        onWorking(answer.doneCount)
+        return false
+      }
       const last = read(answer)
       if (last !== undefined) resolve(last.value)
       return last !== undefined
     }
-    const request = this.#pending.add({ take, reject })
+    const request = this.#pending.add({ take, reject, heard: () => onHeard?.() })
     let isSent = false
     const onAbort = (): void => {
       this.#pending.take(request)
       reject(signal.reason)
-      if (signal.reason instanceof PeerTimeoutError && this.#heardMs <= startedMs) {
+      if (this.#isSilent(signal.reason)) {
         // It says nothing at all: the next request opens another channel.
         this.#pending.failAll(signal.reason)
         this.#channel.abort(signal.reason)
@@ -168,9 +243,9 @@ export class StoreSession implements ChannelSession {
     }
     signal.addEventListener('abort', onAbort, { once: true })
     const sent = this.#sending(async () => {
-      if (this.#pending.get(request) === undefined) return // given up before its turn
-      isSent = true
       for (const message of messages(request)) {
+        if (this.#pending.get(request) === undefined) return // given up, or refused
+        isSent = true
         await this.#channel.send(encodeStoreRequest(message))
         extend()
       }
@@ -181,6 +256,12 @@ export class StoreSession implements ChannelSession {
     } finally {
       signal.removeEventListener('abort', onAbort)
     }
+  }
+
+  /** Whether a request has timed out, and no other has had an answer for as long. */
+  #isSilent(reason: unknown): reason is PeerTimeoutError {
+    if (!(reason instanceof PeerTimeoutError)) return false
+    return this.#clock.monotonic() - this.#heardMs >= reason.timeoutMs
   }
 
   #cancel(request: number): void {
@@ -198,33 +279,12 @@ export class StoreSession implements ChannelSession {
   }
 }
 
-/** A chunk out of its parts. A chunk of one part is not copied. */
-class CollectedParts {
-  #bytes: Uint8Array | undefined
-  #filled = 0
-
-  get isEmpty(): boolean {
-    return this.#bytes === undefined
-  }
-
-  get whole(): Uint8Array | undefined {
-    return this.#filled === this.#bytes?.byteLength ? this.#bytes : undefined
-  }
-
-  begin(length: number, part: Uint8Array): void {
-    if (!this.isEmpty) throw new MalformedError('store answer', 'two chunks for one request')
-    this.#bytes = part.byteLength === length ? part : new Uint8Array(length)
-    this.add(part)
-  }
-
-  add(part: Uint8Array): void {
-    const bytes = this.#bytes
-    if (bytes === undefined || this.#filled + part.byteLength > bytes.byteLength) {
-      throw new MalformedError('store answer', 'parts that do not make the chunk')
-    }
-    if (part !== bytes) bytes.set(part, this.#filled)
-    this.#filled += part.byteLength
-  }
+function readHeld(
+  answer: StoreAnswer,
+  ids: readonly ChunkId[]
+): { readonly value: boolean[] } | undefined {
+  if (answer.kind !== 'held' || answer.held.length !== ids.length) return unexpected(answer)
+  return { value: [...answer.held] }
 }
 
 /** Who reads on after the last id must get on. @throws {MalformedError} */

@@ -13,14 +13,18 @@ import {
   NetworkProviderDirectory,
   type NetworkProviderDirectoryOptions
 } from '../../../src/peer/remote/provider-directory.ts'
+import {
+  RemoteProviders,
+  type RemoteProvidersOptions
+} from '../../../src/peer/remote/remote-providers.ts'
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
 import { gullible, plainSigner } from '../../support/plain-signing.ts'
 import { sampleBytes } from '../../support/sample-bytes.ts'
 
-const directories: NetworkProviderDirectory[] = []
+const started: { stop(): Promise<void> }[] = []
 
 afterEach(async () => {
-  await Promise.all(directories.splice(0).map((directory) => directory.stop()))
+  await Promise.all(started.splice(0).map((one) => one.stop()))
 })
 
 const bytes = sampleBytes(1000)
@@ -46,12 +50,13 @@ async function setUp() {
   const open = (
     node: MemoryNode,
     local?: LocalProvider,
-    options: NetworkProviderDirectoryOptions = {}
+    options: NetworkProviderDirectoryOptions & RemoteProvidersOptions = {}
   ): NetworkProviderDirectory => {
     const signer = plainSigner(node.peerId)
-    const components = { node, clock: systemClock, providers, local, signer }
+    const remotes = new RemoteProviders({ node, clock: systemClock, signer }, options)
+    const components = { node, clock: systemClock, providers, local, remotes }
     const directory = new NetworkProviderDirectory(components, options)
-    directories.push(directory)
+    started.push(directory, remotes)
     return directory
   }
   return { network, providers, addProvider, open }
@@ -114,6 +119,18 @@ describe('the provider directory', () => {
     expect(await providers.list()).toHaveLength(2)
   })
 
+  test('remembers whom a provider manager that has restarted has not heard of yet', async () => {
+    const { network, providers, addProvider, open } = await setUp()
+    await addProvider('a')
+    const directory = open(network.node('client'), undefined, { refreshMs: 0 })
+    await directory.refresh()
+    providers.list = async () => []
+
+    await directory.refresh()
+
+    expect(directory.open('a')?.id).toBe('a')
+  })
+
   test('gives any name a try as long as the list could not be read', async () => {
     const { network, providers, open } = await setUp()
     providers.list = async () => {
@@ -147,7 +164,7 @@ describe('the provider directory', () => {
     const provider = directory.open('a')
     await provider?.has([id])
 
-    await directory.stop()
+    await Promise.all(started.map((one) => one.stop()))
 
     expect(directory.open('a')).toBeUndefined()
     await expect(provider?.has([id])).rejects.toMatchObject({ code: 'ERR_NOT_RUNNING' })

@@ -1,12 +1,15 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { LocalProviderManager } from '../../../src/chunks/provider-manager.ts'
+import {
+  LocalProviderManager,
+  type LocalProviderManagerOptions
+} from '../../../src/chunks/provider-manager.ts'
 import type { ProviderReport } from '../../../src/chunks/types.ts'
 import { GIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { seededRandom } from '../../../src/lib/random.ts'
 import { PeerTimeoutError } from '../../../src/peer/errors.ts'
-import { PROVIDERS_PROTOCOL } from '../../../src/peer/protocols/providers.ts'
+import { MAX_PLACE_COUNT, PROVIDERS_PROTOCOL } from '../../../src/peer/protocols/providers.ts'
 import { serveProviders } from '../../../src/peer/protocols/providers-serve.ts'
 import { memberWithRole } from '../../../src/peer/remote/find-role.ts'
 import type { PersistentCallerOptions } from '../../../src/peer/remote/persistent-caller.ts'
@@ -20,7 +23,9 @@ afterEach(async () => {
 })
 
 function report(id: string): ProviderReport {
-  return { id, zone: 'rack 1', freeBytes: GIB, storedBytes: 10, chunkCount: 1, load: 0 }
+  const space = { freeBytes: GIB, storedBytes: 10, chunkCount: 1 }
+  const health = { load: 0, latencyMs: 3, lostCount: 0 }
+  return { id, zone: 'rack 1', ...space, ...health, isDraining: false, version: '1.2.3' }
 }
 
 function remoteOf(node: MemoryNode, options: PersistentCallerOptions = {}): RemoteProviderManager {
@@ -32,8 +37,8 @@ function remoteOf(node: MemoryNode, options: PersistentCallerOptions = {}): Remo
   return remote
 }
 
-function newManager(): LocalProviderManager {
-  return new LocalProviderManager({ clock: systemClock, random: seededRandom(1) })
+function newManager(options: LocalProviderManagerOptions = {}): LocalProviderManager {
+  return new LocalProviderManager({ clock: systemClock, random: seededRandom(1) }, options)
 }
 
 async function setUp(providers = newManager()) {
@@ -105,6 +110,73 @@ describe('the remote provider manager', () => {
     expect(placed).toEqual(Array.from({ length: 5 }, () => ['good']))
   })
 
+  test('places beside those who have the chunks, and within a stripe', async () => {
+    const { network } = await setUp(newManager({ stripeWidth: 3 }))
+    const names = Array.from({ length: 20 }, (_, at) => `provider-${at}`)
+    for (const id of names) await remoteOf(network.node(id)).report(report(id))
+    const writer = remoteOf(network.node('writer'))
+    const wanted = { count: 200, chunkBytes: 1000, replicas: 1, stripe: 'image' }
+
+    const striped = new Set((await writer.place(wanted)).flat())
+    const [holder = ''] = striped
+    const beside = new Set((await writer.place({ ...wanted, beside: [holder] })).flat())
+
+    expect(striped.size).toBe(3)
+    expect([...beside].toSorted()).toEqual([...striped].filter((id) => id !== holder).toSorted())
+  })
+
+  test('does not place on a provider that a writer reported as full', async () => {
+    const { network } = await setUp()
+    await remoteOf(network.node('full')).report(report('full'))
+    const writer = remoteOf(network.node('writer'))
+
+    await writer.reportFailure('full', { reason: 'full' })
+
+    await expect(writer.place({ count: 1, chunkBytes: 1000, replicas: 1 })).rejects.toMatchObject({
+      code: 'ERR_STORE_FULL'
+    })
+    expect(await writer.list()).toMatchObject([{ id: 'full', condition: 'live' }])
+  })
+
+  test('drains a provider for a member that may, and tells the provider', async () => {
+    const { network } = await setUp()
+    const provider = remoteOf(network.node('provider'))
+    await provider.report(report('provider'))
+    const rights = new Set(['read', 'write'] as const)
+    const writer = remoteOf(network.node('writer', { rights }))
+    const operator = remoteOf(network.node('operator'))
+
+    await expect(writer.setDraining('provider', true)).rejects.toMatchObject({
+      code: 'ERR_NOT_PERMITTED'
+    })
+    await expect(operator.setDraining('nobody', true)).rejects.toMatchObject({
+      code: 'ERR_UNKNOWN_PROVIDER'
+    })
+    const drained = await operator.setDraining('provider', true)
+    const answer = await provider.report(report('provider'))
+
+    expect(drained).toEqual({
+      ...report('provider'),
+      isDraining: true,
+      condition: 'live',
+      seenMs: expect.any(Number)
+    })
+    expect(answer).toEqual({ isDraining: true })
+  })
+
+  test('takes as many places as there can be in one message', async () => {
+    const { network, providers } = await setUp(newManager({ zones: 'ignore' }))
+    const names = Array.from({ length: 4000 }, (_, at) => `12D3KooW${String(at).padStart(44, 'x')}`)
+    for (const id of names) await providers.report(report(id))
+    const node = network.node('writer')
+    const wanted = { count: MAX_PLACE_COUNT, chunkBytes: 1000, replicas: 4 }
+
+    const placed = await remoteOf(node).place(wanted)
+
+    expect(placed).toHaveLength(MAX_PLACE_COUNT)
+    expect(new Set(placed.flat()).size).toBeGreaterThan(2000)
+  })
+
   test('passes on why nothing could be placed', async () => {
     const { network } = await setUp()
 
@@ -120,7 +192,8 @@ describe('the remote provider manager', () => {
     const writer = remoteOf(network.node('writer'))
 
     expect((await writer.list()).map(({ id }) => id)).toEqual(names)
-    expect(await writer.place({ count: 520, chunkBytes: 1000, replicas: 1 })).toHaveLength(520)
+    const many = { count: MAX_PLACE_COUNT + 1, chunkBytes: 1000, replicas: 1 }
+    expect(await writer.place(many)).toHaveLength(MAX_PLACE_COUNT + 1)
   })
 
   test('is tried again while it restarts', async () => {

@@ -1,11 +1,9 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { chunkId, verifyChunk, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
+import { chunkId, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import { StoreFullError } from '../../../src/chunks/errors.ts'
-import { MemoryStore } from '../../../src/chunks/memory-store.ts'
-import type { CollectableProvider, Collected } from '../../../src/chunks/types.ts'
+import type { AbortOptions } from '../../../src/chunks/types.ts'
 import { KIB, MIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
-import { NotRunningError } from '../../../src/lib/errors.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import {
   PeerChunkMismatchError,
@@ -23,6 +21,7 @@ import { type ServeStoreOptions, serveStore } from '../../../src/peer/protocols/
 import { RemoteProvider, type RemoteProviderOptions } from '../../../src/peer/remote/provider.ts'
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
 import { gullible } from '../../support/plain-signing.ts'
+import { TestProvider } from '../../support/provider-pool.ts'
 import { sampleBytes } from '../../support/sample-bytes.ts'
 
 const remotes: RemoteProvider[] = []
@@ -36,40 +35,21 @@ function sample(length: number, seed: number): { id: Uint8Array; bytes: Uint8Arr
   return { id: chunkId(bytes), bytes }
 }
 
-class StoreBackedProvider implements CollectableProvider {
-  readonly id = 'provider'
-  readonly store = new MemoryStore()
+class StoreBackedProvider extends TestProvider {
   gate: Promise<void> | undefined
   putsRunning = 0
   peakBytes = 0
 
-  async has(ids: readonly Uint8Array[]): Promise<boolean[]> {
-    return ids.map((id) => this.store.has(id))
+  constructor(quotaBytes?: number) {
+    super('provider', quotaBytes)
   }
 
-  async put(id: Uint8Array, bytes: Uint8Array): Promise<void> {
-    verifyChunk(id, bytes)
+  override async put(id: Uint8Array, bytes: Uint8Array, options?: AbortOptions): Promise<void> {
     this.putsRunning += bytes.byteLength
     this.peakBytes = Math.max(this.peakBytes, this.putsRunning)
     await this.gate
     this.putsRunning -= bytes.byteLength
-    await this.store.put(id, bytes)
-  }
-
-  async get(id: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.store.get(id)
-  }
-
-  async beginCollection(): Promise<string> {
-    throw new NotRunningError('collection')
-  }
-
-  async unleased(): Promise<Uint8Array[]> {
-    throw new NotRunningError('collection')
-  }
-
-  async collect(): Promise<Collected> {
-    throw new NotRunningError('collection')
+    await super.put(id, bytes, options)
   }
 }
 
@@ -252,6 +232,8 @@ describe('a remote provider', () => {
   })
 })
 
+const SOME_ID = new Uint8Array(32).fill(1)
+
 describe('a store server', () => {
   test.each([
     ['a part of nothing', [{ kind: 'part', request: 1, part: new Uint8Array(4) }]],
@@ -261,17 +243,17 @@ describe('a store server', () => {
         {
           kind: 'put',
           request: 1,
-          id: new Uint8Array(32),
+          id: SOME_ID,
           length: 100,
           part: new Uint8Array(4)
         },
-        { kind: 'get', request: 2, id: new Uint8Array(32) }
+        { kind: 'get', request: 2, id: SOME_ID }
       ]
     ],
     [
       'more parts than the chunk has',
       [
-        { kind: 'put', request: 1, id: new Uint8Array(32), length: 100, part: new Uint8Array(60) },
+        { kind: 'put', request: 1, id: SOME_ID, length: 100, part: new Uint8Array(60) },
         { kind: 'part', request: 1, part: new Uint8Array(60) }
       ]
     ]
@@ -292,7 +274,7 @@ describe('a store server', () => {
 
     const part = new Uint8Array(4)
     await channel.send(
-      encodeStoreRequest({ kind: 'put', request: 1, id: new Uint8Array(32), length: 100, part })
+      encodeStoreRequest({ kind: 'put', request: 1, id: SOME_ID, length: 100, part })
     )
     await server.idle()
 

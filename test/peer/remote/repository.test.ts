@@ -23,6 +23,7 @@ import { serveVersion } from '../../../src/peer/protocols/version-serve.ts'
 import { DistributedMetadataStore } from '../../../src/peer/remote/metadata-store.ts'
 import { NetworkProviderDirectory } from '../../../src/peer/remote/provider-directory.ts'
 import { RemoteProviderManager } from '../../../src/peer/remote/provider-manager.ts'
+import { RemoteProviders } from '../../../src/peer/remote/remote-providers.ts'
 import { RemoteVersionManager } from '../../../src/peer/remote/version-manager.ts'
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
 import { sampleBytes } from '../../support/sample-bytes.ts'
@@ -108,10 +109,12 @@ function remoteProviders(node: MemoryNode): RemoteProviderManager {
 /** How an agent reaches chunks and metadata. */
 function access(node: MemoryNode, providers: ProviderManager) {
   const metadata = new DistributedMetadataStore({ node, ...parts, providers: () => METADATA })
-  const directory = new NetworkProviderDirectory({ node, clock: systemClock, providers })
+  const remotes = new RemoteProviders({ node, clock: systemClock })
+  const directory = new NetworkProviderDirectory({ node, clock: systemClock, remotes, providers })
   stops.push(
     () => metadata.stop(),
-    () => directory.stop()
+    () => directory.stop(),
+    () => remotes.stop()
   )
   const components = { directory, providers, random: seededRandom(2) }
   const writer = new ReplicatedWriter(components, { replicas: 2 })
