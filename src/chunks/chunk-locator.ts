@@ -1,5 +1,6 @@
 import { abortable } from '../lib/abortable.ts'
 import { Budget } from '../lib/budget.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
@@ -17,6 +18,10 @@ export interface ChunkLocatorComponents {
   readonly directory: ProviderDirectory
   readonly providers: Pick<ProviderManager, 'list'>
   readonly logger: Logger
+  /** Tells how old a list of the providers is. @default the machine's clock */
+  readonly clock?: Pick<Clock, 'monotonic'> | undefined
+  /** Told how the providers are, whenever that is learnt. */
+  readonly onStates?: ((states: readonly ProviderState[]) => void) | undefined
 }
 
 export interface ChunkLocatorOptions {
@@ -31,6 +36,9 @@ export interface ChunkLocatorOptions {
    */
   readonly timeoutMs?: number | undefined
 }
+
+/** Look-ups within this time of a list of the providers do with it, in milliseconds. */
+const LIST_AGE_MS = 500
 
 interface Question {
   readonly id: ChunkId
@@ -53,16 +61,20 @@ interface Lookup {
  */
 export class ChunkLocator {
   readonly #components: ChunkLocatorComponents
+  readonly #clock: Pick<Clock, 'monotonic'>
   readonly #maxIds: number
   readonly #timeoutMs: number
   readonly #slots: Budget
   /** The look-up that still takes questions. */
   #open: Lookup | undefined
+  #states: readonly ProviderState[] = []
+  #listedAt = -Infinity
 
   constructor(components: ChunkLocatorComponents, options: ChunkLocatorOptions = {}) {
     const { maxIds = 1024, maxLookups = 4, timeoutMs = 10_000 } = options
     if (!(maxIds >= 1) || !(timeoutMs > 0)) throw new RangeError(`${maxIds} ids, ${timeoutMs} ms`)
     this.#components = components
+    this.#clock = components.clock ?? systemClock
     this.#maxIds = maxIds
     this.#timeoutMs = timeoutMs
     this.#slots = new Budget(maxLookups, 'maxLookups')
@@ -105,7 +117,7 @@ export class ChunkLocator {
     if (this.#open?.questions === questions) this.#open = undefined
     try {
       const signal = AbortSignal.timeout(this.#timeoutMs)
-      const states = await this.#components.providers.list({ signal })
+      const states = await this.#list(signal)
       await Promise.all(states.map((state) => this.#ask(state, questions, signal)))
       noteStrangers(states, questions)
     } catch (thrown) {
@@ -114,6 +126,16 @@ export class ChunkLocator {
     } finally {
       this.#slots.release(1)
     }
+  }
+
+  /** The providers as they are, or were a moment ago. */
+  async #list(signal: AbortSignal): Promise<readonly ProviderState[]> {
+    const now = this.#clock.monotonic()
+    if (now - this.#listedAt < LIST_AGE_MS) return this.#states
+    this.#states = await this.#components.providers.list({ signal })
+    this.#listedAt = now
+    this.#components.onStates?.(this.#states)
+    return this.#states
   }
 
   async #ask(

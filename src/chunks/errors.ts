@@ -37,6 +37,13 @@ export class StoreUnusableError extends BlobswarmError {
   }
 }
 
+/** Thrown when chunks are to be stored or deleted where they are only given: an agent's cache. */
+export class ReadOnlyStoreError extends BlobswarmError {
+  constructor(id: ProviderId) {
+    super(`${id} is no provider: it only gives chunks`, 'ERR_STORE_READ_ONLY')
+  }
+}
+
 /** Thrown when the disk under a store fails in a way that is not "full". */
 export class StoreFailedError extends BlobswarmError {
   constructor(what: string, options: ErrorOptions) {
@@ -44,10 +51,27 @@ export class StoreFailedError extends BlobswarmError {
   }
 }
 
+/** Thrown when the disk cannot give the bytes of one chunk; others may be well. */
+export class ChunkUnreadableError extends BlobswarmError {
+  constructor(chunk: string, where: string, options: ErrorOptions) {
+    super(`chunk ${chunk.slice(0, 16)} in ${where} cannot be read`, 'ERR_CHUNK_UNREADABLE', options)
+  }
+}
+
 /** Thrown when there is no provider that could take a chunk. */
 export class NoProviderError extends BlobswarmError {
   constructor(reason: string) {
     super(`no provider for new chunks: ${reason}`, 'ERR_NO_PROVIDER')
+  }
+}
+
+/** Thrown when the provider manager has never heard of a provider, or has forgotten it. */
+export class UnknownProviderError extends BlobswarmError {
+  readonly provider: ProviderId
+
+  constructor(provider: ProviderId) {
+    super(`provider ${provider.slice(0, 100)} is not known`, 'ERR_UNKNOWN_PROVIDER')
+    this.provider = provider
   }
 }
 

@@ -5,17 +5,13 @@ import type { Random } from '../lib/random.ts'
 import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
 import { ChunkUnavailableError } from './errors.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkReader,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager
-} from './types.ts'
+import type { MaintainedProvider } from './maintenance-types.ts'
+import type { AbortOptions, ChunkId, ChunkReader, ProviderId, ProviderManager } from './types.ts'
 
 export interface ReplicatedReaderComponents {
-  readonly directory: ProviderDirectory
+  readonly directory: {
+    open(id: ProviderId): Pick<MaintainedProvider, 'get' | 'holds'> | undefined
+  }
   readonly providers: Pick<ProviderManager, 'list'>
   readonly random: Random
   /** Provider that costs no network: asked first if it may have the chunk. */
@@ -125,7 +121,8 @@ export class ReplicatedReader implements ChunkReader {
     const opened = this.#components.directory.open(provider)
     if (opened === undefined) return undefined
     return await this.#attempt(provider, search, options, async () => {
-      const [hasIt] = await opened.has([search.id], options)
+      // No lease: who only reads keeps no surplus copy alive.
+      const [hasIt] = await opened.holds([search.id], options)
       return hasIt === true ? await opened.get(search.id, options) : undefined
     })
   }

@@ -7,21 +7,29 @@ import type { Counter, Metrics } from '../lib/metrics.ts'
 import { toError } from '../lib/to-error.ts'
 import { chunkKey, isZeroChunk } from './chunk-id.ts'
 import { ChunkLocator } from './chunk-locator.ts'
-import { NoProviderError, NotEnoughReplicasError, StoreFullError } from './errors.ts'
+import { NotEnoughReplicasError, StoreFullError } from './errors.ts'
+import { openPlaced } from './open-placed.ts'
 import { PlacementStock } from './placement-stock.ts'
+import { ProviderLoad } from './provider-load.ts'
+import { ReplicaMender } from './replica-mender.ts'
 import type {
   AbortOptions,
   ChunkId,
   ChunkWriter,
+  FailureReason,
   LocateOptions,
+  MakeWholeOptions,
   ProviderDirectory,
   ProviderId,
-  ProviderManager
+  ProviderManager,
+  ProviderState,
+  WriteChunkOptions,
+  WrittenChunk
 } from './types.ts'
 
 export interface ReplicatedWriterComponents {
   readonly directory: ProviderDirectory
-  readonly providers: ProviderManager
+  readonly providers: Pick<ProviderManager, 'place' | 'list' | 'reportFailure'>
   readonly logger?: LoggerFactory | undefined
   readonly metrics?: Metrics | undefined
   /** @default the machine's clock */
@@ -35,12 +43,12 @@ export interface ReplicatedWriterOptions {
   readonly writeQuorum?: number | undefined
   /** Rounds of replacing providers that failed. @default 4 */
   readonly maxTries?: number | undefined
-  /** Placements that are asked for in one call at most. @default 64 */
+  /** Placements that are asked for in one call at most. @default 1024 */
   readonly maxStock?: number | undefined
   /**
    * Time that placements are kept before they are asked for anew, in milliseconds.
    *
-   * @default 5000
+   * @default 15_000
    */
   readonly maxStockAgeMs?: number | undefined
 }
@@ -49,6 +57,8 @@ export interface ReplicatedWriterOptions {
 interface Attempt {
   readonly id: ChunkId
   readonly bytes: Uint8Array
+  readonly stripe: string | undefined
+  /** Those that had it before are the first. */
   readonly acknowledged: ProviderId[]
   readonly failed: ProviderId[]
   readonly causes: Error[]
@@ -64,20 +74,22 @@ interface Attempt {
  */
 export class ReplicatedWriter implements ChunkWriter {
   readonly #directory: ProviderDirectory
-  readonly #providers: ProviderManager
+  readonly #providers: ReplicatedWriterComponents['providers']
   readonly #replicas: number
   readonly #quorum: number
   readonly #maxTries: number
   readonly #logger: Logger
   readonly #underReplicated: Counter | undefined
   readonly #locator: ChunkLocator
+  readonly #mender: ReplicaMender
+  readonly #load: ProviderLoad
   readonly #stock: PlacementStock
   readonly #writing = new Map<string, Promise<readonly ProviderId[]>>()
   #hasWarned = false
 
   constructor(components: ReplicatedWriterComponents, options: ReplicatedWriterOptions = {}) {
     const { replicas = 1, writeQuorum = 0, maxTries = 4 } = options
-    const { maxStock = 64, maxStockAgeMs = 5000 } = options
+    const { maxStock = 1024, maxStockAgeMs = 15_000 } = options
     const { directory, providers, logger = noLogger, metrics, clock = systemClock } = components
     if (!(replicas >= 1) || !(writeQuorum >= 0) || writeQuorum > replicas) {
       throw new RangeError(`write quorum ${writeQuorum} of ${replicas} replicas`)
@@ -91,23 +103,28 @@ export class ReplicatedWriter implements ChunkWriter {
     this.#quorum = writeQuorum === 0 ? replicas : writeQuorum
     this.#maxTries = maxTries
     this.#logger = logger.forComponent('blobswarm:chunks:replicated-writer')
-    this.#locator = new ChunkLocator({ directory, providers, logger: this.#logger })
-    const stock = { replicas, maxStock, maxAgeMs: maxStockAgeMs }
-    this.#stock = new PlacementStock({ providers, clock }, stock)
+    this.#load = new ProviderLoad(clock)
+    const stocking = { providers, clock, load: this.#load }
+    this.#stock = new PlacementStock(stocking, { maxStock, maxAgeMs: maxStockAgeMs })
+    const onStates = (states: readonly ProviderState[]): void => this.#dropUnfit(states)
+    const looking = { directory, providers, logger: this.#logger, clock, onStates }
+    this.#locator = new ChunkLocator(looking)
+    const mending = { ...looking, locator: this.#locator, load: this.#load, metrics }
+    this.#mender = new ReplicaMender(mending, { replicas, quorum: this.#quorum, maxTries })
     this.#underReplicated = metrics?.counter('blobswarm_chunks_under_replicated_total', {
       help: 'Chunks that were written to fewer providers than wanted'
     })
   }
 
   /**
-   * @returns the providers that acknowledged, in alphabetical order; none for the zero chunk.
+   * @returns the providers that have it, in alphabetical order; none for the zero chunk.
    * @throws {NoProviderError} if no provider could take the chunk.
    * @throws {StoreFullError} if providers refused it, and at least one for lack of room.
    */
   async write(
     id: ChunkId,
     bytes: Uint8Array,
-    options: AbortOptions = {}
+    options: WriteChunkOptions = {}
   ): Promise<readonly ProviderId[]> {
     options.signal?.throwIfAborted()
     if (isZeroChunk(id)) return []
@@ -135,20 +152,51 @@ export class ReplicatedWriter implements ChunkWriter {
     return await this.#locator.locate(ids, options)
   }
 
-  async #write(id: ChunkId, bytes: Uint8Array, options: AbortOptions): Promise<ProviderId[]> {
-    const attempt: Attempt = { id, bytes, acknowledged: [], failed: [], causes: [] }
-    let targets = await this.#stock.take(bytes.byteLength, options)
+  async makeWhole(
+    chunks: readonly WrittenChunk[],
+    options: MakeWholeOptions = {}
+  ): Promise<(readonly ProviderId[])[]> {
+    const found = await this.#mender.makeWhole(chunks, options)
+    for (const [at, replicas] of found.entries()) {
+      const had = chunks[at]?.replicas.length ?? 0
+      const isNews = replicas.length < Math.min(had, this.#replicas)
+      if (isNews) this.#noteUnderReplicated(replicas.length)
+    }
+    return found
+  }
+
+  async #write(id: ChunkId, bytes: Uint8Array, options: WriteChunkOptions): Promise<ProviderId[]> {
+    const { signal, stripe, beside = [] } = options
+    const acknowledged = [...beside]
+    const attempt: Attempt = { id, bytes, stripe, acknowledged, failed: [], causes: [] }
+    let targets = await this.#firstTargets(attempt, options)
+    if (targets.length === 0) return this.#accept(attempt, 1)
     // Fewer than wanted from the start means that there are no more.
-    const wanted = targets.length
+    const wanted = targets.length + acknowledged.length
     for (let tries = 1; ; tries++) {
       await Promise.all(targets.map((target) => this.#putOn(target, attempt, options)))
-      options.signal?.throwIfAborted()
-      const missing = wanted - attempt.acknowledged.length
+      signal?.throwIfAborted()
+      const missing = wanted - acknowledged.length
       if (missing === 0 || tries === this.#maxTries) break
       targets = await this.#replacements(attempt, missing, options)
       if (targets.length === 0) return this.#accept(attempt, 1)
     }
     return this.#accept(attempt, Math.min(this.#quorum, wanted))
+  }
+
+  /** @returns none if those that have it are enough, or there is nobody else. */
+  async #firstTargets(attempt: Attempt, { signal }: AbortOptions): Promise<readonly ProviderId[]> {
+    const { acknowledged, bytes, stripe } = attempt
+    const beside = [...acknowledged]
+    const replicas = this.#replicas - beside.length
+    if (replicas <= 0) return []
+    const wanted = { chunkBytes: bytes.byteLength, replicas, stripe, beside }
+    try {
+      return await this.#stock.take(wanted, { signal })
+    } catch (error) {
+      if (beside.length > 0 && isNobodyLeft(error)) return []
+      throw error
+    }
   }
 
   /** @returns the acknowledgements if there are `needed`. */
@@ -166,48 +214,61 @@ export class ReplicatedWriter implements ChunkWriter {
   }
 
   async #putOn(target: ProviderId, attempt: Attempt, options: AbortOptions): Promise<void> {
+    const { id, bytes, acknowledged, failed, causes } = attempt
+    const ended = this.#load.begin(target, bytes.byteLength)
     try {
-      const provider = this.#directory.open(target)
-      if (provider === undefined) throw new NoProviderError(`${target} is unknown`)
-      await provider.put(attempt.id, attempt.bytes, options)
-      attempt.acknowledged.push(target)
+      const provider = await openPlaced(this.#directory, target)
+      await provider.put(id, bytes, { signal: options.signal })
+      acknowledged.push(target)
     } catch (thrown) {
       if (options.signal?.aborted === true) return // the caller throws when all others have ended
       const error = toError(thrown)
-      this.#logger.info('%p did not take a chunk: %e', target, error)
-      attempt.failed.push(target)
-      attempt.causes.push(error)
-      this.#stock.drop(target)
-      // A full one is alive: it says itself how much room it has.
-      if (!isFull(error)) await this.#reportFailure(target, options)
+      failed.push(target)
+      causes.push(error)
+      const reason = isFull(error) ? 'full' : 'failed'
+      const isNews = this.#load.fail(target)
+      this.#logger[isNews ? 'info' : 'debug']('%p did not take a chunk: %e', target, error)
+      if (isNews) await this.#giveUp(target, reason, options)
+    } finally {
+      ended()
     }
   }
 
-  async #reportFailure(failed: ProviderId, options: AbortOptions): Promise<void> {
+  async #giveUp(
+    failed: ProviderId,
+    reason: FailureReason,
+    { signal }: AbortOptions
+  ): Promise<void> {
+    this.#stock.drop(failed)
     try {
-      await this.#providers.reportFailure(failed, options)
+      await this.#providers.reportFailure(failed, { reason, signal })
     } catch (thrown) {
-      options.signal?.throwIfAborted()
+      signal?.throwIfAborted()
       this.#logger.debug('failure of %p not reported: %e', failed, toError(thrown))
     }
   }
 
   /** @returns other providers, none if nobody else is there. */
   async #replacements(
-    attempt: Attempt,
+    { acknowledged, failed, bytes, stripe }: Attempt,
     missing: number,
-    options: AbortOptions
+    { signal }: AbortOptions
   ): Promise<ProviderId[]> {
-    const { acknowledged, failed, bytes } = attempt
-    const exclude = [...acknowledged, ...failed]
-    const request = { count: 1, chunkBytes: bytes.byteLength, replicas: missing, exclude }
+    const chunkBytes = bytes.byteLength
+    const fit = { exclude: failed, beside: [...acknowledged], stripe }
     try {
-      const [placed = []] = await this.#providers.place(request, options)
+      const request = { count: 1, chunkBytes, replicas: missing, ...fit }
+      const [placed = []] = await this.#providers.place(request, { signal })
       return placed
     } catch (error) {
-      // By its code: the manager may be in another process.
-      if (errorCode(error) === 'ERR_NO_PROVIDER' || isFull(error)) return []
+      if (isNobodyLeft(error)) return []
       throw error
+    }
+  }
+
+  #dropUnfit(states: readonly ProviderState[]): void {
+    for (const { id, condition, isDraining } of states) {
+      if (condition !== 'live' || isDraining) this.#stock.drop(id)
     }
   }
 
@@ -222,4 +283,9 @@ export class ReplicatedWriter implements ChunkWriter {
 /** By its code: the provider, or the manager, may be in another process. */
 function isFull(error: unknown): boolean {
   return errorCode(error) === 'ERR_STORE_FULL'
+}
+
+/** Tells whether the error says that there is no other provider to place a chunk on. */
+function isNobodyLeft(error: unknown): boolean {
+  return errorCode(error) === 'ERR_NO_PROVIDER' || isFull(error)
 }

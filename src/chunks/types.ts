@@ -18,6 +18,22 @@ export interface AbortOptions {
  */
 export type Durability = 'fsync' | 'memory'
 
+/** Space in a store that is promised to bytes which are about to come. */
+export interface SpaceReservation {
+  readonly bytes: number
+  /** Gives back what was not used. Harmless when called twice. */
+  release(): void
+}
+
+export interface PutOptions extends AbortOptions {
+  /**
+   * Space that the store has promised to these bytes; the put releases it when it ends.
+   *
+   * @default none: the put reserves for itself
+   */
+  readonly reservation?: SpaceReservation | undefined
+}
+
 export interface DeleteOptions {
   /**
    * Asked at the moment from which on `has` would say no, when nothing else happens to the chunk;
@@ -47,7 +63,7 @@ export interface ChunkStore {
    * @returns true if the chunk was not held before.
    * @throws {StoreFullError} if the quota or the disk has no room; nothing is left behind.
    */
-  put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<boolean>
+  put(id: ChunkId, bytes: Uint8Array, options?: PutOptions): Promise<boolean>
   /**
    * Reads a whole chunk. The array belongs to the taker.
    *
@@ -76,6 +92,10 @@ export type ChunkCondition = 'intact' | 'corrupt' | 'missing'
 
 /** A store whose chunks can be read and hashed again, whenever they were last. */
 export interface CheckableStore extends ChunkStore {
+  /** Chunks found corrupt, missing or unreadable since it was started. @default 0 */
+  readonly lostCount?: number
+  /** Whether its disk takes writes at present. @default true */
+  readonly isWritable?: boolean
   /**
    * Verifies a chunk; what is corrupt or missing is no longer held.
    *
@@ -83,6 +103,22 @@ export interface CheckableStore extends ChunkStore {
    * @throws {StoreFailedError} if the disk cannot read it.
    */
   check(id: ChunkId, options?: AbortOptions): Promise<ChunkCondition | undefined>
+}
+
+/** A store that promises space before the bytes come, and knows whether its disk takes writes. */
+export interface ReservingStore extends CheckableStore {
+  /** False after a write has failed for another reason than lack of room, until one succeeds. */
+  readonly isWritable: boolean
+  /** Chunks that were lost since the start: corrupt, missing, or on a bad part of the disk. */
+  readonly lostCount: number
+  /**
+   * Promises space to a chunk that is about to come, so that whoever sends it need not send it in
+   * vain. Pass the promise to `put`, or release it.
+   *
+   * @throws {StoreFullError} if the quota or the disk has no room.
+   * @throws {StoreFailedError} if the disk takes no writes at present.
+   */
+  reserve(bytes: number): Promise<SpaceReservation>
 }
 
 /**
@@ -152,6 +188,8 @@ export interface CollectableProvider extends ChunkProvider {
 /** Opens providers by name; undefined when a name is unknown to the cluster. */
 export interface ProviderDirectory {
   open(id: ProviderId): ChunkProvider | undefined
+  /** Looks again who belongs to the cluster, where that is remembered. Does not reject. */
+  refresh?(): Promise<void>
 }
 
 /** What a provider says of itself, with its registration and each heartbeat. */
@@ -164,13 +202,27 @@ export interface ProviderReport {
   readonly chunkCount: number
   /** Puts and gets in progress. */
   readonly load: number
+  /** Whether it takes no new chunks, because all of its own shall move elsewhere. */
+  readonly isDraining: boolean
+  /** Version of its program. */
+  readonly version: string
+  /** How long puts took lately until they were durable, in milliseconds; 0 before the first. */
+  readonly latencyMs: number
+  /** Chunks that it found corrupt, missing or unreadable since its process began. */
+  readonly lostCount: number
+}
+
+/** What the provider manager answers to a report. */
+export interface ReportAnswer {
+  /** Whether the provider shall drain from now on; it remembers that, and reports it. */
+  readonly isDraining: boolean
 }
 
 export type ProviderCondition = 'live' | 'suspect' | 'dead'
 
+/** `isDraining` is what the provider manager wants, which the provider may not know yet. */
 export interface ProviderState extends ProviderReport {
   readonly condition: ProviderCondition
-  readonly isDraining: boolean
   /** Time of the last heartbeat, milliseconds since the epoch. */
   readonly seenMs: number
 }
@@ -180,10 +232,27 @@ export interface PlacementRequest {
   readonly count: number
   /** Bytes of each. */
   readonly chunkBytes: number
-  /** Copies of each, on different providers. */
+  /** New copies of each, on different providers; those `beside` come on top. */
   readonly replicas: number
   /** Providers that must not be chosen, such as one that has just failed. */
-  readonly exclude?: readonly ProviderId[]
+  readonly exclude?: readonly ProviderId[] | undefined
+  /** Providers that hold copies already: they are not chosen, and their zones count as taken. */
+  readonly beside?: readonly ProviderId[] | undefined
+  /**
+   * Name of what the chunks belong to, such as a blob. Chunks of one stripe go to the same few
+   * providers as long as those have room.
+   *
+   * @default no stripe: to all providers
+   */
+  readonly stripe?: string | undefined
+}
+
+/** What is wrong with a provider that was used: it did not do as asked, or had no room. */
+export type FailureReason = 'failed' | 'full'
+
+export interface FailureOptions extends AbortOptions {
+  /** @default 'failed' */
+  readonly reason?: FailureReason | undefined
 }
 
 /**
@@ -191,19 +260,26 @@ export interface PlacementRequest {
  * i, fewer than `replicas` when there are not that many, none when the space has run out before it.
  */
 export interface ProviderManager {
-  /** Takes a registration or heartbeat. */
-  report(report: ProviderReport, options?: AbortOptions): Promise<void>
+  /** Takes a registration or heartbeat, and says what it wants of the provider. */
+  report(report: ProviderReport, options?: AbortOptions): Promise<ReportAnswer>
   /**
    * @throws {NoProviderError} if there is not a single provider that takes chunks.
    * @throws {StoreFullError} if there are some, and all are full.
    */
   place(request: PlacementRequest, options?: AbortOptions): Promise<ProviderId[][]>
   /**
-   * Notes that a provider failed while it was used, so that it is not chosen until it reports
-   * again.
+   * Notes that a provider failed, or had no room, while it was used, so that it is not chosen until
+   * it reports again; longer if it has often been so.
    */
-  reportFailure(id: ProviderId, options?: AbortOptions): Promise<void>
+  reportFailure(id: ProviderId, options?: FailureOptions): Promise<void>
   list(options?: AbortOptions): Promise<ProviderState[]>
+  /**
+   * Stops, or resumes, placing new chunks on a provider. Repair moves the chunks of a draining one
+   * elsewhere. Holds until the opposite is asked for, also when either side restarts.
+   *
+   * @throws {UnknownProviderError}
+   */
+  setDraining(id: ProviderId, isDraining: boolean, options?: AbortOptions): Promise<ProviderState>
 }
 
 export interface LocateOptions extends AbortOptions {
@@ -216,15 +292,55 @@ export interface LocateOptions extends AbortOptions {
   readonly onUnanswered?: ((provider: ProviderId | undefined) => void) | undefined
 }
 
+export interface WriteChunkOptions extends AbortOptions {
+  /** Live providers that have the chunk already; they count as copies. @default none */
+  readonly beside?: readonly ProviderId[] | undefined
+  /** As in `PlacementRequest`. @default no stripe */
+  readonly stripe?: string | undefined
+}
+
+export interface MakeWholeOptions extends AbortOptions {
+  /**
+   * Time since the first of the chunks was acknowledged, or all were last confirmed, in
+   * milliseconds. What has just been acknowledged by providers that have not failed since needs no
+   * question.
+   *
+   * @default unknown
+   */
+  readonly ageMs?: number | undefined
+  /** Bytes of a chunk at most; replacements must have room for as much. @default 262_144 */
+  readonly chunkBytes?: number | undefined
+  /** As in `PlacementRequest`. @default no stripe */
+  readonly stripe?: string | undefined
+}
+
+/** A chunk that was written, and the providers that have acknowledged it. */
+export interface WrittenChunk {
+  readonly id: ChunkId
+  readonly replicas: readonly ProviderId[]
+}
+
 /** Stores a new chunk on as many providers as asked, and says where. */
 export interface ChunkWriter {
   /**
-   * @returns the providers that acknowledged, at least the write quorum.
-   * @throws {NotEnoughReplicasError} if fewer did.
+   * @returns the providers that acknowledged and those `beside`, together at least the write quorum.
+   * @throws {NotEnoughReplicasError} if they are fewer.
    */
-  write(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<readonly ProviderId[]>
+  write(id: ChunkId, bytes: Uint8Array, options?: WriteChunkOptions): Promise<readonly ProviderId[]>
   /** Tells for each id which live providers have it already (one batched look-up a provider). */
   locate(ids: readonly ChunkId[], options?: LocateOptions): Promise<(readonly ProviderId[])[]>
+  /**
+   * Makes sure that written chunks still have their copies at live providers: what those that are
+   * gone had acknowledged is copied from its twins to others.
+   *
+   * @returns for each chunk the live providers that have it now; none for the zero chunk.
+   * @throws {NotEnoughReplicasError} if a chunk has fewer copies than the write quorum though there
+   *   are providers that could take one.
+   */
+  makeWhole(
+    chunks: readonly WrittenChunk[],
+    options?: MakeWholeOptions
+  ): Promise<(readonly ProviderId[])[]>
 }
 
 /** Reads a chunk from wherever it is. */

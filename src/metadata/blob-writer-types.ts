@@ -46,11 +46,6 @@ export interface BlobWriterOptions {
   /** Text that stays with the version, at most 1,024 bytes. */
   readonly note?: string | undefined
   /**
-   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
-   * blob
-   */
-  readonly writeQuorum?: number | undefined
-  /**
    * How long providers keep what nothing refers to yet, in milliseconds; the same everywhere.
    *
    * @default 900_000

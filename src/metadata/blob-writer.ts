@@ -46,7 +46,8 @@ const LOG = 'blobswarm:metadata:blob-writer'
  *                        └───────────────► leaf list ──► publish: ticket, tree nodes, commit
  * ```
  *
- * Until there is a ticket, the leases of what is stored already are renewed (chunk-leases.ts).
+ * Until there is a ticket, the leases of what is stored already are renewed, and right before it
+ * what has lost copies since gets them back (chunk-leases.ts).
  */
 export class BlobWriter {
   readonly #components: BlobWriterComponents
@@ -67,7 +68,7 @@ export class BlobWriter {
     options: BlobWriterOptions,
     start: WriterStart
   ) {
-    const { description, stagingFolder, writeQuorum = description.replicas, leaseMs } = options
+    const { description, stagingFolder, leaseMs } = options
     const { writer, inFlight, staging, clock } = components
     const { parent, appendedAt } = start
     this.#components = components
@@ -75,8 +76,9 @@ export class BlobWriter {
     this.#appendedAt = appendedAt
     this.#endBytes = appendedAt ?? 0
     this.#logger = components.logger.forComponent(LOG)
-    const placing = { writer, parent, signal: this.#ended.signal, logger: this.#logger }
-    this.#placer = new ChunkPlacer(placing, writeQuorum)
+    const { blob: stripe, replicas } = description
+    const placing = { writer, parent, stripe, signal: this.#ended.signal, logger: this.#logger }
+    this.#placer = new ChunkPlacer(placing, replicas)
     const chunks = this.#leaves
     const onLost = (error: Error): void => this.#fail(error)
     const leasing = { chunks, writer, clock, logger: this.#logger, onLost }
@@ -174,14 +176,16 @@ export class BlobWriter {
   async #publishStored(options: PublishOptions): Promise<VersionSummary> {
     const { description, mode, note, path } = this.#options
     const publisher = new VersionPublisher({ ...this.#components, logger: this.#logger })
+    const { chunkBytes, blob: stripe } = description
     await this.#leases.ensure(options)
+    await this.#leases.makeWhole({ chunkBytes, stripe, signal: options.signal })
     const leaves = this.#leaves.build()
     this.#leases.freeze()
     const write = {
       description,
       leaves,
       // A write that its caller gave up may still have been taken.
-      endBytes: Math.max(this.#endBytes, leaves.endBytes(description.chunkBytes)),
+      endBytes: Math.max(this.#endBytes, leaves.endBytes(chunkBytes)),
       truncates: mode === 'replace',
       appendedAt: this.#appendedAt,
       ifNewest: options.ifNewest ?? this.#options.ifNewest,

@@ -1,7 +1,13 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { ChunkLeaseLostError } from '../chunks/errors.ts'
 import { DEFAULT_LEASE_MS } from '../chunks/lease-table.ts'
-import type { AbortOptions, ChunkId, ChunkWriter, ProviderId } from '../chunks/types.ts'
+import type {
+  AbortOptions,
+  ChunkId,
+  ChunkWriter,
+  MakeWholeOptions,
+  ProviderId
+} from '../chunks/types.ts'
 import { abortable } from '../lib/abortable.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -14,6 +20,9 @@ const BATCH_CHUNKS = 1024
 
 /** As many as a writer looks up at the same time. */
 const BATCHES_AT_A_TIME = 4
+
+/** Chunks whose copies are counted at once, so that few questions do, and memory is bounded. */
+const WHOLE_CHUNKS = 16_384
 
 /** Times that leases are renewed before a ticket, while providers do not answer. */
 const MAX_TRIES = 5
@@ -28,7 +37,7 @@ export interface PlacedChunks {
 
 export interface ChunkLeasesComponents {
   readonly chunks: PlacedChunks
-  readonly writer: Pick<ChunkWriter, 'locate'>
+  readonly writer: Pick<ChunkWriter, 'locate' | 'makeWhole'>
   readonly clock: Clock
   readonly logger: Logger
   /** Told, once and not of what `ensure` throws, that a chunk is nowhere any more. */
@@ -105,6 +114,24 @@ export class ChunkLeases {
     throw new ChunkLeaseLostError(`providers have not confirmed them for ${seconds} s`)
   }
 
+  /**
+   * Makes sure that every placed chunk has its copies at live providers, copying what those that
+   * are gone had acknowledged.
+   *
+   * @throws {NotEnoughReplicasError}
+   */
+  async makeWhole(options: MakeWholeOptions = {}): Promise<void> {
+    const { writer } = this.#components
+    for (const batch of this.#batches(WHOLE_CHUNKS)) {
+      const written = batch.map(({ chunk: id, replicas }) => ({ id, replicas }))
+      const found = await writer.makeWhole(written, { ageMs: this.#ageMs(), ...options })
+      for (const [at, held] of batch.entries()) {
+        const now = found[at] ?? []
+        if (now.join() !== held.replicas.join()) this.#correct(held, now)
+      }
+    }
+  }
+
   /** Resolves when nothing is asked any more. */
   async stop(): Promise<void> {
     this.#cancel()
@@ -147,7 +174,7 @@ export class ChunkLeases {
     const { clock, logger } = this.#components
     const startedMs = clock.monotonic()
     let unconfirmed = 0
-    await forEachConcurrently(this.#batches(), BATCHES_AT_A_TIME, async (batch) => {
+    await forEachConcurrently(this.#batches(BATCH_CHUNKS), BATCHES_AT_A_TIME, async (batch) => {
       unconfirmed += await this.#renewBatch(batch)
     })
     if (unconfirmed === 0) this.#safeSinceMs = startedMs
@@ -159,14 +186,14 @@ export class ChunkLeases {
    *
    * @yields batches of them, none empty.
    */
-  *#batches(): Generator<Held[], void> {
+  *#batches(maxChunks: number): Generator<Held[], void> {
     const { chunks } = this.#components
     const { fragmentCount } = chunks
     let batch: Held[] = []
     for (let number = 0; number < fragmentCount; number++) {
       const { chunk, replicas } = chunks.fragment(number)
       if (isZeroChunk(chunk) || replicas.length === 0) continue
-      if (batch.push({ number, chunk, replicas }) < BATCH_CHUNKS) continue
+      if (batch.push({ number, chunk, replicas }) < maxChunks) continue
       yield batch
       batch = []
     }

@@ -16,6 +16,8 @@ export interface ChunkPlacerComponents {
   readonly writer: ChunkWriter
   /** Manifest of the version that is written over; undefined when there is none. */
   readonly parent: ManifestView | undefined
+  /** Name of what the chunks belong to: they go to the same few providers. */
+  readonly stripe?: string | undefined
   /** Aborted when the upload ends; look-ups that several chunks share heed it. */
   readonly signal: AbortSignal
   readonly logger: Logger
@@ -41,7 +43,8 @@ interface LookUp {
 
 /**
  * Finds a place for each chunk of an upload, and moves bytes only if it must: not when enough
- * providers have it, which is one batched look-up for all chunks that wait at the same time. Where
+ * providers have it, which is one batched look-up for all chunks that wait at the same time. When
+ * too few have it, others get the copies that are missing. Where
  * the parent has the same chunk at the same index, only the providers that have it there are asked.
  * That they are is not enough: what is acknowledged must be held by somebody who is alive. Places are
  * remembered for the whole upload, which is right because their leases are renewed for as long
@@ -124,9 +127,11 @@ export class ChunkPlacer {
       held = lookUp.found
       if (held.length >= Math.max(1, this.#enoughReplicas)) return { replicas: held, isNew: false }
     }
-    const written = await this.#tracked(this.#components.writer.write(id, bytes, options))
-    this.#enoughReplicas = Math.min(this.#enoughReplicas, written.length)
-    return { replicas: [...new Set([...held, ...written])], isNew: true }
+    const { writer, stripe } = this.#components
+    const copying = { stripe, beside: held, ...options }
+    const replicas = await this.#tracked(writer.write(id, bytes, copying))
+    this.#enoughReplicas = Math.min(this.#enoughReplicas, replicas.length)
+    return { replicas, isNew: replicas.length > held.length }
   }
 
   /** A disk goes on with what it has begun, also when nobody waits for it any more. */

@@ -75,6 +75,7 @@ export async function publishMerge(
     const merged = { source: source.manifest, range, at, chunkBytes: target.chunkBytes }
     const bytes = await addMergedLeaves({ ...components, leaves }, merged, { signal })
     await leases.ensure({ signal })
+    await leases.makeWhole({ chunkBytes: target.chunkBytes, stripe: target.blob, signal })
     leases.freeze()
     const publisher = new VersionPublisher({ ...components, logger })
     const endBytes = bytes === 0 ? 0 : at + bytes

@@ -35,11 +35,6 @@ export interface RepositoryOptions {
   readonly uploadBudgetBytes?: number | undefined
   /** Copies of each chunk of new blobs. @default 1 */
   readonly replicas?: number | undefined
-  /**
-   * Copies that a chunk which is there already must have to be left alone. @default replicas of the
-   * blob
-   */
-  readonly writeQuorum?: number | undefined
   /** Chunk size of new blobs; `auto` goes by the announced size. @default 'auto' */
   readonly chunkBytes?: number | 'auto' | undefined
   /** Bytes that a reader fetches ahead. @default 8 MiB */

@@ -138,7 +138,8 @@ async function mergeChunk(
   const id = isAllZero(merged) ? ZERO_CHUNK_ID : chunkId(merged)
   if (base !== undefined && equalBytes(base.id, id)) return undefined
   const isZero = isZeroChunk(id)
-  const replicas = isZero ? [] : await components.writer.write(id, merged, options)
+  const written = { stripe: request.description.blob, ...options }
+  const replicas = isZero ? [] : await components.writer.write(id, merged, written)
   return { at: 0, length, chunk: id, chunkOffset: 0, replicas }
 }
 

@@ -69,7 +69,7 @@ export class UploadOpener {
       const newest = await this.#components.versions.newest(description.blob, { signal })
       checkConditions({ ifNewest }, newest)
     }
-    const { stagingFolder, writeQuorum, leaseMs } = this.#options
+    const { stagingFolder, leaseMs } = this.#options
     const components = {
       ...this.#components,
       inFlight: this.#inFlight,
@@ -77,7 +77,7 @@ export class UploadOpener {
       uploadedBytes: this.#uploadedBytes
     }
     const upload = { description, mode, path, note, ifNewest, signal }
-    const settings = { stagingFolder, writeQuorum, leaseMs }
+    const settings = { stagingFolder, leaseMs }
     return await BlobWriter.open(components, { ...upload, ...settings })
   }
 

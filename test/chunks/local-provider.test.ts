@@ -34,6 +34,41 @@ test('refuses bytes that are not the chunk, and stores nothing', async () => {
   expect(provider.store.chunkCount).toBe(0)
 })
 
+test('reports no room while its disk takes no writes, and what it has lost', async () => {
+  const store = new (class extends MemoryStore {
+    override get isWritable(): boolean {
+      return false
+    }
+    override get lostCount(): number {
+      return 3
+    }
+  })()
+  await store.start()
+  const provider = new LocalProvider('self', { store, freeBytes: async () => 4000 })
+
+  const report = await provider.report('rack 7', { isDraining: true, version: '1.2.3' })
+
+  expect(report).toMatchObject({ freeBytes: 0, lostCount: 3, isDraining: true, version: '1.2.3' })
+})
+
+test('reports how long puts take until they are durable', async () => {
+  const store = new MemoryStore()
+  await store.start()
+  let nowMs = 0
+  const clock = { monotonic: () => nowMs }
+  const provider = new LocalProvider('self', { store, freeBytes: async () => 4000, clock })
+  const put = store.put.bind(store)
+  store.put = async (id, bytes) => {
+    nowMs += 40
+    return put(id, bytes)
+  }
+  const before = await provider.report('rack 7')
+
+  for (const seed of [1, 2, 2]) await provider.put(sampleChunk(seed).id, sampleChunk(seed).bytes)
+
+  expect([before.latencyMs, (await provider.report('rack 7')).latencyMs]).toEqual([0, 40])
+})
+
 test('reports its space and the calls in progress', async () => {
   const store = new MemoryStore()
   await store.start()
@@ -53,7 +88,11 @@ test('reports its space and the calls in progress', async () => {
     freeBytes: 4000,
     storedBytes: 1000,
     chunkCount: 1,
-    load: 2
+    load: 2,
+    isDraining: false,
+    version: '',
+    latencyMs: expect.any(Number),
+    lostCount: 0
   })
   expect((await provider.report('rack 7')).load).toBe(0)
 })

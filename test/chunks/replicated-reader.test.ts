@@ -50,6 +50,16 @@ describe('reading a chunk', () => {
     expect(pool.get('a').calls.get).toBeLessThanOrEqual(1)
   })
 
+  test('asks without getting a lease, so that reading keeps no surplus copy', async () => {
+    const pool = await ProviderPool.start('ab')
+    await store(pool, 'b')
+
+    expect(await readerOver(pool).read(id, [])).toEqual(bytes)
+
+    const asked = Array.from(pool.providers.values(), ({ calls }) => calls.has)
+    expect(asked).toEqual([0, 0])
+  })
+
   test('asks everybody who is not dead when the hint is wrong or empty', async () => {
     const pool = await ProviderPool.start('abcdef')
     await store(pool, 'e')

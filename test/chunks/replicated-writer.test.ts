@@ -23,7 +23,6 @@ const writerOver = (
   const placed: PlacementRequest[] = []
   const { manager } = pool
   const providers = {
-    report: manager.report.bind(manager),
     reportFailure: manager.reportFailure.bind(manager),
     list: manager.list.bind(manager),
     place: async (request: PlacementRequest): Promise<string[][]> => {
@@ -228,6 +227,22 @@ describe('a provider that fails', () => {
     expect(provider?.condition).toBe('live') // full is not failed
   })
 
+  test('to be known is looked up again, and is no failure then', async () => {
+    const pool = await ProviderPool.start('ab')
+    const known = new Set(['a'])
+    const directory = {
+      open: (id: string) => (known.has(id) ? pool.open(id) : undefined),
+      refresh: async () => void known.add('b')
+    }
+    const writer = new ReplicatedWriter({ directory, providers: pool.manager }, { replicas: 2 })
+    const { id, bytes } = sampleChunk(1)
+
+    expect(await writer.write(id, bytes)).toEqual(['a', 'b'])
+
+    const conditions = (await pool.manager.list()).map(({ condition }) => condition)
+    expect(conditions).toEqual(['live', 'live'])
+  })
+
   test('to exist at all is an error of its own', async () => {
     const pool = await ProviderPool.start('')
     const { writer } = writerOver(pool)
@@ -245,6 +260,71 @@ describe('a provider that fails', () => {
       expect(() => writerOver(pool, options)).toThrow(RangeError)
     }
   )
+})
+
+describe('a chunk that some have already', () => {
+  test('is put on as many others as are missing', async () => {
+    const pool = await ProviderPool.start('abcd')
+    const { writer } = writerOver(pool, { replicas: 3 })
+    const { id, bytes } = sampleChunk(1)
+
+    const holders = await writer.write(id, bytes, { beside: ['b'] })
+
+    expect(holders).toHaveLength(3)
+    expect(holders).toContain('b')
+    expect(pool.get('b').calls.put).toBe(0)
+    expect(pool.holders(id)).toBe(holders.join('').replace('b', ''))
+  })
+
+  test('stays where it is when those are enough, or there is nobody else', async () => {
+    const pool = await ProviderPool.start('ab')
+    const { writer, metrics } = writerOver(pool, { replicas: 3 })
+    const { id, bytes } = sampleChunk(1)
+
+    const enough = await writer.write(id, bytes, { beside: ['z', 'y', 'x'] })
+    const alone = await writer.write(id, bytes, { beside: ['b', 'a'] })
+
+    expect([enough, alone]).toEqual([
+      ['x', 'y', 'z'],
+      ['a', 'b']
+    ])
+    expect([pool.get('a').calls.put, pool.get('b').calls.put]).toEqual([0, 0])
+    expect(metrics.values.get(UNDER_REPLICATED)).toBe(1)
+  })
+
+  test('counts what is there to the quorum', async () => {
+    const pool = await ProviderPool.start('abc')
+    pool.get('b').onCall = isDown
+    pool.get('c').onCall = isDown
+    const { id, bytes } = sampleChunk(1)
+    const lenient = writerOver(pool, { replicas: 2, writeQuorum: 1, maxTries: 1 }).writer
+
+    expect(await lenient.write(id, bytes, { beside: ['a'] })).toEqual(['a'])
+  })
+})
+
+test('a provider that has stalled gets a few chunks and the others the rest', async () => {
+  const pool = await ProviderPool.start('abcd')
+  const { writer } = writerOver(pool, { replicas: 2 })
+  const gate = Promise.withResolvers<void>()
+  pool.get('a').onCall = () => gate.promise
+  let written = 0
+  let seed = 0
+  const lane = async (): Promise<void> => {
+    while (seed < 200) {
+      const { id, bytes } = sampleChunk(seed++, 65_536)
+      await writer.write(id, bytes)
+      written++
+    }
+  }
+
+  const lanes = Array.from({ length: 32 }, lane)
+  for (let turn = 0; turn < 500; turn++) await nextTurn()
+
+  expect(written).toBeGreaterThan(170)
+  expect(pool.get('a').calls.put).toBeLessThan(40) // of 400
+  gate.resolve()
+  await Promise.all(lanes)
 })
 
 describe('looking for chunks that are there', () => {
