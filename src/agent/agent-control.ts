@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { checkChunkBytes } from '../chunks/chunk-size.ts'
+import type { MaintainedDirectory, RepairOverview } from '../chunks/maintenance-types.ts'
 import type {
   AbortOptions,
+  CheckableStore,
   ChunkReader,
-  ChunkStore,
-  ProviderDirectory,
+  ProviderId,
   ProviderManager
 } from '../chunks/types.ts'
 import { toHex } from '../lib/bytes.ts'
@@ -16,13 +17,19 @@ import type { CollectionReport } from '../metadata/collection-types.ts'
 import { PathNotFoundError } from '../metadata/errors.ts'
 import { parseRef } from '../metadata/ref.ts'
 import type { Repository } from '../metadata/repository.ts'
-import type { PageStore } from '../metadata/store-types.ts'
-import type { NamespaceEntry, RetentionPolicy, VersionSummary } from '../metadata/types.ts'
+import type { PageStore, RecordStore } from '../metadata/store-types.ts'
+import type {
+  NamespaceEntry,
+  RetentionPolicy,
+  Verifier,
+  VersionSummary
+} from '../metadata/types.ts'
 import type { MetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
 import type { TokenIssuer } from '../peer/token-issuer.ts'
 import type { Role } from '../peer/types.ts'
+import { clusterHealth } from './cluster-health.ts'
 import { BadRequestError } from './errors.ts'
 import { createToken } from './membership.ts'
 import type {
@@ -30,6 +37,7 @@ import type {
   CreateRequest,
   DiffResult,
   ImageVersion,
+  ListedProvider,
   LongOptions,
   MergeRequest,
   PullRequest,
@@ -42,6 +50,7 @@ import type {
   VerifyResult
 } from './operations.ts'
 import type { PartialFiles } from './partial-files.ts'
+import { listProviders, setProviderDraining } from './provider-list.ts'
 import { Puller } from './puller.ts'
 import { pushBody } from './pusher.ts'
 import { SteadyProgress } from './steady-progress.ts'
@@ -61,13 +70,19 @@ export interface CollectionRunner {
 export interface AgentControlComponents {
   readonly repository: Repository
   readonly swarm: SwarmService
-  readonly store: ChunkStore
+  readonly store: CheckableStore
   readonly reader: ChunkReader
-  readonly directory: ProviderDirectory
+  readonly directory: MaintainedDirectory
+  /** This agent's own store as a provider, if it is one. */
+  readonly provider?: { readonly id: ProviderId } | undefined
   readonly providers: ProviderManager
-  readonly metadata: PageStore
+  readonly repair: RepairOverview
+  readonly metadata: PageStore & RecordStore
+  readonly verifier: Verifier
   /** Present at a metadata provider. */
   readonly handOver?: { readonly figures: object } | undefined
+  /** Present at a provider. */
+  readonly scrubber?: { readonly figures: object } | undefined
   readonly partials: PartialFiles
   readonly collector: CollectionRunner
   readonly node: Libp2pNode
@@ -80,6 +95,8 @@ export interface AgentControlOptions {
   readonly version: string
   readonly roles: readonly Role[]
   readonly zone: string
+  /** Copies that each chunk shall have. */
+  readonly replicas: number
   readonly issuer: TokenIssuer | undefined
   readonly metadataList: () => MetadataList | undefined
 }
@@ -96,7 +113,15 @@ export class AgentControl implements AgentOperations {
     this.#components = components
     this.#options = options
     this.#puller = new Puller(components)
-    this.#verifier = new ImageVerifier(components)
+    const { replicas } = options
+    this.#verifier = new ImageVerifier(
+      {
+        ...components,
+        localId: components.provider?.id,
+        self: () => ({ id: components.node.peerId, addresses: components.node.addresses() })
+      },
+      { replicas }
+    )
     this.#startedMs = components.clock.monotonic()
   }
 
@@ -241,8 +266,8 @@ export class AgentControl implements AgentOperations {
     return this.#verifier.verify(ref, request.repair === true, options)
   }
 
-  async status(): Promise<object> {
-    const { node, store, clock, handOver } = this.#components
+  async status(options: AbortOptions = {}): Promise<object> {
+    const { node, store, clock, handOver, scrubber } = this.#components
     const { version, roles, zone, metadataList } = this.#options
     const { chunkCount, storedBytes } = store
     return {
@@ -261,7 +286,9 @@ export class AgentControl implements AgentOperations {
       sentBytes: node.wireBytes.sent,
       receivedBytes: node.wireBytes.received,
       uptimeSeconds: Math.round((clock.monotonic() - this.#startedMs) / 1000),
-      pid: process.pid
+      pid: process.pid,
+      ...(scrubber === undefined ? {} : { scrub: scrubber.figures }),
+      ...(await clusterHealth(this.#components, options))
     }
   }
 
@@ -274,11 +301,16 @@ export class AgentControl implements AgentOperations {
     }))
   }
 
-  async providers(options: AbortOptions = {}): Promise<object[]> {
-    const states = await this.#components.providers.list(options)
-    return states.map(({ seenMs, ...state }) => {
-      return Object.assign(state, { seen: new Date(seenMs).toISOString() })
-    })
+  async providers(options: AbortOptions = {}): Promise<ListedProvider[]> {
+    return listProviders(this.#components.providers, options)
+  }
+
+  async setDraining(
+    provider: string,
+    isDraining: boolean,
+    options: AbortOptions = {}
+  ): Promise<ListedProvider> {
+    return setProviderDraining(this.#components.providers, provider, isDraining, options)
   }
 
   async swarm(ref: string, options: AbortOptions = {}): Promise<object> {

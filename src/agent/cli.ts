@@ -151,8 +151,8 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./commands/swarm.ts')).swarmCommand
   },
   providers: {
-    usage: 'providers',
-    summary: 'shows the storage providers',
+    usage: 'providers [drain N | undrain N]',
+    summary: 'shows the storage providers; drain moves the chunks of one elsewhere, N is its id',
     load: async () => (await import('./commands/providers.ts')).providersCommand
   },
   config: {

@@ -12,6 +12,7 @@ import {
 } from './compose/foundation.ts'
 import { composeGridFtp, composeHttp, type Outward } from './compose/fronts.ts'
 import { composeHeartbeat, composeManagers, composeRepository } from './compose/managers.ts'
+import { composeScrubber } from './compose/repair.ts'
 import { serviceOf } from './compose/service.ts'
 import { composeStorage } from './compose/storage.ts'
 import { composeSwarm } from './compose/swarm.ts'
@@ -83,10 +84,12 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     data.file('partials'),
     logger.forComponent('blobswarm:agent:pull')
   )
+  const scrubber = composeScrubber(foundation, storage)
   const control = new AgentControl(
     {
       ...storage,
       ...managers,
+      scrubber,
       repository,
       swarm: swarm.service,
       partials,
@@ -98,6 +101,7 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
       version: VERSION,
       roles: config.agent.roles,
       zone: config.cluster.zone,
+      replicas: config.storage.replicas,
       issuer: authority?.issuer,
       metadataList: () => node.membership.metadataList
     }
@@ -116,6 +120,7 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     serviceOf('staging', { start: async () => clearStaging(data.file('staging')) }),
     ...swarm.services,
     ...composeHeartbeat(foundation, storage, managers),
+    ...(scrubber === undefined ? [] : [scrubber]),
     ...composeGridFtp(foundation, repository, outward),
     serviceOf('control', controlServer),
     ...composeHttp(foundation, control, outward)

@@ -97,7 +97,10 @@ const schema = z.strictObject({
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
     uploadBudgetBytes: atLeast(33_554_432).default(67_108_864),
-    lease: duration.prefault('15m')
+    lease: duration.prefault('15m'),
+    putTimeout: duration.prefault('10s'),
+    sendRate: bytes.default(0),
+    receiveRate: bytes.default(0)
   }),
   gridftp: section({
     listen: hostPort.default('127.0.0.1:2811'),
@@ -120,12 +123,18 @@ const schema = z.strictObject({
   collection: section({ every: interval.prefault('1h') }),
   providers: section({
     heartbeat: duration.prefault('5s'),
-    placement: z.enum(['roundRobin', 'freeSpace', 'leastLoadedOfTwo']).default('leastLoadedOfTwo')
+    placement: z.enum(['roundRobin', 'freeSpace', 'leastLoadedOfTwo']).default('leastLoadedOfTwo'),
+    zones: z.enum(['spread', 'ignore']).default('spread'),
+    stripeWidth: count.default(32)
   }),
   repair: section({
     suspectAfter: duration.prefault('30s'),
-    deadAfter: duration.prefault('300s')
+    deadAfter: duration.prefault('300s'),
+    rate: bytes.default(0),
+    every: duration.prefault('10m'),
+    copies: atMost(64).default(4)
   }),
+  scrub: section({ every: interval.prefault('168h'), rate: atLeast(65_536).default(16_777_216) }),
   swarm: section({
     uploadRate: bytes.default(0),
     downloadRate: bytes.default(0),

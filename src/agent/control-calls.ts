@@ -113,6 +113,16 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
     ({ query, signal }, operations) => operations.setPinned(needed(query, 'ref'), false, { signal })
   ],
   [
+    'POST drain',
+    ({ query, signal }, operations) =>
+      operations.setDraining(needed(query, 'provider'), true, { signal })
+  ],
+  [
+    'POST undrain',
+    ({ query, signal }, operations) =>
+      operations.setDraining(needed(query, 'provider'), false, { signal })
+  ],
+  [
     'POST token',
     async ({ request }, operations) => operations.createToken(await readBody(request, tokenSchema))
   ],

@@ -37,9 +37,11 @@ export interface ClusterState {
  * DATA/metadata-list     the newest signed list of metadata providers that was seen
  * DATA/tokens.json       join tokens that were issued (first agent only)
  * DATA/listen            multiaddr that was listened on last, so that port 0 stays the same
+ * DATA/draining          whether this provider drains, yes or no
  * DATA/http.token        bearer token of the control API over TCP, mode 600
  * DATA/versions.sqlite   version manager    DATA/metadata.sqlite   metadata provider
  * DATA/store/            chunks             DATA/staging/          part-filled chunks of uploads
+ * DATA/scrub.json        how far the scrubber is, and what it found last
  * DATA/partials/         links to half-written files of pulls   DATA/control.sock      control API
  * ```
  */

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions, ProviderState } from '../chunks/types.ts'
 import type { CollectionReport } from '../metadata/collection-types.ts'
 import type {
   ByteRange,
@@ -128,18 +128,34 @@ export interface StatResult {
   readonly sha256?: string
 }
 
-/** What was found, counted in chunks. */
+/** What was found, counted in chunks where nothing else is said. */
 export interface VerifyResult {
   readonly ref: string
   readonly chunks: number
   readonly zeroChunks: number
-  /** Chunks whose bytes were read and hashed on this agent. */
+  /** Copies that there should be, at providers and here. */
+  readonly copies: number
+  /** Of these, copies that were read and hashed again and are right. */
+  readonly intact: number
+  /** Chunks that are whole everywhere, this agent's own store included. */
   readonly checked: number
-  /** Chunks that this agent does not keep and whose providers say that they have them. */
+  /** Chunks that this agent does not keep and that are whole at all their providers. */
   readonly confirmed: number
+  /** Chunks that a provider should have and has not, or of which it does not say so. */
   readonly missing: number
+  /** Chunks of which some copy is wrong. */
   readonly corrupt: number
+  /** Chunks with fewer whole copies at live providers than wanted; that alone is no damage. */
+  readonly underReplicated: number
+  /** Providers that did not answer. */
+  readonly unreachableProviders: number
+  /** Chunks with something wrong that are as they should be again. */
   readonly repaired: number
+}
+
+/** A provider as operators see it; `seen` is the time of its last heartbeat, ISO 8601. */
+export interface ListedProvider extends Omit<ProviderState, 'seenMs'> {
+  readonly seen: string
 }
 
 /** What a token is to give. */
@@ -198,7 +214,13 @@ export interface AgentOperations {
   ): Promise<VerifyResult>
   status(options?: AbortOptions): Promise<object>
   peers(): Promise<object[]>
-  providers(options?: AbortOptions): Promise<object[]>
+  providers(options?: AbortOptions): Promise<ListedProvider[]>
+  /** Begins or ends the draining of a provider, by its id or the start of it. */
+  setDraining(
+    provider: string,
+    isDraining: boolean,
+    options?: AbortOptions
+  ): Promise<ListedProvider>
   swarm(ref: string, options?: AbortOptions): Promise<object>
   createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }>
 }

@@ -94,7 +94,13 @@ export interface Extent extends ByteRange {
 // ---- signatures ----
 
 /** What a signature is for; mixed into the signed bytes so that one cannot pass for another. */
-export type SignedPurpose = 'ticket' | 'version-record' | 'location' | 'nodes' | 'retirement'
+export type SignedPurpose =
+  | 'ticket'
+  | 'version-record'
+  | 'location'
+  | 'nodes'
+  | 'retirement'
+  | 'surplus'
 
 /** A payload, the signature over (purpose, payload), and the certificate of who signed. */
 export interface SignedEnvelope {
@@ -112,8 +118,9 @@ export interface Signer {
 
 export interface Verifier {
   /**
-   * Checks signature, certificate and that its roles allow this purpose (all but nodes need
-   * `versionManager`).
+   * Checks signature, certificate and that its roles allow this purpose: `versionManager` for all
+   * but nodes, which any writer signs, and surplus, which is the `providerManager`'s. Both sign
+   * locations.
    *
    * @returns the signer's peer id.
    * @throws {UntrustedSignatureError}

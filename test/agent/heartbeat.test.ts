@@ -3,12 +3,13 @@ import { Heartbeat } from '../../src/agent/heartbeat.ts'
 import { LocalProvider } from '../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
-import type { ProviderReport } from '../../src/chunks/types.ts'
+import type { ProviderReport, ReportAnswer } from '../../src/chunks/types.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { seededRandom } from '../../src/lib/random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const INTERVAL_MS = 5000
+const OPTIONS = { zone: 'rack-1', intervalMs: INTERVAL_MS, version: '9.8.7' }
 
 /** A provider manager that can be deaf, or never answer. */
 class Manager extends LocalProviderManager {
@@ -16,12 +17,12 @@ class Manager extends LocalProviderManager {
   asked = 0
   mood: 'listens' | 'fails' | 'is silent' = 'listens'
 
-  override async report(report: ProviderReport): Promise<void> {
+  override async report(report: ProviderReport): Promise<ReportAnswer> {
     this.asked++
     if (this.mood === 'fails') throw new Error('deaf')
     if (this.mood === 'is silent') await new Promise(() => {})
     this.heard.push(report)
-    await super.report(report)
+    return await super.report(report)
   }
 }
 
@@ -29,7 +30,14 @@ let clock: VirtualClock
 let providers: Manager
 let logger: MemoryLogger
 let heartbeat: Heartbeat
+let start: () => Heartbeat
+let texts: Map<string, string>
+const memory = {
+  readText: async (name: string): Promise<string | undefined> => texts.get(name),
+  writeText: async (name: string, text: string): Promise<void> => void texts.set(name, text)
+}
 beforeEach(async () => {
+  texts = new Map()
   clock = new VirtualClock()
   logger = new MemoryLogger()
   providers = new Manager({ clock, random: seededRandom(1) })
@@ -37,7 +45,8 @@ beforeEach(async () => {
   await store.start()
   const provider = new LocalProvider('me', { store, freeBytes: async () => 1000 })
   const log = logger.forComponent('test')
-  heartbeat = new Heartbeat({ provider, providers, clock, log }, 'rack-1', INTERVAL_MS)
+  start = () => new Heartbeat({ provider, providers, clock, log, memory }, OPTIONS)
+  heartbeat = start()
 })
 afterEach(async () => heartbeat.stop())
 
@@ -48,7 +57,7 @@ describe('a heartbeat', () => {
     await heartbeat.start({ signal })
 
     expect(providers.heard).toMatchObject([
-      { id: 'me', zone: 'rack-1', freeBytes: 1000, chunkCount: 0 }
+      { id: 'me', zone: 'rack-1', freeBytes: 1000, chunkCount: 0, version: '9.8.7' }
     ])
   })
 
@@ -98,10 +107,69 @@ describe('a heartbeat', () => {
     providers.mood = 'is silent'
     const abort = new AbortController()
     const starting = heartbeat.start({ signal: abort.signal })
+    await clock.settle()
 
     abort.abort(new Error('SIGTERM received'))
 
     await expect(starting).rejects.toThrow('SIGTERM received')
     expect(providers.asked).toBe(1)
+  })
+})
+
+const isDrained = async (): Promise<unknown> => (await providers.list())[0]?.isDraining
+const said = (): boolean[] => providers.heard.map(({ isDraining }) => isDraining)
+
+describe('draining', () => {
+  test('is told with the next heartbeat, and reported from then on', async () => {
+    await heartbeat.start({ signal })
+
+    await providers.setDraining('me', true)
+    await clock.advance(INTERVAL_MS * 2 + 1)
+    await providers.setDraining('me', false)
+    await clock.advance(INTERVAL_MS * 2)
+
+    expect(said()).toEqual([false, false, true, true, false])
+    expect(texts.get('draining')).toBe('no\n')
+  })
+
+  test('outlives a restart of the provider', async () => {
+    await heartbeat.start({ signal })
+    await providers.setDraining('me', true)
+    await clock.advance(INTERVAL_MS)
+    await heartbeat.stop()
+
+    heartbeat = start()
+    await heartbeat.start({ signal })
+
+    expect(said()).toEqual([false, false, true])
+    expect(texts.get('draining')).toBe('yes\n')
+  })
+
+  test('is known again to a manager that has forgotten everything', async () => {
+    await heartbeat.start({ signal })
+    await providers.setDraining('me', true)
+    await clock.advance(INTERVAL_MS * 2)
+
+    const fresh = new LocalProviderManager({ clock, random: seededRandom(1) })
+    const answer = await fresh.report(providers.heard.at(-1) as ProviderReport)
+
+    expect(answer).toEqual({ isDraining: true })
+    expect(await fresh.list()).toMatchObject([{ id: 'me', isDraining: true, condition: 'live' }])
+  })
+
+  test('is not reported before it is remembered', async () => {
+    await heartbeat.start({ signal })
+    const { writeText } = memory
+    memory.writeText = async () => {
+      throw new Error('EROFS')
+    }
+    await providers.setDraining('me', true)
+    await clock.advance(INTERVAL_MS * 2 + 1)
+    memory.writeText = writeText
+
+    expect(said()).toEqual([false, false, false])
+    expect(await isDrained()).toBe(true)
+    await clock.advance(INTERVAL_MS * 2)
+    expect(said().at(-1)).toBe(true)
   })
 })

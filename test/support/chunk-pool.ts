@@ -6,7 +6,8 @@ import type {
   ChunkId,
   ChunkReader,
   ChunkWriter,
-  ProviderId
+  ProviderId,
+  WrittenChunk
 } from '../../src/chunks/types.ts'
 import { toHex } from '../../src/lib/bytes.ts'
 
@@ -54,6 +55,10 @@ export class ChunkPool implements ChunkWriter, ChunkReader {
       this.locatedIds.push(toHex(id))
       return this.providers
     })
+  }
+
+  async makeWhole(chunks: readonly WrittenChunk[]): Promise<(readonly ProviderId[])[]> {
+    return chunks.map(({ replicas }) => replicas)
   }
 
   async read(

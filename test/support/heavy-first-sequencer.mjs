@@ -4,6 +4,8 @@ import TestSequencer from '@jest/test-sequencer'
 // fresh clone has no timings to go by.
 const HEAVY = [
   'metadata/tree.test',
+  'system/providers',
+  'system/provider-faults',
   'system/concurrent-writers',
   'system/main-job',
   'system/bad-input-faults',

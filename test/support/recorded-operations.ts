@@ -1,4 +1,5 @@
 import type { AgentOperations, StatResult } from '../../src/agent/operations.ts'
+import { UnknownProviderError } from '../../src/chunks/errors.ts'
 import type { ByteRange } from '../../src/metadata/types.ts'
 
 type Call = readonly [name: string, ...request: unknown[]]
@@ -90,11 +91,16 @@ export class RecordedOperations implements AgentOperations {
   verify: AgentOperations['verify'] = async (ref, request) => {
     this.calls.push(['verify', ref, request])
     const found = { checked: 1, confirmed: 0, missing: 0, corrupt: 0, repaired: 0 }
-    return { ref, chunks: 1, zeroChunks: 0, ...found }
+    const copies = { copies: 1, intact: 1, underReplicated: 0, unreachableProviders: 0 }
+    return { ref, chunks: 1, zeroChunks: 0, ...copies, ...found }
   }
   status: AgentOperations['status'] = async () => ({ peerId: 'me' })
   peers: AgentOperations['peers'] = async () => []
   providers: AgentOperations['providers'] = async () => []
+  setDraining: AgentOperations['setDraining'] = async (provider, isDraining) => {
+    this.calls.push(['setDraining', provider, isDraining])
+    throw new UnknownProviderError(provider)
+  }
   swarm: AgentOperations['swarm'] = async (ref) => {
     this.calls.push(['swarm', ref])
     return {}

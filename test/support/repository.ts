@@ -12,10 +12,13 @@ import type {
   AbortOptions,
   ChunkId,
   ChunkReader,
-  ChunkStore,
   ChunkWriter,
   LocateOptions,
-  ProviderId
+  MakeWholeOptions,
+  ProviderId,
+  ReservingStore,
+  WriteChunkOptions,
+  WrittenChunk
 } from '../../src/chunks/types.ts'
 import { GIB } from '../../src/lib/bytes.ts'
 import { type Clock, systemClock } from '../../src/lib/clock.ts'
@@ -83,7 +86,7 @@ export class ObservedChunks implements ChunkWriter, ChunkReader {
   async write(
     id: ChunkId,
     bytes: Uint8Array,
-    options: AbortOptions = {}
+    options: WriteChunkOptions = {}
   ): Promise<readonly ProviderId[]> {
     this.writes++
     this.writtenBytes += bytes.byteLength
@@ -97,6 +100,13 @@ export class ObservedChunks implements ChunkWriter, ChunkReader {
   ): Promise<(readonly ProviderId[])[]> {
     this.lookUps++
     return await this.#writer.locate(ids, options)
+  }
+
+  async makeWhole(
+    chunks: readonly WrittenChunk[],
+    options: MakeWholeOptions = {}
+  ): Promise<(readonly ProviderId[])[]> {
+    return await this.#writer.makeWhole(chunks, options)
   }
 
   async read(
@@ -127,7 +137,9 @@ export interface TestRepository {
   /** What writes and reads chunks, counted. */
   readonly pool: ObservedChunks
   /** Stores by the provider that they belong to. */
-  readonly stores: ReadonlyMap<ProviderId, ChunkStore>
+  readonly stores: ReadonlyMap<ProviderId, ReservingStore>
+  /** Ends a provider: nobody reaches it any more, and its store stays as it is. */
+  readonly kill: (provider: ProviderId) => void
   readonly signer: TestSigner
   readonly verifier: Verifier
   readonly faults: MetadataFaults
@@ -154,7 +166,7 @@ export async function startTestRepository(
   const faults: MetadataFaults = {}
   const kept = onDisk ?? new MemoryMetadataStore(keeping, { leaseMs })
   const metadata = metadataWithFaults(kept, faults)
-  const { stores, providers, pool } = await startProviders(options, folder)
+  const { stores, providers, pool, kill } = await startProviders(options, folder)
   const shared = { metadata, reader: pool, writer: pool, signer, verifier, clock, logger, metrics }
   const versions = new LocalVersionManager(
     {
@@ -181,14 +193,14 @@ export async function startTestRepository(
     }
     if (!keepFolder) await rm(folder, { recursive: true, force: true })
   }
-  const parts = { repository, versions, metadata, kept, pool, stores, providers }
+  const parts = { repository, versions, metadata, kept, pool, stores, providers, kill }
   return { ...parts, signer, verifier, faults, folder, stagingFolder, stop }
 }
 
 async function startProviders(
   options: TestRepositoryOptions,
   folder: string
-): Promise<Pick<TestRepository, 'stores' | 'providers' | 'pool'>> {
+): Promise<Pick<TestRepository, 'stores' | 'providers' | 'pool' | 'kill'>> {
   const { providerCount = 1, replicas = 1, clock = systemClock, logger = noLogger } = options
   const { leaseClock = clock } = options
   const random = seededRandom(2)
@@ -196,7 +208,7 @@ async function startProviders(
   const never = Number.MAX_SAFE_INTEGER
   const timing = { suspectAfterMs: never, deadAfterMs: never }
   const providers = new LocalProviderManager({ clock, random }, timing)
-  const stores = new Map<ProviderId, ChunkStore>()
+  const stores = new Map<ProviderId, ReservingStore>()
   const opened = new Map<ProviderId, LocalProvider>()
   for (let number = 1; number <= providerCount; number++) {
     const id = `provider-${number}`
@@ -211,7 +223,8 @@ async function startProviders(
   const components = { directory: { open: (id: ProviderId) => opened.get(id) }, providers, logger }
   const writer = new ReplicatedWriter(components, { replicas })
   const reader = new ReplicatedReader({ ...components, random })
-  return { stores, providers: opened, pool: new ObservedChunks(writer, reader) }
+  const kill = (id: ProviderId): void => void opened.delete(id)
+  return { stores, providers: opened, pool: new ObservedChunks(writer, reader), kill }
 }
 
 function openStore({ stores, logger = noLogger }: TestRepositoryOptions, directory: string) {

@@ -18,9 +18,11 @@ export const verifyCommand: Command = {
     if (isJson) print(JSON.stringify(result))
     else {
       print(
-        `${result.ref}: ${result.chunks} chunks, ${result.checked} checked here, ` +
-          `${result.confirmed} confirmed by providers, ${result.zeroChunks} zero, ` +
-          `${result.missing} missing, ${result.corrupt} corrupt, ${result.repaired} repaired`
+        `${result.ref}: ${result.chunks} chunks, ${result.zeroChunks} zero, ` +
+          `${result.intact} of ${result.copies} copies intact, ` +
+          `${result.missing} chunks missing, ${result.corrupt} corrupt, ` +
+          `${result.underReplicated} under-replicated, ${result.repaired} repaired, ` +
+          `${result.unreachableProviders} providers not reached`
       )
     }
     const wrong = result.missing + result.corrupt - result.repaired

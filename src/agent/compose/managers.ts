@@ -1,3 +1,4 @@
+import type { RepairOverview } from '../../chunks/maintenance-types.ts'
 import { LocalProviderManager } from '../../chunks/provider-manager.ts'
 import { ReplicatedReader } from '../../chunks/replicated-reader.ts'
 import { ReplicatedWriter } from '../../chunks/replicated-writer.ts'
@@ -17,32 +18,43 @@ import { RemoteVersionManager } from '../../peer/remote/version-manager.ts'
 import type { Role } from '../../peer/types.ts'
 import type { AgentService } from '../agent.ts'
 import { Heartbeat } from '../heartbeat.ts'
+import { VERSION } from '../version.ts'
 import { composeCollectionTimer, composeCollector } from './collection.ts'
 import type { Foundation } from './foundation.ts'
+import { composeRepairer } from './repair.ts'
 import { serviceOf } from './service.ts'
 import type { Storage } from './storage.ts'
+
+/** A provider manager that has restarted waits no longer than this for providers to report. */
+const MAX_SETTLE_MS = 10_000
 
 /** Version manager, provider manager and chunk I/O: this agent's own where it has the role, others' elsewhere. */
 export function composeManagers(foundation: Foundation, storage: Storage) {
   const { config, node, logger, metrics } = foundation
-  const { verifier, metadata, signer, provider: local } = storage
+  const { verifier, metadata, signer, provider: local, remotes } = storage
   const has = (role: Role): boolean => config.agent.roles.includes(role)
   const common = { node, clock: systemClock, logger }
   const remoteProviders = new RemoteProviderManager({
     ...common,
     find: memberWithRole(node, 'providerManager')
   })
-  const providers: ProviderManager = has('providerManager')
+  const localProviders = has('providerManager')
     ? new LocalProviderManager(
-        { clock: systemClock, random: systemRandom },
+        { clock: systemClock, random: systemRandom, logger, metrics },
         {
           suspectAfterMs: config.repair.suspectAfter,
           deadAfterMs: config.repair.deadAfter,
-          placement: config.providers.placement
+          placement: config.providers.placement,
+          zones: config.providers.zones,
+          stripeWidth: config.providers.stripeWidth,
+          settleMs: Math.min(MAX_SETTLE_MS, 2 * config.providers.heartbeat)
         }
       )
-    : remoteProviders
-  const directory = new NetworkProviderDirectory({ ...common, providers, local, signer })
+    : undefined
+  const providers: ProviderManager = localProviders ?? remoteProviders
+  const directory = new NetworkProviderDirectory({ ...common, providers, local, remotes })
+  const repairer =
+    localProviders && composeRepairer(foundation, storage, { providers: localProviders, directory })
   const reading = { directory, providers, random: systemRandom, localId: local?.id, logger }
   const reader = new ReplicatedReader(reading)
   const { replicas, writeQuorum } = config.storage
@@ -64,7 +76,9 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
   const services: AgentService[] = [
     serviceOf('managers', {
       start: async () => {
-        if (has('providerManager')) await serveProviders(node, { providers, ...common })
+        if (has('providerManager')) {
+          await serveProviders(node, { providers, repair: repairer, ...common })
+        }
         if (localVersions === undefined || collector === undefined) return
         await localVersions.start()
         await serveVersion(node, {
@@ -75,15 +89,19 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
         })
       },
       stop: async () => {
+        localProviders?.stop()
         await collector?.stop()
         await localVersions?.stop()
         await Promise.all([remoteVersions.stop(), remoteProviders.stop(), directory.stop()])
       }
     }),
+    ...(repairer === undefined ? [] : [serviceOf('repair', repairer)]),
     ...composeCollectionTimer(foundation, collector)
   ]
   const collecting = collector ?? remoteVersions
-  return { providers, directory, reader, writer, versions, collector: collecting, services }
+  const repair: RepairOverview = repairer ?? remoteProviders
+  const chunks = { providers, localProviders, directory, repair, reader, writer }
+  return { ...chunks, versions, collector: collecting, services }
 }
 
 /** What `composeManagers` gives. */
@@ -121,7 +139,7 @@ export function composeRepository(
   { metadata, signer, verifier }: Storage,
   { versions, reader, writer }: Managers
 ): Repository {
-  const { replicas, chunkBytes, uploadBudgetBytes, writeQuorum, lease } = config.storage
+  const { replicas, chunkBytes, uploadBudgetBytes, lease } = config.storage
   return new Repository(
     {
       versions,
@@ -140,20 +158,21 @@ export function composeRepository(
       uploadBudgetBytes,
       replicas,
       chunkBytes,
-      leaseMs: lease,
-      ...(writeQuorum === 0 ? {} : { writeQuorum })
+      leaseMs: lease
     }
   )
 }
 
 /** Reports this agent's store to the provider manager, if it is a provider. */
 export function composeHeartbeat(
-  { config, logger }: Foundation,
+  { config, data, logger }: Foundation,
   { provider }: Storage,
   { providers }: Managers
 ): AgentService[] {
   if (provider === undefined) return []
   const log = logger.forComponent('blobswarm:agent:heartbeat')
-  const components = { provider, providers, clock: systemClock, log }
-  return [new Heartbeat(components, config.cluster.zone, config.providers.heartbeat)]
+  const components = { provider, memory: data, providers, clock: systemClock, log }
+  const { zone } = config.cluster
+  const options = { zone, intervalMs: config.providers.heartbeat, version: VERSION }
+  return [new Heartbeat(components, options)]
 }
