@@ -23,10 +23,13 @@ const TASKS = {
   demo: ['experiments/demo/run.ts'],
   test: [...JEST, '--selectProjects', 'unit', 'simulation', 'system'],
   interop: [...JEST, '--selectProjects', 'interop', '--runInBand'],
+  'experiment:chunk-store': ['experiments/chunk-store/run.ts'],
   'experiment:metadata': ['experiments/metadata/run.ts'],
+  'experiment:providers': ['experiments/providers/run.ts'],
   'soak:upload': ['experiments/upload-memory/run.ts'],
   'soak:collection': ['test/soak/collection.ts'],
   'soak:metadata': ['test/soak/metadata.ts'],
+  'soak:providers': ['test/soak/providers.ts'],
   'soak:writers': ['test/soak/writers.ts']
 }
 

@@ -7,7 +7,7 @@ import type { PullResult, PushResult } from '../../src/agent/operations.ts'
 import { MIB } from '../../src/lib/bytes.ts'
 import { AgentProcess, blobswarmJson, projectFile } from '../support/agent-process.ts'
 import { changeImage, makeImage, sha256File } from '../support/image.ts'
-import { Namespaces } from '../support/namespaces.ts'
+import { Testbed, type WireCounters } from '../testbed/testbed.ts'
 
 // How many copies leave the provider when three hypervisors pull at once, counted on the wire: see README.md.
 
@@ -29,11 +29,13 @@ const staggerMs = Number(values.stagger)
 
 const PATH = '/image.raw'
 const PORT = 4001
-const network = new Namespaces(hosts + 1)
 const agents: AgentProcess[] = []
 const folder = await mkdtemp(join(tmpdir(), 'blobswarm-wire-'))
+const network = await Testbed.up({
+  hosts: hosts + 1,
+  limit: () => ({ upMbit: rateMbit, downMbit: rateMbit })
+})
 try {
-  await network.up(rateMbit)
   await measure()
 } finally {
   await Promise.all(agents.map(async (agent) => agent.stop()))
@@ -71,7 +73,7 @@ async function deploy(
   pullers: readonly AgentProcess[],
   image: string
 ): Promise<Record<string, number>> {
-  const before = await Promise.all([0, ...pullers.map((_, index) => index + 1)].map(wire))
+  const before: readonly WireCounters[] = await network.wire()
   const startedMs = performance.now()
   const pulls = await Promise.all(
     pullers.map(async ({ dataDir }, index) => {
@@ -82,16 +84,16 @@ async function deploy(
     })
   )
   const seconds = (performance.now() - startedMs) / 1000
-  const after = await Promise.all([0, ...pullers.map((_, index) => index + 1)].map(wire))
+  const after: readonly WireCounters[] = await network.wire()
   const hashes = await Promise.all(
     [image, ...pullers.map(({ dataDir }) => join(dataDir, 'disk'))].map(sha256File)
   )
   if (new Set(hashes).size !== 1) throw new Error(`SHA-256 differs: ${hashes.join(' ')}`)
   const uniqueBytes = Math.max(...pulls.map(moved))
-  const sent = (after[0]?.sent ?? 0) - (before[0]?.sent ?? 0)
+  const sent = (after[0]?.sentBytes ?? 0) - (before[0]?.sentBytes ?? 0)
   const received = after
     .slice(1)
-    .map((now, index) => now.received - (before[index + 1]?.received ?? 0))
+    .map((now, index) => now.receivedBytes - (before[index + 1]?.receivedBytes ?? 0))
   return {
     version,
     mib,
@@ -104,10 +106,6 @@ async function deploy(
     providerCopies: round(sent / uniqueBytes),
     receivedShareOfImage: round(Math.max(...received) / (mib * MIB), 4)
   }
-}
-
-async function wire(host: number): Promise<{ sent: number; received: number }> {
-  return network.wireBytes(host)
 }
 
 async function start(host: number, args: readonly string[]): Promise<AgentProcess> {

@@ -1,4 +1,4 @@
-import { open, readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -13,9 +13,9 @@ import { callAgent, openCall } from '../../src/agent/control-client.ts'
 import { parseHostPort } from '../../src/agent/host-port.ts'
 import type { OperationProgress, PullResult, PushResult } from '../../src/agent/operations.ts'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
-import { DiskLayout } from '../../src/chunks/disk-layout.ts'
 import { KIB, MIB } from '../../src/lib/bytes.ts'
 import { seededRandom } from '../../src/lib/random.ts'
+import { spoilChunk } from '../support/chunk-on-disk.ts'
 import { Cluster } from '../support/cluster.ts'
 import { retrieveBytes, storeBytes } from '../support/ftp-upload.ts'
 import { RawFtp } from '../support/raw-ftp.ts'
@@ -197,26 +197,10 @@ describe('a repository that misbehaves', () => {
   async function spoil(bytes: Uint8Array): Promise<void> {
     await repository.stop()
     const id = chunkId(bytes.subarray(5 * CHUNK_BYTES, 6 * CHUNK_BYTES))
-    await flipByte(new DiskLayout(join(repository.dataDir, 'store')).pathOf(id), 1000)
+    await spoilChunk(join(repository.dataDir, 'store'), id)
     repository = await cluster.startRepository('repository', CHUNK_SETTING)
   }
 })
-
-async function flipByte(file: string, offset: number): Promise<void> {
-  const handle = await open(file, 'r+')
-  try {
-    const byte = new Uint8Array(1)
-    await handle.read(byte, 0, 1, offset)
-    await handle.write(
-      byte.map((value) => value ^ 1),
-      0,
-      1,
-      offset
-    )
-  } finally {
-    await handle.close()
-  }
-}
 
 describe('kill -9 between many small pushes', () => {
   const PUSHERS = 4
