@@ -32,9 +32,11 @@ export interface ChunkLocatorOptions {
   /**
    * Time that a look-up may take, in milliseconds; providers that are slower do not count.
    *
-   * @default 10_000
+   * @default 5000
    */
   readonly timeoutMs?: number | undefined
+  /** Time for which a provider that was too slow is not asked again, in milliseconds. @default 10_000 */
+  readonly silenceMs?: number | undefined
 }
 
 /** Look-ups within this time of a list of the providers do with it, in milliseconds. */
@@ -64,6 +66,9 @@ export class ChunkLocator {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #maxIds: number
   readonly #timeoutMs: number
+  readonly #silenceMs: number
+  /** Providers that were too slow, and until when nobody waits for them. */
+  readonly #silentUntilMs = new Map<ProviderId, number>()
   readonly #slots: Budget
   /** The look-up that still takes questions. */
   #open: Lookup | undefined
@@ -71,12 +76,14 @@ export class ChunkLocator {
   #listedAt = -Infinity
 
   constructor(components: ChunkLocatorComponents, options: ChunkLocatorOptions = {}) {
-    const { maxIds = 1024, maxLookups = 4, timeoutMs = 10_000 } = options
+    const { maxIds = 1024, maxLookups = 4, timeoutMs = 5000, silenceMs = 10_000 } = options
     if (!(maxIds >= 1) || !(timeoutMs > 0)) throw new RangeError(`${maxIds} ids, ${timeoutMs} ms`)
+    if (!(silenceMs >= 0)) throw new RangeError(`${silenceMs} ms of silence`)
     this.#components = components
     this.#clock = components.clock ?? systemClock
     this.#maxIds = maxIds
     this.#timeoutMs = timeoutMs
+    this.#silenceMs = silenceMs
     this.#slots = new Budget(maxLookups, 'maxLookups')
   }
 
@@ -138,6 +145,14 @@ export class ChunkLocator {
     return this.#states
   }
 
+  #isSilent(provider: ProviderId): boolean {
+    const untilMs = this.#silentUntilMs.get(provider)
+    if (untilMs === undefined) return false
+    if (this.#clock.monotonic() < untilMs) return true
+    this.#silentUntilMs.delete(provider)
+    return false
+  }
+
   async #ask(
     { id: provider, condition }: ProviderState,
     all: readonly Question[],
@@ -149,12 +164,16 @@ export class ChunkLocator {
       if (condition !== 'live') throw new NoProviderError(`${provider} is ${condition}`)
       const asked = this.#components.directory.open(provider)
       if (asked === undefined) throw new NoProviderError(`${provider} is unknown`)
+      if (this.#isSilent(provider)) throw new NoProviderError(`${provider} was silent just now`)
       const ids = questions.map(({ id }) => id)
       const answers = await asked.has(ids, { signal })
       for (const [at, { holders }] of questions.entries()) {
         if (answers[at] === true) holders.push(provider)
       }
     } catch (thrown) {
+      // Once is enough: every batch of an upload would wait as long for one that hangs.
+      if (signal.aborted)
+        this.#silentUntilMs.set(provider, this.#clock.monotonic() + this.#silenceMs)
       this.#components.logger.debug('%p did not say what it has: %e', provider, toError(thrown))
       for (const { onUnanswered } of questions) onUnanswered?.(provider)
     }

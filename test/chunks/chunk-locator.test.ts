@@ -46,6 +46,24 @@ test('asks only those that it shall', async () => {
   expect(['a', 'b', 'c'].map((id) => pool.get(id).calls.has)).toEqual([0, 1, 0])
 })
 
+test('waits once for a provider that hangs, and then asks the others only', async () => {
+  const { pool, ids } = await setUp()
+  const logger = noLogger.forComponent('test')
+  const components = { directory: pool, providers: pool.manager, logger }
+  const locator = new ChunkLocator(components, { timeoutMs: 20 })
+  pool.get('a').onCall = async (_call, { signal }) =>
+    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+
+  const first = await locator.locate(ids)
+  const second = await locator.locate(ids)
+
+  expect([first, second]).toEqual([
+    [[], ['b']],
+    [[], ['b']]
+  ])
+  expect(['a', 'b'].map((id) => pool.get(id).calls.has)).toEqual([1, 2])
+})
+
 describe('tells who gave no answer', () => {
   test('because it failed', async () => {
     const { pool, locate, ids } = await setUp()

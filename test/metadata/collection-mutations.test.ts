@@ -62,7 +62,7 @@ const MUTATIONS: readonly (readonly [string, number, Spoil])[] = [
   ],
   [
     'roots are older than the collection',
-    17,
+    38,
     ({ versions }) => {
       const taken: (readonly BlobRoots[])[] = []
       return {

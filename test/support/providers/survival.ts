@@ -11,7 +11,7 @@ import { SampleImage } from './sample-image.ts'
 
 export interface SurvivalOptions {
   readonly mib: number
-  /** At least ten, or there are too few left in the end. */
+  /** At least ten for all steps, or there are too few left in the end; seven without the last. */
   readonly providers: number
   readonly chunkBytes: number
   readonly seed: number
