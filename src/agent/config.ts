@@ -130,9 +130,9 @@ const schema = z.strictObject({
   repair: section({
     suspectAfter: duration.prefault('30s'),
     deadAfter: duration.prefault('300s'),
-    rate: bytes.default(0),
+    rate: bytes.default(67_108_864),
     every: duration.prefault('10m'),
-    copies: atMost(64).default(4)
+    copies: atMost(64).default(16)
   }),
   scrub: section({ every: interval.prefault('168h'), rate: atLeast(65_536).default(16_777_216) }),
   swarm: section({

@@ -17,6 +17,9 @@ const CHUNKS_PER_JOB = 64
 /** Sources that a provider is told of. */
 const MAX_SOURCES = 16
 
+/** Calls that one target answers at the same time: while one connects or waits, another copies. */
+const JOBS_PER_TARGET = 3
+
 /** Chunks that are placed in one call. */
 const CHUNKS_PER_PLACEMENT = 1024
 
@@ -58,7 +61,7 @@ export interface RepairCopiesComponents
 }
 
 export interface RepairCopiesOptions {
-  /** Providers that copy at the same time. */
+  /** Calls at the same time, of all targets together. */
   readonly maxCopies: number
   /** Chunks that wait. */
   readonly maxQueued: number
@@ -78,7 +81,8 @@ export class RepairCopies {
   /** Chunks that wait or are on their way, by their map keys. */
   readonly #known = new Map<string, WantedCopies>()
   readonly #placed: Job[] = []
-  readonly #busy = new Set<ProviderId>()
+  /** Jobs of each target that has any. */
+  readonly #busy = new Map<ProviderId, number>()
   /** Targets that have failed in this look. */
   readonly #failed = new Set<ProviderId>()
   readonly #wakeup = new Wakeup()
@@ -178,15 +182,19 @@ export class RepairCopies {
     this.#components.tally.dropped++
   }
 
-  /** The most urgent job whose target does nothing else. */
+  /** The most urgent job whose target can take one more. */
   async #next(options: AbortOptions): Promise<Job | undefined> {
     for (;;) {
-      const at = this.#placed.findIndex(({ target }) => !this.#busy.has(target))
+      const at = this.#placed.findIndex(({ target }) => this.#jobsOf(target) < JOBS_PER_TARGET)
       if (at !== -1) return this.#placed.splice(at, 1)[0]
       const waiting = this.#placed.reduce((sum, { chunks }) => sum + chunks.length, 0)
       if (this.#queue.size === 0 || waiting >= MAX_PLACED) return undefined
       await this.#place(this.#queue.take(CHUNKS_PER_PLACEMENT), options)
     }
+  }
+
+  #jobsOf(target: ProviderId): number {
+    return this.#busy.get(target) ?? 0
   }
 
   async #place(group: readonly WantedCopies[], options: AbortOptions): Promise<void> {
@@ -244,7 +252,7 @@ export class RepairCopies {
   async #copy(job: Job, options: AbortOptions): Promise<void> {
     const { directory, edits, log, deeds } = this.#components
     const { target, chunks } = job
-    this.#busy.add(target)
+    this.#busy.set(target, this.#jobsOf(target) + 1)
     let copied: readonly boolean[] = []
     let isTargetAtFault = false
     try {
@@ -262,7 +270,7 @@ export class RepairCopies {
       this.#failed.add(target)
       log.info('%p copies nothing for now: %e', target, toError(thrown))
     } finally {
-      this.#busy.delete(target)
+      this.#busy.set(target, this.#jobsOf(target) - 1)
     }
     const count = copied.filter((isHeld) => isHeld).length
     log.debug('%p has copied %d of %d chunks', target, count, chunks.length)

@@ -85,7 +85,7 @@ export interface RepairerOptions {
    * @default 300_000
    */
   readonly deadAfterMs?: number | undefined
-  /** Providers that copy at the same time. @default 4 */
+  /** Groups of chunks that are copied at the same time. @default 16 */
   readonly maxCopies?: number | undefined
   /** Chunks that wait to be copied; the others are found again by the next look. @default 65_536 */
   readonly maxQueued?: number | undefined

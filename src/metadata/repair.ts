@@ -29,7 +29,7 @@ const DEFAULTS: RepairSettings = {
   thoroughMs: 86_400_000,
   retryMs: 5000,
   deadAfterMs: 300_000,
-  maxCopies: 4,
+  maxCopies: 16,
   maxQueued: 65_536,
   askTimeoutMs: 15_000
 }
