@@ -6,6 +6,7 @@ import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { Wakeup } from '../lib/wakeup.ts'
 import type { RepairDeeds } from './repair-deeds.ts'
+import { type CopyJob, CopyJobs } from './repair-jobs.ts'
 import { CopyQueue, RecentCopies, type WantedCopies } from './repair-queue.ts'
 import type { LocationEdits } from './repair-records.ts'
 import type { RepairSearch } from './repair-search.ts'
@@ -16,9 +17,6 @@ const CHUNKS_PER_JOB = 64
 
 /** Sources that a provider is told of. */
 const MAX_SOURCES = 16
-
-/** Calls that one target answers at the same time: while one connects or waits, another copies. */
-const JOBS_PER_TARGET = 3
 
 /** Chunks that are placed in one call. */
 const CHUNKS_PER_PLACEMENT = 1024
@@ -44,12 +42,7 @@ interface Progress {
   unplaced: number
 }
 
-/** What one provider copies in one call. */
-interface Job {
-  readonly target: ProviderId
-  readonly sources: readonly ProviderId[]
-  readonly chunks: Progress[]
-}
+type Job = CopyJob<Progress>
 
 export interface RepairCopiesComponents
   extends Pick<RepairerComponents, 'providers' | 'directory' | 'random' | 'addressesOf'> {
@@ -80,9 +73,7 @@ export class RepairCopies {
   readonly #recent: RecentCopies
   /** Chunks that wait or are on their way, by their map keys. */
   readonly #known = new Map<string, WantedCopies>()
-  readonly #placed: Job[] = []
-  /** Jobs of each target that has any. */
-  readonly #busy = new Map<ProviderId, number>()
+  readonly #jobs = new CopyJobs<Progress>()
   /** Targets that have failed in this look. */
   readonly #failed = new Set<ProviderId>()
   readonly #wakeup = new Wakeup()
@@ -135,7 +126,7 @@ export class RepairCopies {
   cut(): void {
     this.#isCut = true
     for (const wanted of this.#queue.clear()) this.#drop(wanted)
-    for (const { chunks } of this.#placed.splice(0)) {
+    for (const { chunks } of this.#jobs.clear()) {
       for (const progress of chunks) {
         this.#components.tally.dropped++
         this.#settleOne(progress)
@@ -182,19 +173,12 @@ export class RepairCopies {
     this.#components.tally.dropped++
   }
 
-  /** The most urgent job whose target can take one more. */
+  /** Places what waits, so that there is a choice, and begins the best job of which a target is free. */
   async #next(options: AbortOptions): Promise<Job | undefined> {
-    for (;;) {
-      const at = this.#placed.findIndex(({ target }) => this.#jobsOf(target) < JOBS_PER_TARGET)
-      if (at !== -1) return this.#placed.splice(at, 1)[0]
-      const waiting = this.#placed.reduce((sum, { chunks }) => sum + chunks.length, 0)
-      if (this.#queue.size === 0 || waiting >= MAX_PLACED) return undefined
+    while (this.#queue.size > 0 && this.#jobs.chunkCount < MAX_PLACED) {
       await this.#place(this.#queue.take(CHUNKS_PER_PLACEMENT), options)
     }
-  }
-
-  #jobsOf(target: ProviderId): number {
-    return this.#busy.get(target) ?? 0
+    return this.#jobs.begin()
   }
 
   async #place(group: readonly WantedCopies[], options: AbortOptions): Promise<void> {
@@ -214,9 +198,10 @@ export class RepairCopies {
   #intoJob(jobs: Map<ProviderId, Job>, target: ProviderId, progress: Progress): void {
     let job = jobs.get(target)
     if (job === undefined || job.chunks.length >= CHUNKS_PER_JOB) {
-      job = { target, sources: this.#turned(progress.wanted), chunks: [] }
+      const { wanted } = progress
+      job = { target, sources: this.#turned(wanted), chunks: [], copies: wanted.copies }
       jobs.set(target, job)
-      this.#placed.push(job)
+      this.#jobs.add(job)
     }
     job.chunks.push(progress)
   }
@@ -252,7 +237,6 @@ export class RepairCopies {
   async #copy(job: Job, options: AbortOptions): Promise<void> {
     const { directory, edits, log, deeds } = this.#components
     const { target, chunks } = job
-    this.#busy.set(target, this.#jobsOf(target) + 1)
     let copied: readonly boolean[] = []
     let isTargetAtFault = false
     try {
@@ -270,7 +254,7 @@ export class RepairCopies {
       this.#failed.add(target)
       log.info('%p copies nothing for now: %e', target, toError(thrown))
     } finally {
-      this.#busy.set(target, this.#jobsOf(target) - 1)
+      this.#jobs.end(job)
     }
     const count = copied.filter((isHeld) => isHeld).length
     log.debug('%p has copied %d of %d chunks', target, count, chunks.length)
