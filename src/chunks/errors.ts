@@ -44,6 +44,24 @@ export class ReadOnlyStoreError extends BlobswarmError {
   }
 }
 
+/**
+ * Thrown when a writer wants more copies than are kept: repair would take the others away again.
+ */
+export class TooManyReplicasError extends BlobswarmError {
+  readonly replicas: number
+  readonly maxReplicas: number
+
+  constructor(replicas: number, maxReplicas: number) {
+    super(
+      `${replicas} copies of each chunk are wanted, the provider manager keeps ${maxReplicas}: ` +
+        'storage.replicas is not the same on all agents',
+      'ERR_TOO_MANY_REPLICAS'
+    )
+    this.replicas = replicas
+    this.maxReplicas = maxReplicas
+  }
+}
+
 /** Thrown when the disk under a store fails in a way that is not "full". */
 export class StoreFailedError extends BlobswarmError {
   constructor(what: string, options: ErrorOptions) {

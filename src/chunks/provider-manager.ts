@@ -4,7 +4,12 @@ import { LimitExceededError } from '../lib/errors.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import type { Random } from '../lib/random.ts'
-import { NoProviderError, StoreFullError, UnknownProviderError } from './errors.ts'
+import {
+  NoProviderError,
+  StoreFullError,
+  TooManyReplicasError,
+  UnknownProviderError
+} from './errors.ts'
 import { KnownProvider, type Moment, type SilenceLimits } from './known-provider.ts'
 import {
   type Candidate,
@@ -56,6 +61,8 @@ export interface LocalProviderManagerOptions {
    * @default 0
    */
   readonly settleMs?: number | undefined
+  /** Copies of a chunk that are kept; a writer that wants more is refused. @default Infinity */
+  readonly maxReplicas?: number | undefined
 }
 
 /** Chunks that one call may place. */
@@ -72,6 +79,7 @@ export class LocalProviderManager implements ProviderManager {
   readonly #figures: ProviderFigures
   readonly #limits: SilenceLimits
   readonly #maxProviders: number
+  readonly #maxReplicas: number
   readonly #rules: PlacementRules
   readonly #providers = new Map<ProviderId, KnownProvider>()
   readonly #watch: ProviderWatch
@@ -87,7 +95,7 @@ export class LocalProviderManager implements ProviderManager {
     const { suspectAfterMs = 30_000, deadAfterMs = 300_000, maxProviders = 10_000 } = options
     const { forgetAfterMs = Math.max(604_800_000, deadAfterMs) } = options
     const { placement = 'leastLoadedOfTwo', zones = 'spread', stripeWidth = 32 } = options
-    const { settleMs = 0 } = options
+    const { settleMs = 0, maxReplicas = Infinity } = options
     const isOrdered = suspectAfterMs > 0 && deadAfterMs >= suspectAfterMs
     if (!isOrdered || !(forgetAfterMs >= deadAfterMs)) {
       throw new RangeError(
@@ -107,6 +115,7 @@ export class LocalProviderManager implements ProviderManager {
       this.#least = undefined
     })
     this.#maxProviders = maxProviders
+    this.#maxReplicas = maxReplicas
     this.#settledAt = clock.monotonic() + settleMs
     this.#rules = { strategy: PLACEMENT_STRATEGIES[placement], zones, stripeWidth }
   }
@@ -147,6 +156,7 @@ export class LocalProviderManager implements ProviderManager {
     if (!(count >= 1 && count <= MAX_PLACEMENT_COUNT) || !(replicas >= 1)) {
       throw new RangeError(`placement of ${count} chunks with ${replicas} replicas`)
     }
+    if (replicas > this.#maxReplicas) throw new TooManyReplicasError(replicas, this.#maxReplicas)
     await this.#settle(request, options)
     const at = this.#clock.monotonic()
     const candidates = Array.from(this.#providers.values(), (known) =>

@@ -201,6 +201,7 @@ const TRANSLATIONS: Readonly<Record<string, Translate>> = {
   ENOSPC: noSpace,
   EDQUOT: noSpace,
   ERR_NO_PROVIDER: unavailable,
+  ERR_TOO_MANY_REPLICAS: unavailable,
   ERR_NOT_ENOUGH_REPLICAS: unavailable,
   ERR_CHUNK_UNAVAILABLE: unavailable,
   ERR_CHUNK_LEASE_LOST: unavailable,

@@ -109,6 +109,17 @@ describe('placing', () => {
     expect(await manager.place({ ...request, count: 2, replicas: 2 })).toEqual([['live'], ['live']])
   })
 
+  test('refuses writers that want more copies than repair keeps', async () => {
+    const { manager } = start({ maxReplicas: 2 })
+    await manager.report(report('a'))
+
+    await expect(manager.place({ ...request, replicas: 3 })).rejects.toMatchObject({
+      code: 'ERR_TOO_MANY_REPLICAS',
+      message: expect.stringContaining('3 copies of each chunk are wanted')
+    })
+    expect(await manager.place({ ...request, replicas: 2 })).toEqual([['a']])
+  })
+
   test('uses nobody who is being drained', async () => {
     const { manager } = start()
     await manager.report(report('a'))

@@ -47,6 +47,7 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
           placement: config.providers.placement,
           zones: config.providers.zones,
           stripeWidth: config.providers.stripeWidth,
+          maxReplicas: config.storage.replicas,
           settleMs: Math.min(MAX_SETTLE_MS, 2 * config.providers.heartbeat)
         }
       )
