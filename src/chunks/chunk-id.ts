@@ -1,5 +1,5 @@
 import { BLAKE3_BYTES, BLAKE3_MULTIHASH_CODE, blake3, blake3Implementation } from '../lib/blake3.ts'
-import { asBuffer, toHex } from '../lib/bytes.ts'
+import { asBuffer, equalBytes, toHex } from '../lib/bytes.ts'
 import { ChunkMismatchError } from './errors.ts'
 import type { ChunkId } from './types.ts'
 
@@ -26,7 +26,7 @@ export function chunkId(bytes: Uint8Array): ChunkId {
 
 /** Tells whether the id is the one of zeros. */
 export function isZeroChunk(id: ChunkId): boolean {
-  return id[0] === 0 && id.every((byte) => byte === 0)
+  return id[0] === 0 && equalBytes(id, ZERO_CHUNK_ID)
 }
 
 /** Gives the id as a short string (one character a byte) for use as a Map key, not for people. */

@@ -10,7 +10,7 @@ afterEach(async () => {
 })
 
 test(`collecting again and again under eight writers loses nothing and leaves nothing (COLLECTION_SEED=${SEED})`, async () => {
-  busy = await BusyRepository.start({ seed: SEED, forMs: 4000, writers: 8, leaseMs: 1500 })
+  busy = await BusyRepository.start({ seed: SEED, forMs: 3000, writers: 8, leaseMs: 1500 })
 
   await busy.run()
   const { missing, left, chunkCount } = await busy.finish()
