@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { loadavg } from 'node:os'
@@ -30,7 +31,7 @@ const { values } = parseArgs({
 })
 const repetitions = Number(values.repetitions ?? (values.quick ? 1 : 3))
 const cellMib = Number(values.mib ?? (values.quick ? 128 : 512))
-const firstSeed = Number(values.seed ?? Math.floor(Math.random() * 1e6))
+const firstSeed = Number(values.seed ?? randomInt(1e6))
 const parts = values.million ? ['million'] : values.only.split(',')
 const results = projectFile('experiments/chunk-store/results')
 

@@ -205,12 +205,14 @@ describe('a repository that misbehaves', () => {
 describe('kill -9 between many small pushes', () => {
   const PUSHERS = 4
   const SEED = 5
+  // What a killed push leaves open is finished, and lets the next ones pass, after the lease.
+  const SETTINGS = [...CHUNK_SETTING, '--set', 'versions.lease=2s']
 
   test('loses no version that was acknowledged, and shows none by halves', async () => {
     const random = seededRandom(SEED)
     const attempted = new Map<string, Set<string>>()
     const acknowledged: { readonly ref: string; readonly sha256: string }[] = []
-    let agent = await cluster.startRepository('killed', CHUNK_SETTING)
+    let agent = await cluster.startRepository('killed', SETTINGS)
     let nextSeed = 1000
     for (let round = 0; round < 3; round++) {
       const killAt = acknowledged.length + 8 + Math.floor(random() * 16)
@@ -234,7 +236,7 @@ describe('kill -9 between many small pushes', () => {
       await agent.kill()
       await ended
 
-      agent = await cluster.startRepository('killed', CHUNK_SETTING)
+      agent = await cluster.startRepository('killed', SETTINGS)
 
       for (const { ref, sha256: hash } of acknowledged) {
         expect({ ref, hash: sha256(await catBytes(agent.ready.socket, ref)) }).toEqual({
