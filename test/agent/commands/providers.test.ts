@@ -1,49 +1,8 @@
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { runCli } from '../../../src/agent/cli.ts'
-import { ControlServer } from '../../../src/agent/control-server.ts'
+import { describe, expect, test } from '@jest/globals'
 import type { ListedProvider } from '../../../src/agent/operations.ts'
-import { noLogger } from '../../../src/lib/logger.ts'
-import { RecordedOperations } from '../../support/recorded-operations.ts'
-import { temporaryFolders } from '../../support/temporary-folder.ts'
+import { commandLineStage } from '../../support/command-line-stage.ts'
 
-const newFolder = temporaryFolders()
-let socket: string
-let stdout: string
-let stderr: string
-let operations: RecordedOperations
-let server: ControlServer
-beforeEach(async () => {
-  socket = join(await newFolder(), 'control.sock')
-  operations = new RecordedOperations()
-  server = new ControlServer(operations, noLogger, socket)
-  await server.start()
-  stdout = ''
-  stderr = ''
-  jest.spyOn(process.stdout, 'write').mockImplementation((text, encoding, callback) => {
-    stdout += String(text)
-    const done = typeof encoding === 'function' ? encoding : callback
-    done?.()
-    return true
-  })
-  jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    stderr += String(text)
-    return true
-  })
-})
-afterEach(async () => {
-  jest.restoreAllMocks()
-  process.exitCode = 0
-  await server.stop()
-})
-
-/** Runs a command line. @returns its exit code. */
-async function run(...args: string[]): Promise<number> {
-  await runCli([...args, '--socket', socket], {})
-  const { exitCode = 0 } = process
-  process.exitCode = 0
-  return Number(exitCode)
-}
+const stage = commandLineStage()
 
 const provider: ListedProvider = {
   id: 'peer-1',
@@ -65,12 +24,12 @@ describe('blobswarm providers', () => {
     const full = { id: 'peer-2', isDraining: true }
     const empty = { id: 'peer-3', isDraining: true, chunkCount: 0, condition: 'dead' as const }
     const one = { id: 'peer-4', isDraining: true, chunkCount: 1 }
-    operations.providers = async () =>
+    stage.operations.providers = async () =>
       [{}, full, empty, one].map((each) => Object.assign({}, provider, each))
 
-    expect(await run('providers')).toBe(0)
+    expect(await stage.run('providers')).toBe(0)
 
-    expect(stdout).toBe(`\
+    expect(stage.stdout).toBe(`\
 id      zone    state                        free     stored  chunks  load  latency  lost  version  seen
 peer-1  rack-1  live                     1.50 GiB  512.0 KiB       3     2  12 ms       1    1.2.3  2026-11-22 08:15:00Z
 peer-2  rack-1  draining, 3 chunks left  1.50 GiB  512.0 KiB       3     2  12 ms       1    1.2.3  2026-11-22 08:15:00Z
@@ -80,29 +39,29 @@ peer-4  rack-1  draining, 1 chunk left   1.50 GiB  512.0 KiB       1     2  12 m
   })
 
   test('says so when there are none', async () => {
-    expect(await run('providers')).toBe(0)
+    expect(await stage.run('providers')).toBe(0)
 
-    expect(stdout).toBe('none\n')
+    expect(stage.stdout).toBe('none\n')
   })
 
   test('--json shows all that is known', async () => {
-    operations.providers = async () => [provider]
+    stage.operations.providers = async () => [provider]
 
-    expect(await run('providers', '--json')).toBe(0)
+    expect(await stage.run('providers', '--json')).toBe(0)
 
-    expect(JSON.parse(stdout)).toEqual([provider])
+    expect(JSON.parse(stage.stdout)).toEqual([provider])
   })
 
   test('drain says how much there is to move, and undrain that there is nothing', async () => {
-    operations.setDraining = async (_, isDraining) => ({ ...provider, isDraining })
+    stage.operations.setDraining = async (_, isDraining) => ({ ...provider, isDraining })
 
     const codes = [
-      await run('providers', 'drain', 'peer-1'),
-      await run('providers', 'undrain', 'peer-1'),
-      await run('providers', 'drain', 'peer-1', '--json')
+      await stage.run('providers', 'drain', 'peer-1'),
+      await stage.run('providers', 'undrain', 'peer-1'),
+      await stage.run('providers', 'drain', 'peer-1', '--json')
     ]
 
-    const [drained, undrained, json = ''] = stdout.trim().split('\n')
+    const [drained, undrained, json = ''] = stage.stdout.trim().split('\n')
     expect(codes).toEqual([0, 0, 0])
     expect(drained).toBe('peer-1 takes no new chunks, 3 are left to be moved')
     expect(undrained).toBe('peer-1 takes new chunks again')
@@ -110,18 +69,18 @@ peer-4  rack-1  draining, 1 chunk left   1.50 GiB  512.0 KiB       1     2  12 m
   })
 
   test('of one that is not known ends with the code for that', async () => {
-    expect(await run('providers', 'drain', 'peer-9')).toBe(3)
+    expect(await stage.run('providers', 'drain', 'peer-9')).toBe(3)
 
-    expect(operations.calls).toEqual([['setDraining', 'peer-9', true]])
-    expect(stderr).toContain('provider peer-9 is not known')
+    expect(stage.operations.calls).toEqual([['setDraining', 'peer-9', true]])
+    expect(stage.stderr).toContain('provider peer-9 is not known')
   })
 
   test.each([['drain'], ['move', 'peer-1'], ['drain', 'a', 'b']])(
     'with %p is a mistake',
     async (...args) => {
-      expect(await run('providers', ...args)).toBe(2)
+      expect(await stage.run('providers', ...args)).toBe(2)
 
-      expect(stderr).toContain('usage: blobswarm providers [drain N | undrain N]')
+      expect(stage.stderr).toContain('usage: blobswarm providers [drain N | undrain N]')
     }
   )
 })

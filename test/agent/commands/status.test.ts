@@ -1,42 +1,7 @@
-import { join } from 'node:path'
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals'
-import { runCli } from '../../../src/agent/cli.ts'
-import { ControlServer } from '../../../src/agent/control-server.ts'
-import { noLogger } from '../../../src/lib/logger.ts'
-import { RecordedOperations } from '../../support/recorded-operations.ts'
-import { temporaryFolders } from '../../support/temporary-folder.ts'
+import { expect, test } from '@jest/globals'
+import { commandLineStage } from '../../support/command-line-stage.ts'
 
-const newFolder = temporaryFolders()
-let socket: string
-let stdout: string
-let operations: RecordedOperations
-let server: ControlServer
-beforeEach(async () => {
-  socket = join(await newFolder(), 'control.sock')
-  operations = new RecordedOperations()
-  server = new ControlServer(operations, noLogger, socket)
-  await server.start()
-  stdout = ''
-  jest.spyOn(process.stdout, 'write').mockImplementation((text, encoding, callback) => {
-    stdout += String(text)
-    const done = typeof encoding === 'function' ? encoding : callback
-    done?.()
-    return true
-  })
-})
-afterEach(async () => {
-  jest.restoreAllMocks()
-  process.exitCode = 0
-  await server.stop()
-})
-
-/** Runs a command line. @returns its exit code. */
-async function run(...args: string[]): Promise<number> {
-  await runCli([...args, '--socket', socket], {})
-  const { exitCode = 0 } = process
-  process.exitCode = 0
-  return Number(exitCode)
-}
+const stage = commandLineStage()
 
 const COUNTS = { checked: 10, corrupt: 1, missing: 0, unreadable: 0 }
 const STATUS = {
@@ -62,11 +27,11 @@ const STATUS = {
 }
 
 test('shows how the cluster is, a line for each thing', async () => {
-  operations.status = async () => STATUS
+  stage.operations.status = async () => STATUS
 
-  expect(await run('status')).toBe(0)
+  expect(await stage.run('status')).toBe(0)
 
-  expect(stdout).toBe(`\
+  expect(stage.stdout).toBe(`\
 peerId           me
 roles            ["provider"]
 chunks           3
@@ -81,11 +46,11 @@ repair           not up to date, looked at 2026-11-22 08:15:00Z, 200 copied (1.5
 
 test('says what is not known, and why', async () => {
   const error = 'the provider manager does not answer'
-  operations.status = async () => ({ scrub: {}, providers: { error }, repair: { error } })
+  stage.operations.status = async () => ({ scrub: {}, providers: { error }, repair: { error } })
 
-  expect(await run('status')).toBe(0)
+  expect(await stage.run('status')).toBe(0)
 
-  expect(stdout).toBe(`\
+  expect(stage.stdout).toBe(`\
 scrub            no round has ended yet
 providers        unknown: the provider manager does not answer
 repair           unknown: the provider manager does not answer
@@ -93,17 +58,17 @@ repair           unknown: the provider manager does not answer
 })
 
 test('tells how far the scrubber is', async () => {
-  operations.status = async () => ({ scrub: { running: { ...COUNTS, checked: 4 } } })
+  stage.operations.status = async () => ({ scrub: { running: { ...COUNTS, checked: 4 } } })
 
-  expect(await run('status')).toBe(0)
+  expect(await stage.run('status')).toBe(0)
 
-  expect(stdout).toBe('scrub            no round has ended yet; 4 checked in this round\n')
+  expect(stage.stdout).toBe('scrub            no round has ended yet; 4 checked in this round\n')
 })
 
 test('is one JSON document for programs', async () => {
-  operations.status = async () => STATUS
+  stage.operations.status = async () => STATUS
 
-  expect(await run('status', '--json')).toBe(0)
+  expect(await stage.run('status', '--json')).toBe(0)
 
-  expect(JSON.parse(stdout)).toEqual(STATUS)
+  expect(JSON.parse(stage.stdout)).toEqual(STATUS)
 })
