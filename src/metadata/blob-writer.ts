@@ -1,7 +1,4 @@
-import { chunkId, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
-import { Chunker } from '../chunks/chunker.ts'
 import type { AbortOptions } from '../chunks/types.ts'
-import { concatBytes, isAllZero } from '../lib/bytes.ts'
 import type { Logger } from '../lib/logger.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
@@ -11,10 +8,8 @@ import type {
   PublishOptions,
   WriteProgress
 } from './blob-writer-types.ts'
-import { ChunkLeases } from './chunk-leases.ts'
-import { ChunkPlacer } from './chunk-placer.ts'
 import { UploadAbortedError } from './errors.ts'
-import { LeafListBuilder } from './leaf-list.ts'
+import { ExtentWriter } from './extent-writer.ts'
 import type { ManifestView } from './manifest-view.ts'
 import { VersionPublisher } from './publishing.ts'
 import type { VersionSummary } from './types.ts'
@@ -22,12 +17,6 @@ import type { VersionSummary } from './types.ts'
 type WriterState =
   | { readonly name: 'open' | 'publishing' | 'published' }
   | { readonly name: 'failed'; readonly error: Error }
-
-/** A run of bytes of a chunk. */
-interface Piece {
-  readonly at: number
-  readonly bytes: Uint8Array
-}
 
 interface WriterStart {
   readonly parent: ManifestView | undefined
@@ -42,8 +31,7 @@ const LOG = 'blobswarm:metadata:blob-writer'
  * before `publish` has resolved. The first failure ends it for good.
  *
  * ```text
- * write ──► chunker ──► id ──► zeros? ──► same in parent? ──► already at providers? ──► ChunkWriter
- *                        └───────────────► leaf list ──► publish: ticket, tree nodes, commit
+ * write ──► extent writer ──► leaf list ──► publish: ticket, tree nodes, commit
  * ```
  *
  * Until there is a ticket, the leases of what is stored already are renewed, and right before it
@@ -53,15 +41,9 @@ export class BlobWriter {
   readonly #components: BlobWriterComponents
   readonly #options: BlobWriterOptions
   readonly #appendedAt: number | undefined
-  readonly #chunker: Chunker
-  readonly #placer: ChunkPlacer
-  readonly #leaves = new LeafListBuilder()
-  readonly #leases: ChunkLeases
+  readonly #extents: ExtentWriter
   readonly #logger: Logger
-  readonly #ended = new AbortController()
-  readonly #progress = { receivedBytes: 0, storedBytes: 0, reusedBytes: 0, zeroBytes: 0 }
   #state: WriterState = { name: 'open' }
-  #endBytes: number
 
   private constructor(
     components: BlobWriterComponents,
@@ -69,31 +51,13 @@ export class BlobWriter {
     start: WriterStart
   ) {
     const { description, stagingFolder, leaseMs } = options
-    const { writer, inFlight, staging, clock } = components
     const { parent, appendedAt } = start
     this.#components = components
     this.#options = options
     this.#appendedAt = appendedAt
-    this.#endBytes = appendedAt ?? 0
     this.#logger = components.logger.forComponent(LOG)
-    const { blob: stripe, replicas } = description
-    const placing = { writer, parent, stripe, signal: this.#ended.signal, logger: this.#logger }
-    this.#placer = new ChunkPlacer(placing, replicas)
-    const chunks = this.#leaves
-    const onLost = (error: Error): void => this.#fail(error)
-    const leasing = { chunks, writer, clock, logger: this.#logger, onLost }
-    this.#leases = new ChunkLeases(leasing, { leaseMs })
-    this.#leases.start()
-    const { chunkBytes } = description
-    this.#chunker = new Chunker(
-      {
-        onChunk: async ({ index, bytes }) => await this.#takePieces(index, [{ at: 0, bytes }]),
-        onPartial: async ({ index, fragments }) => await this.#takePieces(index, fragments),
-        inFlight,
-        staging
-      },
-      { chunkBytes, stagingFolder, baseOffset: appendedAt ?? 0 }
-    )
+    const cutting = { description, stagingFolder, parent, baseOffset: appendedAt, leaseMs }
+    this.#extents = new ExtentWriter({ ...components, logger: this.#logger }, cutting)
   }
 
   /**
@@ -114,7 +78,7 @@ export class BlobWriter {
 
   /** What has been done so far; a copy. */
   get progress(): WriteProgress {
-    return { ...this.#progress }
+    return this.#extents.progress
   }
 
   /**
@@ -128,17 +92,13 @@ export class BlobWriter {
    */
   async write(offset: number, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
     this.#checkOpen()
-    await this.#chunker.write(offset, bytes, options)
-    const end = (this.#appendedAt ?? 0) + offset + bytes.byteLength
-    this.#progress.receivedBytes += bytes.byteLength
-    if (bytes.byteLength > 0) this.#endBytes = Math.max(this.#endBytes, end)
+    await this.#extents.write(offset, bytes, options)
   }
 
   /** Makes the version at least this long, with zeros where nothing is written. */
   extendTo(bytes: number): void {
     this.#checkOpen()
-    if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`size ${bytes}`)
-    this.#endBytes = Math.max(this.#endBytes, bytes)
+    this.#extents.extendTo(bytes)
   }
 
   /**
@@ -153,9 +113,9 @@ export class BlobWriter {
   async publish(options: PublishOptions = {}): Promise<VersionSummary> {
     this.#checkOpen()
     this.#state = { name: 'publishing' }
-    const signal = anySignal([options.signal, this.#ended.signal])
+    const signal = anySignal([options.signal, this.#extents.signal])
     try {
-      await this.#chunker.finish({ signal })
+      await this.#extents.finish({ signal })
       const summary = await this.#publishStored({ ...options, signal })
       this.#state = { name: 'published' }
       return summary
@@ -176,89 +136,33 @@ export class BlobWriter {
   async #publishStored(options: PublishOptions): Promise<VersionSummary> {
     const { description, mode, note, path } = this.#options
     const publisher = new VersionPublisher({ ...this.#components, logger: this.#logger })
-    const { chunkBytes, blob: stripe } = description
-    await this.#leases.ensure(options)
-    await this.#leases.makeWhole({ chunkBytes, stripe, signal: options.signal })
-    const leaves = this.#leaves.build()
-    this.#leases.freeze()
+    const leaves = await this.#extents.build(options)
     const write = {
       description,
       leaves,
       // A write that its caller gave up may still have been taken.
-      endBytes: Math.max(this.#endBytes, leaves.endBytes(chunkBytes)),
+      endBytes: Math.max(this.#extents.endBytes, leaves.endBytes(description.chunkBytes)),
       truncates: mode === 'replace',
       appendedAt: this.#appendedAt,
       ifNewest: options.ifNewest ?? this.#options.ifNewest,
       path,
       note
     }
-    return await publisher.publish(write, { ...options, leases: this.#leases })
-  }
-
-  /**
-   * Notes pieces of one chunk in the leaf list, then stores those that are not zeros as one chunk.
-   */
-  async #takePieces(index: number, pieces: readonly Piece[]): Promise<void> {
-    const filled: Piece[] = []
-    for (const piece of pieces) {
-      if (isAllZero(piece.bytes)) this.#addZeros(index, piece)
-      else filled.push(piece)
-    }
-    if (filled.length === 0) return
-    const bytes = joined(filled)
-    const id = chunkId(bytes)
-    let chunkOffset = 0
-    const added = filled.map(({ at, bytes: { byteLength: length } }) => {
-      const number = this.#leaves.add(index, { at, length, chunk: id, chunkOffset, replicas: [] })
-      chunkOffset += length
-      return number
-    })
-    try {
-      const signal = this.#ended.signal
-      const { replicas, isNew } = await this.#placer.place(index, { id, bytes }, { signal })
-      for (const number of added) this.#leaves.setReplicas(number, replicas)
-      this.#count(isNew ? 'stored' : 'reused', bytes.byteLength)
-    } catch (error) {
-      this.#ended.abort(error) // the other chunks need not be stored any more
-      throw error
-    }
-  }
-
-  #addZeros(index: number, { at, bytes: { byteLength: length } }: Piece): void {
-    this.#leaves.add(index, { at, length, chunk: ZERO_CHUNK_ID, chunkOffset: 0, replicas: [] })
-    this.#count('zero', length)
-  }
-
-  #count(kind: 'stored' | 'reused' | 'zero', bytes: number): void {
-    this.#progress[`${kind}Bytes`] += bytes
-    this.#components.uploadedBytes?.add(bytes, { kind })
+    return await publisher.publish(write, { ...options, leases: this.#extents.leases })
   }
 
   #checkOpen(): void {
     if (this.#state.name === 'failed') throw this.#state.error
     if (this.#state.name !== 'open') throw new TypeError(`the upload is ${this.#state.name}`)
-  }
-
-  /** open, publishing → failed; what was published stays so. */
-  #fail(error: Error): void {
-    if (this.#state.name !== 'open' && this.#state.name !== 'publishing') return
-    this.#state = { name: 'failed', error }
-    this.#ended.abort(error)
+    this.#extents.checkOpen()
   }
 
   async #end(error: Error): Promise<void> {
-    this.#fail(error)
-    await this.#leases.stop()
-    await this.#chunker.abort(error)
-    await this.#placer.settled()
+    if (this.#state.name === 'open' || this.#state.name === 'publishing') {
+      this.#state = { name: 'failed', error }
+    }
+    await this.#extents.stop(error)
   }
-}
-
-function joined(pieces: readonly Piece[]): Uint8Array {
-  const [only] = pieces
-  return only !== undefined && pieces.length === 1
-    ? only.bytes
-    : concatBytes(pieces.map(({ bytes }) => bytes))
 }
 
 async function openParent(
