@@ -5,9 +5,9 @@
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { type HistoryCounts, noCounts } from '../support/history/counts.ts'
-import { TreeHistory } from '../support/history/history.ts'
+import { startHistoryPlayer } from '../support/history/play.ts'
+import type { Batch, Played } from '../support/history/play-worker.ts'
 
 /** Histories that a worker plays before it asks for more. */
 const BATCH = 25
@@ -17,35 +17,7 @@ const PROGRESS_MS = 10_000
 /** Failures after which nobody needs more of them. */
 const MAX_FAILURES = 10
 
-interface Batch {
-  readonly seed: number
-  readonly count: number
-}
-
-interface Played {
-  readonly counts: HistoryCounts
-  readonly failures: readonly { readonly seed: number; readonly reason: string }[]
-}
-
-async function play({ seed: first, count }: Batch): Promise<Played> {
-  const counts = noCounts()
-  const failures = []
-  for (let seed = first; seed < first + count; seed++) {
-    try {
-      await new TreeHistory(seed, counts).run()
-    } catch (error) {
-      failures.push({ seed, reason: describe(error) })
-    }
-  }
-  return { counts, failures }
-}
-
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  return error.cause === undefined ? error.message : `${error.message}: ${describe(error.cause)}`
-}
-
-/** The main thread's side: hands out batches and adds up what comes back. */
+/** Hands out batches and adds up what comes back. */
 class Soak {
   readonly #counts = noCounts()
   readonly #seed: number
@@ -72,21 +44,11 @@ class Soak {
   }
 
   async #work(): Promise<void> {
-    const worker = new Worker(new URL(import.meta.url))
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const handOut = (): void => {
-      const batch = this.#take()
-      if (batch === undefined) resolve()
-      else worker.postMessage(batch, [])
+    const player = startHistoryPlayer()
+    for (let batch = this.#take(); batch !== undefined; batch = this.#take()) {
+      this.#add(await player.call('play', batch))
     }
-    worker.on('message', (played: Played) => {
-      this.#add(played)
-      handOut()
-    })
-    worker.on('error', reject)
-    handOut()
-    await promise
-    await worker.terminate()
+    await player.stop()
   }
 
   #take(): Batch | undefined {
@@ -124,19 +86,12 @@ function wholeNumber(text: string, name: string): number {
   throw new RangeError(`--${name} wants a whole number from 1 on, not ${text}`)
 }
 
-if (isMainThread) {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string', default: '1' },
-      count: { type: 'string', default: '50000' }
-    }
-  })
-  const count = wholeNumber(values.count, 'count')
-  const isGreen = await new Soak({ seed: wholeNumber(values.seed, 'seed'), count }).run()
-  process.exitCode = isGreen ? 0 : 1
-} else {
-  const port = parentPort
-  port?.on('message', (batch: Batch) => {
-    void play(batch).then((played) => port.postMessage(played))
-  })
-}
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    count: { type: 'string', default: '50000' }
+  }
+})
+const count = wholeNumber(values.count, 'count')
+const isGreen = await new Soak({ seed: wholeNumber(values.seed, 'seed'), count }).run()
+process.exitCode = isGreen ? 0 : 1
