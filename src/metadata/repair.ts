@@ -210,7 +210,10 @@ export class Repairer implements RepairOverview {
     this.#retryMs = this.#settings.retryMs
     // What was left over for lack of room, or is surplus only since others have got it.
     const isToGoOn = tally.dropped > 0 || hasDrained(tally, situation)
-    if (isToGoOn) this.#dueMs = Math.min(this.#dueMs, clock.monotonic() + this.#settings.settleMs)
+    const { settleMs, againMs } = this.#settings
+    if (isToGoOn) this.#dueMs = Math.min(this.#dueMs, clock.monotonic() + settleMs)
+    // Surplus copies stay as long as their leases, which nobody says the end of.
+    if (tally.surplus > 0) this.#dueMs = Math.min(this.#dueMs, clock.monotonic() + againMs)
   }
 
   #logLook(tally: RepairTally): void {

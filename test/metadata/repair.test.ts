@@ -193,15 +193,14 @@ describe('surplus', () => {
     expect(bench.holders(image)).toEqual(['abc'])
   })
 
-  test('that a writer has just found stays', async () => {
+  test('that a writer has just found stays, and goes unasked when its lease has ended', async () => {
     const image = await surplus()
     const id = firstOf(image)
     for (const name of 'abc') await bench.machine(name).provider.has([id])
 
     await bench.look()
     const leased = bench.holders(image)
-    await bench.pass(TIMES.lease * 2)
-    await bench.look()
+    await bench.pass(TIMES.lease * 3)
 
     expect(leased).toEqual(['abc'])
     expect(counts(image)).toEqual([2])
