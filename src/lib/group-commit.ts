@@ -35,14 +35,21 @@ export class GroupCommit<T> {
     await promise
   }
 
+  /** True if nothing is pending. */
+  get isIdle(): boolean {
+    return this.#running === undefined
+  }
+
   /** Resolves when nothing is pending. */
   async idle(): Promise<void> {
     await this.#running
   }
 
   async #drain(): Promise<void> {
-    // One turn of the event loop lets everything that is already under way join the first group.
-    await Promise.resolve()
+    // Everything that is already under way joins the first group: a tick comes after all of it.
+    await new Promise<void>((resolve) => {
+      process.nextTick(resolve)
+    })
     while (this.#pending.length > 0) {
       const group = this.#pending.splice(0, this.#maxItems)
       try {

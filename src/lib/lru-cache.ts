@@ -8,6 +8,8 @@ export class LruCache<V> {
   readonly #maxBytes: number
   // In order of use, the longest unused first.
   readonly #entries = new Map<string, Entry<V>>()
+  // Goes on where it was: a new one would step over every entry deleted at the front, one by one.
+  #oldest = this.#entries.keys()
   #usedBytes = 0
 
   /** `maxBytes` of 0 remembers nothing. */
@@ -34,9 +36,10 @@ export class LruCache<V> {
     if (bytes > this.#maxBytes) return
     this.#entries.set(key, { value, bytes })
     this.#usedBytes += bytes
-    for (const oldest of this.#entries.keys()) {
-      if (this.#usedBytes <= this.#maxBytes) return
-      this.delete(oldest)
+    while (this.#usedBytes > this.#maxBytes) {
+      const oldest = this.#oldest.next()
+      if (oldest.done === true) this.#oldest = this.#entries.keys()
+      else this.delete(oldest.value)
     }
   }
 

@@ -15,6 +15,8 @@ export class SharedCache<V> {
   readonly #maxEntries: number
   /** In order of last use. */
   readonly #values = new Map<string, V>()
+  // Goes on where it was: a new one would step over every entry deleted at the front, one by one.
+  #oldest = this.#values.keys()
   readonly #loads = new Map<string, Load<V>>()
 
   constructor(maxEntries: number) {
@@ -87,9 +89,10 @@ export class SharedCache<V> {
   #remember(key: string, value: V): void {
     this.#values.delete(key)
     this.#values.set(key, value)
-    const oldest = this.#values.keys().next()
-    if (this.#values.size > this.#maxEntries && oldest.done === false) {
-      this.#values.delete(oldest.value)
+    while (this.#values.size > this.#maxEntries) {
+      const oldest = this.#oldest.next()
+      if (oldest.done === true) this.#oldest = this.#values.keys()
+      else this.#values.delete(oldest.value)
     }
   }
 }

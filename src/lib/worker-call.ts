@@ -58,7 +58,8 @@ export function workerUrl(name: string, moduleUrl: string): URL {
  * when it is sent to a worker.
  */
 export function sendable(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
+  // Not `slice`, which is another view where the bytes are a Buffer.
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes)
 }
 
 /**

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
+import * as fc from 'fast-check'
 import { LruCache } from '../../src/lib/lru-cache.ts'
 
 describe('an LRU cache', () => {
@@ -46,5 +47,32 @@ describe('an LRU cache', () => {
 
     expect(cache.get('a')).toBe('new')
     expect(cache.usedBytes).toBe(20)
+  })
+
+  test('keeps what a list in order of use would keep', () => {
+    const key = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')
+    const step = fc.record({
+      does: fc.constantFrom('get', 'set', 'delete'),
+      key,
+      bytes: fc.nat(12)
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const cache = new LruCache<number>(20)
+        let model: { key: string; value: number; bytes: number }[] = []
+        for (const [value, { does, key: name, bytes }] of steps.entries()) {
+          const entry = model.find((one) => one.key === name)
+          if (does === 'get') expect(cache.get(name)).toBe(entry?.value)
+          if (does === 'set') cache.set(name, value, bytes)
+          if (does === 'delete') cache.delete(name)
+          model = model.filter((one) => one.key !== name)
+          if (does === 'get' && entry !== undefined) model.push(entry)
+          if (does === 'set') model.push({ key: name, value, bytes })
+          while (model.reduce((sum, one) => sum + one.bytes, 0) > 20) model.shift()
+        }
+        for (const { key: name, value } of model) expect(cache.get(name)).toBe(value)
+        expect(cache.usedBytes).toBe(model.reduce((sum, one) => sum + one.bytes, 0))
+      })
+    )
   })
 })

@@ -66,3 +66,12 @@ test('a view is copied out of its array before it is sent', () => {
   expect(sendable(large.subarray(5, 8)).buffer.byteLength).toBe(3)
   expect(sendable(own)).toBe(own)
 })
+
+test('gives a part of a larger buffer an array of its own', () => {
+  const larger = Buffer.alloc(100_000, 1)
+
+  const own = sendable(larger.subarray(10, 20))
+
+  expect(own.buffer.byteLength).toBe(10)
+  expect(sendable(own)).toBe(own)
+})
