@@ -8,6 +8,7 @@ import type { ChunkDisk, ChunkPlace } from './chunk-disk.ts'
 import type { ChunkIndex, IndexEntry } from './chunk-index.ts'
 import { shortHex, translateDiskError, translateReadError } from './disk-errors.ts'
 import type { DiskLayout, SegmentPaths } from './disk-layout.ts'
+import { ReadBuffers } from './read-buffers.ts'
 import { Segment, writeSegmentIndex } from './segment.ts'
 import { SegmentAppender } from './segment-appender.ts'
 import { SegmentCompactor } from './segment-compactor.ts'
@@ -25,6 +26,8 @@ export interface ChunkSegmentsComponents {
   readonly layout: DiskLayout
   readonly index: ChunkIndex
   readonly log: Logger
+  /** Where chunks are read into. @default fresh memory for each */
+  readonly buffers?: ReadBuffers | undefined
   /** Told of chunks that were copied so that others' space comes back. */
   readonly onMoved?: ((bytes: number) => void) | undefined
 }
@@ -52,6 +55,7 @@ export class ChunkSegments implements ChunkDisk {
   readonly #options: Required<ChunkSegmentsOptions>
   readonly #segments = new Map<number, Segment>()
   readonly #open: OpenFiles
+  readonly #buffers: ReadBuffers
   readonly #deletions: SegmentDeletions
   readonly #compactor: SegmentCompactor
   #appender: SegmentAppender | undefined
@@ -68,6 +72,7 @@ export class ChunkSegments implements ChunkDisk {
     this.#log = components.log
     this.#options = { isDurable, isUnflushed, segmentBytes, leftBytes }
     this.#open = new OpenFiles(this.#files)
+    this.#buffers = components.buffers ?? new ReadBuffers(0)
     this.#deletions = new SegmentDeletions(this.#files)
     this.#compactor = new SegmentCompactor({
       index: this.#index,
@@ -129,8 +134,7 @@ export class ChunkSegments implements ChunkDisk {
     if (segment === undefined) return undefined
     try {
       return await this.#open.use(segment.paths.chunks, async (file) => {
-        // Not from Node's pool and not cleared first: every byte that is handed out was read.
-        const bytes = new Uint8Array(Buffer.allocUnsafeSlow(entry.bytes).buffer)
+        const bytes = this.#buffers.take(entry.bytes)
         const at = entry.offset + RECORD_HEADER_BYTES
         const came = await readFully(this.#files, file, bytes, at)
         return came === entry.bytes ? bytes : bytes.subarray(0, came)

@@ -1,18 +1,25 @@
+import assert from 'node:assert/strict'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import { type FileLayer, systemFiles } from '../lib/file-layer.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
-import { type Fragment, PartialChunks } from './partial-chunks.ts'
+import { ChunkBuffers } from './chunk-buffers.ts'
+import { ChunkHandOut } from './chunk-hand-out.ts'
+import { piecesOf } from './chunk-pieces.ts'
+import { type Fragment, PartialChunks, type TakenChunk } from './partial-chunks.ts'
 import { StagingFile } from './staging-file.ts'
-import type { AbortOptions } from './types.ts'
+import type { AbortOptions, WriteBlockOptions } from './types.ts'
 
 /** A chunk of which every byte is there. */
 export interface WholeChunk {
   readonly index: number
   /** Offset of its first byte, `index * chunkBytes`. */
   readonly start: number
-  /** Belongs to the taker; may be a view of a block that was written. */
+  /**
+   * The taker's until what it returned resolves, and used again after that; may be a view of a block
+   * that was written.
+   */
   readonly bytes: Uint8Array
 }
 
@@ -20,7 +27,10 @@ export interface WholeChunk {
 export interface PartialChunk {
   readonly index: number
   readonly start: number
-  /** What is there, in order, without overlaps; the arrays belong to the taker. */
+  /**
+   * What is there, in order, without overlaps; the arrays are the taker's until what it returned
+   * resolves, and used again after that.
+   */
   readonly fragments: readonly Fragment[]
 }
 
@@ -41,6 +51,8 @@ export interface ChunkerComponents {
    * @default 64 MiB of its own
    */
   readonly staging?: Budget | undefined
+  /** Buffers for chunks, which are used again; may be shared. @default some of its own */
+  readonly buffers?: ChunkBuffers | undefined
   /** @default the machine's file system */
   readonly files?: FileLayer | undefined
 }
@@ -66,28 +78,30 @@ type State =
  * ```text
  * write ─┬─ covers a chunk ─────────────────────────────► onChunk
  *        └─ part of one ─► memory ─► whole ─────────────► onChunk
+ * tryWrite ──────────────────┤
  *                            └─► staging file ─► whole ─► onChunk     finish ─► onPartial
  * ```
  */
 export class Chunker {
   readonly #onChunk: ChunkerComponents['onChunk']
   readonly #onPartial: ChunkerComponents['onPartial']
-  readonly #inFlight: Budget
+  readonly #buffers: ChunkBuffers
   readonly #chunkBytes: number
   readonly #baseOffset: number
   readonly #staging: StagingFile
   readonly #parts: PartialChunks
   /** One caller at a time: calls take effect in their order. */
   readonly #turn = new Budget(1)
-  /** The last hand-out of each chunk that has not ended. */
-  readonly #handingOut = new Map<number, Promise<void>>()
+  readonly #handOut: ChunkHandOut
+  /** Indexes of whole chunks that wait for room in flight. */
+  readonly #filled = new Set<number>()
   readonly #failed = new AbortController()
   #state: State = { name: 'open' }
 
   constructor(components: ChunkerComponents, options: ChunkerOptions) {
     const { chunkBytes, stagingFolder, baseOffset = 0, maxRanges = 2 ** 20 } = options
-    const { inFlight = new Budget(32 * MIB), staging = new Budget(64 * MIB) } = components
-    const { files = systemFiles } = components
+    const { inFlight = new Budget(32 * MIB), staging: memory = new Budget(64 * MIB) } = components
+    const { buffers = new ChunkBuffers(inFlight.total), files = systemFiles } = components
     if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1) {
       throw new RangeError(`chunkBytes cannot be ${chunkBytes}`)
     }
@@ -99,33 +113,62 @@ export class Chunker {
     }
     this.#onChunk = components.onChunk
     this.#onPartial = components.onPartial
-    this.#inFlight = inFlight
+    this.#buffers = buffers
     this.#chunkBytes = chunkBytes
     this.#baseOffset = baseOffset
+    const failed = this.#failed.signal
+    const onFailure = (error: Error): void => this.#fail(error)
+    this.#handOut = new ChunkHandOut({ inFlight, buffers, onFailure, failed }, chunkBytes)
     this.#staging = new StagingFile(files, stagingFolder, chunkBytes)
-    this.#parts = new PartialChunks(chunkBytes, staging, this.#staging, maxRanges)
+    const parts = { memory, buffers, staging: this.#staging }
+    this.#parts = new PartialChunks(parts, chunkBytes, maxRanges)
   }
 
   /**
-   * Takes a block, which belongs to the chunker from then on; blocks of any size may come at any
+   * Takes a block, which belongs to the chunker from then on unless it is only lent; blocks of any size may come at any
    * offset and several calls may be under way. Where they overlap the later call wins. Resolves
    * when the block is taken, which waits for room in flight: that is the back-pressure. An aborted
-   * call may have been taken in part.
+   * call may have been taken in part. An empty block only waits for room.
    *
    * @throws {unknown} what `onChunk` threw for any chunk, from then on.
    * @throws {StoreFullError | StoreFailedError | LimitExceededError} if part-filled chunks find no
    * place.
    */
-  async write(offset: number, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, options: WriteBlockOptions = {}): Promise<void> {
     const start = this.#baseOffset + offset
     if (!Number.isSafeInteger(start + bytes.byteLength) || offset < 0) {
       throw new RangeError(`no block of ${bytes.byteLength} bytes can be at ${offset}`)
     }
     this.#check('open')
-    await this.#inTurn(options, async (signal) => {
+    await this.#inTurn(options, async () => {
       this.#check('open')
-      await this.#cut(start, bytes, signal)
+      await this.#cut(start, bytes, options)
     })
+  }
+
+  /**
+   * Takes a block at once by copying it: the array stays the caller's. Blocks that this and `write`
+   * take take effect in the order of the calls.
+   *
+   * @returns false if it took nothing, because there is no room at present, earlier calls of `write`
+   * are under way, or the chunker takes nothing any more: `write` waits, or says why.
+   */
+  tryWrite(offset: number, bytes: Uint8Array): boolean {
+    const start = this.#baseOffset + offset
+    const end = start + bytes.byteLength
+    if (this.#state.name !== 'open' || this.#turn.used > 0) return false
+    if (!Number.isSafeInteger(end) || offset < 0) return false
+    if (bytes.byteLength === 0) return true
+    // Whole chunks may wait for room in flight, but not in the way of those that are to become whole.
+    if (this.#filled.size > 0) this.#tryHandOutWaiting()
+    if (this.#filled.size > 0 && this.#parts.isHalfFull) return false
+    const size = this.#chunkBytes
+    if (!this.#parts.tryBegin(Math.floor(start / size), Math.floor((end - 1) / size))) return false
+    for (const { index, at, piece } of piecesOf(start, bytes, size)) {
+      if (this.#parts.putNow(index, at, piece)) this.#filled.add(index)
+    }
+    this.#tryHandOutWaiting()
+    return true
   }
 
   /**
@@ -143,7 +186,7 @@ export class Chunker {
         await (isWhole ? this.#handOutFilled(index, signal) : this.#handOutPartial(index, signal))
       }
     })
-    await this.#drain()
+    await this.#handOut.drain()
     this.#check('finishing')
     this.#state = { name: 'finished' }
     await this.#staging.close()
@@ -157,7 +200,8 @@ export class Chunker {
   async abort(reason: Error = new Error('the upload was given up')): Promise<void> {
     if (this.#state.name !== 'finished') this.#fail(reason)
     await this.#turn.acquire(1)
-    await this.#drain()
+    await this.#handOut.drain()
+    this.#filled.clear()
     this.#parts.clear()
     await this.#staging.close()
     this.#turn.release(1)
@@ -182,91 +226,67 @@ export class Chunker {
     }
   }
 
-  async #cut(start: number, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    const size = this.#chunkBytes
-    for (let taken = 0; taken < bytes.byteLength; ) {
-      const index = Math.floor((start + taken) / size)
-      const at = start + taken - index * size
-      const length = Math.min(size - at, bytes.byteLength - taken)
-      const piece = bytes.subarray(taken, taken + length)
-      if (length === size) {
-        await this.#handOutWhole(index, piece, signal)
-      } else if (await this.#parts.put(index, at, piece)) {
-        await this.#handOutFilled(index, signal)
-      }
-      taken += length
+  async #cut(start: number, bytes: Uint8Array, options: WriteBlockOptions): Promise<void> {
+    const { signal } = options
+    for (const index of this.#filled) await this.#handOutFilled(index, signal)
+    for (const { index, at, piece } of piecesOf(start, bytes, this.#chunkBytes)) {
+      const isWhole = piece.byteLength === this.#chunkBytes
+      if (isWhole) await this.#handOutBlock(index, piece, options)
+      else if (await this.#parts.put(index, at, piece)) await this.#handOutFilled(index, signal)
     }
   }
 
-  async #handOutWhole(
+  /** Hands out a chunk that is a view of a block, or a copy of that. */
+  async #handOutBlock(
     index: number,
-    bytes: Uint8Array,
-    signal: AbortSignal | undefined
+    piece: Uint8Array,
+    { signal, isLent = false }: WriteBlockOptions
   ): Promise<void> {
-    const start = index * this.#chunkBytes
-    await this.#reserve(bytes.byteLength, signal)
+    await this.#handOut.reserve(signal)
     this.#parts.drop(index)
-    this.#handOut(index, bytes.byteLength, () => this.#onChunk({ index, start, bytes }))
+    const buffer = isLent ? this.#buffers.take(this.#chunkBytes) : undefined
+    buffer?.set(piece)
+    const chunk = { index, start: index * this.#chunkBytes, bytes: buffer ?? piece }
+    this.#handOut.start(index, () => this.#onChunk(chunk), buffer)
   }
 
   async #handOutFilled(index: number, signal: AbortSignal | undefined): Promise<void> {
-    const size = this.#chunkBytes
-    await this.#reserve(size, signal)
-    const [whole] = await this.#fragmentsOf(index, size)
-    if (whole === undefined) throw new RangeError(`chunk ${index} has no bytes`)
-    const chunk = { index, start: index * size, bytes: whole.bytes }
-    this.#handOut(index, size, () => this.#onChunk(chunk))
+    this.#handOutTaken(index, await this.#takeReserving(index, signal))
   }
 
   async #handOutPartial(index: number, signal: AbortSignal | undefined): Promise<void> {
-    // Its fragments are views of a buffer for the whole chunk, as a rule.
-    const size = this.#chunkBytes
-    await this.#reserve(size, signal)
-    const fragments = await this.#fragmentsOf(index, size)
-    const chunk = { index, start: index * size, fragments }
-    this.#handOut(index, size, () => this.#onPartial(chunk))
+    const { buffer, fragments } = await this.#takeReserving(index, signal)
+    const chunk = { index, start: index * this.#chunkBytes, fragments }
+    this.#handOut.start(index, () => this.#onPartial(chunk), buffer)
+  }
+
+  /** Hands out the whole chunks that wait, as far as there is room in flight. */
+  #tryHandOutWaiting(): void {
+    for (const index of this.#filled) {
+      if (!this.#handOut.tryReserve()) break
+      const taken = this.#parts.takeNow(index)
+      assert.ok(taken, 'what fills up without waiting is in memory')
+      this.#handOutTaken(index, taken)
+    }
+  }
+
+  #handOutTaken(index: number, { buffer }: TakenChunk): void {
+    this.#filled.delete(index)
+    const chunk = { index, start: index * this.#chunkBytes, bytes: buffer }
+    this.#handOut.start(index, () => this.#onChunk(chunk), buffer)
   }
 
   /** Takes a chunk out of the part-filled ones; gives the reservation back if that fails. */
-  async #fragmentsOf(index: number, reserved: number): Promise<Fragment[]> {
+  async #takeReserving(index: number, signal: AbortSignal | undefined): Promise<TakenChunk> {
+    await this.#handOut.reserve(signal)
     try {
-      const fragments = await this.#parts.fragments(index)
-      this.#parts.drop(index)
-      return fragments
+      const taken = await this.#parts.take(index)
+      assert.ok(taken, 'nobody else takes it')
+      return taken
     } catch (error) {
-      this.#inFlight.release(reserved)
+      this.#handOut.release()
       throw error
     }
-  }
-
-  async #reserve(amount: number, signal: AbortSignal | undefined): Promise<void> {
-    this.#failed.signal.throwIfAborted()
-    if (this.#inFlight.tryAcquire(amount)) return
-    await this.#inFlight.acquire(amount, { signal: anySignal([signal, this.#failed.signal]) })
-  }
-
-  /** Starts handing out a chunk, after an earlier filling of the same one; owned by `#drain`. */
-  #handOut(index: number, reserved: number, give: () => Promise<void>): void {
-    const earlier = this.#handingOut.get(index)
-    const handing = this.#run(earlier, give).finally(() => {
-      this.#inFlight.release(reserved)
-      if (this.#handingOut.get(index) === handing) this.#handingOut.delete(index)
-    })
-    this.#handingOut.set(index, handing)
-  }
-
-  async #run(earlier: Promise<void> | undefined, give: () => Promise<void>): Promise<void> {
-    try {
-      if (earlier !== undefined) await earlier
-      if (this.#state.name !== 'failed') await give()
-    } catch (thrown) {
-      this.#fail(toError(thrown))
-    }
-  }
-
-  /** Waits until nothing is handed out; at most as many as `inFlight` has room for. */
-  async #drain(): Promise<void> {
-    while (this.#handingOut.size > 0) await Promise.all(this.#handingOut.values())
   }
 
   #fail(error: Error): void {

@@ -18,6 +18,7 @@ import { DiskIntake } from './disk-intake.ts'
 import { type DiskFormat, DiskLayout } from './disk-layout.ts'
 import { DiskRoom } from './disk-room.ts'
 import { StoreFailedError, StoreFullError, StoreUnusableError } from './errors.ts'
+import type { ReadBuffers } from './read-buffers.ts'
 import type {
   AbortOptions,
   ChunkCondition,
@@ -34,6 +35,8 @@ export interface DiskStoreComponents {
   readonly metrics?: Metrics | undefined
   /** @default the machine's file system */
   readonly files?: FileLayer | undefined
+  /** Where chunks are read into. @default fresh memory for each */
+  readonly readBuffers?: ReadBuffers | undefined
   /** @default the machine's clock */
   readonly clock?: Pick<Clock, 'monotonic'> | undefined
   /** Tells how many bytes the disk has free. @default unknown: only the quota counts, and what the disk says */
@@ -70,6 +73,7 @@ export class DiskStore implements ReservingStore {
   readonly #log: Logger
   readonly #options: DiskStoreOptions
   readonly #movedBytes: Counter | undefined
+  readonly #readBuffers: ReadBuffers | undefined
   readonly #room: DiskRoom
   readonly #intake: DiskIntake
   readonly #health: DiskHealth
@@ -87,6 +91,7 @@ export class DiskStore implements ReservingStore {
     const { maxWrites = 32, maxReads = 32, reserveBytes = 0 } = options
     const { freeBytes = async () => Infinity, clock = systemClock, metrics } = components
     this.#options = options
+    this.#readBuffers = components.readBuffers
     this.#files = components.files ?? systemFiles
     this.#layout = new DiskLayout(directory)
     this.#log = components.logger.forComponent('blobswarm:chunks:disk-store')
@@ -241,6 +246,7 @@ export class DiskStore implements ReservingStore {
       layout: this.#layout,
       index: this.#index,
       log: this.#log,
+      buffers: this.#readBuffers,
       onMoved: (bytes: number) => this.#movedBytes?.add(bytes)
     }
     const leftBytes = async (): Promise<number> => await this.#room.look()

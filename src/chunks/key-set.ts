@@ -149,20 +149,21 @@ class Table {
 
 const NO_KEY: Words = [0, 0, 0, 0]
 
-function isZero([a, b, c, d]: Words): boolean {
-  return (a | b | c | d) === 0
+// By index and not taken apart: iterators would be most of the work.
+function isZero(words: Words): boolean {
+  return (words[0] | words[1] | words[2] | words[3]) === 0
 }
 
 function readWord(bytes: Uint8Array, at: number): number {
-  const [a, b, c, d] = [bytes[at] ?? 0, bytes[at + 1] ?? 0, bytes[at + 2] ?? 0, bytes[at + 3] ?? 0]
-  return (a | (b << 8) | (c << 16) | (d << 24)) >>> 0
+  const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
+  return (low | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0
 }
 
 /** Mixes all words, so that keys which differ in few bytes do not crowd one place. */
 function hashOf(words: Words, seed: number): number {
   let hash = seed
-  for (const word of words) {
-    hash = Math.imul(hash ^ word, 0x9e_37_79_b1)
+  for (let at = 0; at < words.length; at++) {
+    hash = Math.imul(hash ^ (words[at] ?? 0), 0x9e_37_79_b1)
     hash ^= hash >>> 15
   }
   hash = Math.imul(hash, 0x85_eb_ca_6b)

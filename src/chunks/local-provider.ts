@@ -22,6 +22,7 @@ import type {
   CollectChunksOptions,
   Collected,
   ProviderId,
+  ProviderPutOptions,
   ProviderReport,
   PutOptions,
   ReservingStore,
@@ -110,9 +111,13 @@ export class LocalProvider implements ServedProvider {
   }
 
   /** @throws {ChunkMismatchError} if the bytes are not the chunk; nothing is stored then. */
-  async put(id: ChunkId, bytes: Uint8Array, options: PutOptions = {}): Promise<void> {
+  async put(
+    id: ChunkId,
+    bytes: Uint8Array,
+    options: PutOptions & ProviderPutOptions = {}
+  ): Promise<void> {
     await this.#counted(async () => {
-      if (!this.#store.has(id)) verifyChunk(id, bytes)
+      if (options.isVerified !== true && !this.#store.has(id)) verifyChunk(id, bytes)
       await this.#putLeased(id, bytes, options)
     })
   }

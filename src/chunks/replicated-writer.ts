@@ -58,6 +58,7 @@ interface Attempt {
   readonly id: ChunkId
   readonly bytes: Uint8Array
   readonly stripe: string | undefined
+  readonly isVerified: boolean | undefined
   /** Those that had it before are the first. */
   readonly acknowledged: ProviderId[]
   readonly failed: ProviderId[]
@@ -166,9 +167,10 @@ export class ReplicatedWriter implements ChunkWriter {
   }
 
   async #write(id: ChunkId, bytes: Uint8Array, options: WriteChunkOptions): Promise<ProviderId[]> {
-    const { signal, stripe, beside = [] } = options
+    const { signal, stripe, isVerified, beside = [] } = options
     const acknowledged = [...beside]
-    const attempt: Attempt = { id, bytes, stripe, acknowledged, failed: [], causes: [] }
+    const chunk = { id, bytes, stripe, isVerified }
+    const attempt: Attempt = { ...chunk, acknowledged, failed: [], causes: [] }
     let targets = await this.#firstTargets(attempt, options)
     if (targets.length === 0) return this.#accept(attempt, 1)
     // Fewer than wanted from the start means that there are no more.
@@ -214,11 +216,11 @@ export class ReplicatedWriter implements ChunkWriter {
   }
 
   async #putOn(target: ProviderId, attempt: Attempt, options: AbortOptions): Promise<void> {
-    const { id, bytes, acknowledged, failed, causes } = attempt
+    const { id, bytes, isVerified, acknowledged, failed, causes } = attempt
     const ended = this.#load.begin(target, bytes.byteLength)
     try {
       const provider = await openPlaced(this.#directory, target)
-      await provider.put(id, bytes, { signal: options.signal })
+      await provider.put(id, bytes, { signal: options.signal, isVerified })
       acknowledged.push(target)
     } catch (thrown) {
       if (options.signal?.aborted === true) return // the caller throws when all others have ended

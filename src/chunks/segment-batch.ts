@@ -10,7 +10,7 @@ import {
 import type { ChunkId } from './types.ts'
 
 /** Bytes of records that are written together, unless a single one is longer. */
-export const BATCH_BYTES = MIB
+export const BATCH_BYTES = 8 * MIB
 
 /** Shorter chunks are copied: a part of its own costs more. */
 const MAX_COPIED_BYTES = 16 * KIB

@@ -45,16 +45,14 @@ export class StagingFile {
     })
   }
 
-  /** Reads what was written there before, in an array of its own. @throws {StoreFailedError} */
-  async read(slot: number, at: number, length: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(length)
+  /** Fills `into` with what was written there before. @throws {StoreFailedError} */
+  async read(slot: number, at: number, into: Uint8Array): Promise<void> {
     await this.#attempt('reading', 0, async () => {
       const file = await this.#file
       if (file === undefined) throw new RangeError('nothing was written yet')
-      const came = await readFully(this.#files, file, bytes, slot * this.#slotBytes + at)
-      if (came < length) throw new RangeError(`${came} of ${length} bytes`)
+      const came = await readFully(this.#files, file, into, slot * this.#slotBytes + at)
+      if (came < into.byteLength) throw new RangeError(`${came} of ${into.byteLength} bytes`)
     })
-    return bytes
   }
 
   /** Frees the file. Nothing else may be under way. Harmless when called twice. */

@@ -12,6 +12,15 @@ export interface AbortOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+export interface WriteBlockOptions extends AbortOptions {
+  /**
+   * The array is only lent: when the call has resolved, its owner uses it again.
+   *
+   * @default false: it is given away
+   */
+  readonly isLent?: boolean | undefined
+}
+
 /**
  * When a store may say that it has a chunk: after it is on disk, or in memory (the paper's
  * setting).
@@ -23,6 +32,16 @@ export interface SpaceReservation {
   readonly bytes: number
   /** Gives back what was not used. Harmless when called twice. */
   release(): void
+}
+
+export interface ProviderPutOptions extends AbortOptions {
+  /**
+   * The id was computed from these very bytes in this process, so that the agent's own provider
+   * need not do it again. Others always do.
+   *
+   * @default false
+   */
+  readonly isVerified?: boolean | undefined
 }
 
 export interface PutOptions extends AbortOptions {
@@ -133,7 +152,7 @@ export interface ChunkProvider {
    */
   has(ids: readonly ChunkId[], options?: AbortOptions): Promise<boolean[]>
   /** Stores a chunk durably. @throws {StoreFullError | ProviderError} */
-  put(id: ChunkId, bytes: Uint8Array, options?: AbortOptions): Promise<void>
+  put(id: ChunkId, bytes: Uint8Array, options?: ProviderPutOptions): Promise<void>
   /** Reads a chunk, verified. @returns undefined if the provider does not have it. */
   get(id: ChunkId, options?: AbortOptions): Promise<Uint8Array | undefined>
 }
@@ -292,7 +311,7 @@ export interface LocateOptions extends AbortOptions {
   readonly onUnanswered?: ((provider: ProviderId | undefined) => void) | undefined
 }
 
-export interface WriteChunkOptions extends AbortOptions {
+export interface WriteChunkOptions extends ProviderPutOptions {
   /** Live providers that have the chunk already; they count as copies. @default none */
   readonly beside?: readonly ProviderId[] | undefined
   /** As in `PlacementRequest`. @default no stripe */

@@ -7,6 +7,7 @@ import { Chunker, type PartialChunk, type WholeChunk } from '../../src/chunks/ch
 import { Budget } from '../../src/lib/budget.ts'
 import { seededRandom } from '../../src/lib/random.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
+import { CutImage, pattern } from '../support/cut-image.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 
 let stagingFolder: string
@@ -21,43 +22,6 @@ afterEach(async () => {
   await rm(stagingFolder, { recursive: true, force: true })
 })
 
-/** Puts an image together again from what a chunker hands out; `.` where nothing came. */
-class Image {
-  readonly bytes: number[] = []
-  readonly whole: number[] = []
-  readonly partial: number[] = []
-  readonly taken: Uint8Array[] = []
-  mostAtOnce = 0
-  onTake: (index: number) => Promise<void> = async () => {}
-  readonly #taking = new Set<number>()
-
-  readonly onChunk = async ({ index, start, bytes }: WholeChunk): Promise<void> => {
-    this.whole.push(index)
-    this.taken.push(bytes)
-    await this.#take(index, () => this.#put(start, bytes))
-  }
-
-  readonly onPartial = async ({ index, start, fragments }: PartialChunk): Promise<void> => {
-    this.partial.push(index)
-    await this.#take(index, () => {
-      for (const { at, bytes } of fragments) this.#put(start + at, bytes)
-    })
-  }
-
-  async #take(index: number, put: () => void): Promise<void> {
-    expect(this.#taking.has(index)).toBe(false)
-    this.#taking.add(index)
-    this.mostAtOnce = Math.max(this.mostAtOnce, this.#taking.size)
-    await this.onTake(index)
-    put()
-    this.#taking.delete(index)
-  }
-
-  #put(offset: number, bytes: Uint8Array): void {
-    for (const [at, byte] of bytes.entries()) this.bytes[offset + at] = byte
-  }
-}
-
 interface Setup {
   readonly chunkBytes?: number
   readonly inFlightBytes?: number
@@ -66,7 +30,7 @@ interface Setup {
   readonly maxRanges?: number
 }
 
-const make = (image: Image, setup: Setup = {}): Chunker => {
+const make = (image: CutImage, setup: Setup = {}): Chunker => {
   const { chunkBytes = 8, inFlightBytes = 64, stagingBytes = 64, ...options } = setup
   const { onChunk, onPartial } = image
   const inFlight = new Budget(inFlightBytes)
@@ -76,12 +40,10 @@ const make = (image: Image, setup: Setup = {}): Chunker => {
     { chunkBytes, stagingFolder, ...options }
   )
 }
-const pattern = (offset: number, length: number, seed = 0): Uint8Array =>
-  Uint8Array.from({ length }, (_, at) => ((offset + at) * 31 + seed * 17 + 1) & 0xff)
 
 describe('cutting', () => {
   test('hands a block that covers chunks on without copying', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image)
     const block = pattern(0, 24)
 
@@ -100,7 +62,7 @@ describe('cutting', () => {
   })
 
   test('puts chunks together from pieces in any order', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image)
 
     for (const offset of [12, 4, 8, 0]) await chunker.write(offset, pattern(offset, 4))
@@ -135,7 +97,7 @@ describe('cutting', () => {
   })
 
   test('moves everything by a base that is not on the grid', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image, { baseOffset: 13 })
 
     await chunker.write(0, pattern(13, 11))
@@ -146,7 +108,7 @@ describe('cutting', () => {
   })
 
   test('lets the later of two blocks win, even over a chunk handed out before', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image)
 
     await Promise.all([
@@ -162,7 +124,7 @@ describe('cutting', () => {
   })
 
   test('of nothing hands out nothing', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image)
 
     await chunker.write(5, new Uint8Array(0))
@@ -183,7 +145,7 @@ describe('cutting', () => {
     await fc.assert(
       fc.asyncProperty(setup, blocks, fc.nat(4), fc.nat(), async (limits, all, turns, seed) => {
         const random = seededRandom(seed)
-        const image = new Image()
+        const image = new CutImage()
         image.onTake = async () => {
           for (let left = Math.floor(random() * turns); left > 0; left--) await nextTurn()
         }
@@ -246,7 +208,7 @@ describe('cutting', () => {
 
 describe('limits', () => {
   test('waits when as much is in flight as may be', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const gate = Promise.withResolvers<void>()
     image.onTake = () => gate.promise
     const chunker = make(image, { inFlightBytes: 16 })
@@ -263,7 +225,7 @@ describe('limits', () => {
   })
 
   test('uses a file that has no name beyond its memory, and no file before', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image, { stagingBytes: 16 })
 
     await chunker.write(0, pattern(0, 4))
@@ -279,7 +241,7 @@ describe('limits', () => {
   })
 
   test('goes to the file when others have all the memory', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const staging = new Budget(8)
     await staging.acquire(8)
     const { onChunk, onPartial } = image
@@ -294,7 +256,7 @@ describe('limits', () => {
   })
 
   test('refuses more separate runs of bytes than it may remember', async () => {
-    const chunker = make(new Image(), { chunkBytes: 64, maxRanges: 3 })
+    const chunker = make(new CutImage(), { chunkBytes: 64, maxRanges: 3 })
     for (const offset of [0, 2, 70]) await chunker.write(offset, Uint8Array.of(1))
 
     await expect(chunker.write(80, Uint8Array.of(1))).rejects.toMatchObject({
@@ -309,11 +271,11 @@ describe('limits', () => {
     { baseOffset: -1 },
     { chunkBytes: 65, inFlightBytes: 64 }
   ])('refuses %p', (setup) => {
-    expect(() => make(new Image(), setup)).toThrow(RangeError)
+    expect(() => make(new CutImage(), setup)).toThrow(RangeError)
   })
 
   test('refuses offsets that cannot be', async () => {
-    const chunker = make(new Image())
+    const chunker = make(new CutImage())
 
     await expect(chunker.write(-1, Uint8Array.of(1))).rejects.toThrow(RangeError)
     await expect(chunker.write(2 ** 53 - 1, Uint8Array.of(1))).rejects.toThrow(RangeError)
@@ -324,7 +286,7 @@ describe('limits', () => {
 
 describe('failures', () => {
   test('of whoever takes a chunk end the upload and free everything', async () => {
-    const image = new Image()
+    const image = new CutImage()
     image.onTake = async (index) => {
       if (index === 1) throw new Error('no provider')
     }
@@ -344,7 +306,7 @@ describe('failures', () => {
   })
 
   test('of the last chunk are not lost', async () => {
-    const image = new Image()
+    const image = new CutImage()
     image.onTake = async () => {
       await nextTurn()
       throw new Error('too late')
@@ -358,7 +320,7 @@ describe('failures', () => {
   })
 
   test('of the staging disk are told as such', async () => {
-    const chunker = make(new Image(), { stagingBytes: 8 })
+    const chunker = make(new CutImage(), { stagingBytes: 8 })
     await chunker.write(0, pattern(0, 4))
     files.fail({ operation: 'write', code: 'ENOSPC' })
 
@@ -369,7 +331,7 @@ describe('failures', () => {
   })
 
   test('of one caller that gives up leave the others alone', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const gate = Promise.withResolvers<void>()
     image.onTake = () => gate.promise
     const chunker = make(image, { inFlightBytes: 8 })
@@ -390,7 +352,7 @@ describe('failures', () => {
   })
 
   test('abort ends calls that wait, waits for what runs and can be repeated', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const gate = Promise.withResolvers<void>()
     image.onTake = () => gate.promise
     const chunker = make(image, { inFlightBytes: 8, stagingBytes: 8 })
@@ -413,7 +375,7 @@ describe('failures', () => {
   })
 
   test('abort after finish does nothing', async () => {
-    const image = new Image()
+    const image = new CutImage()
     const chunker = make(image)
     await chunker.write(0, pattern(0, 9))
     await chunker.finish()

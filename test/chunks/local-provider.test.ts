@@ -34,6 +34,17 @@ test('refuses bytes that are not the chunk, and stores nothing', async () => {
   expect(provider.store.chunkCount).toBe(0)
 })
 
+test('takes the word of who has verified the bytes', async () => {
+  const store = new MemoryStore()
+  await store.start()
+  const provider = new LocalProvider('self', { store, freeBytes: async () => 0 })
+  const [first, second] = [sampleChunk(1), sampleChunk(2)]
+
+  await provider.put(first.id, second.bytes, { isVerified: true })
+
+  expect(store.has(first.id)).toBe(true)
+})
+
 test('reports no room while its disk takes no writes, and what it has lost', async () => {
   const store = new (class extends MemoryStore {
     override get isWritable(): boolean {
