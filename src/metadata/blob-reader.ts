@@ -1,4 +1,5 @@
 import { chunkKey, HASH_CODE, isZeroChunk } from '../chunks/chunk-id.ts'
+import type { ReadBuffers } from '../chunks/read-buffers.ts'
 import type { AbortOptions, ChunkReader } from '../chunks/types.ts'
 import { MIB } from '../lib/bytes.ts'
 import { MalformedError } from '../lib/errors.ts'
@@ -20,6 +21,8 @@ export interface BlobReaderComponents {
   readonly verifier: Verifier
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined
+  /** What chunks are read into, where it is to be had back. @default it is left alone */
+  readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
 }
 
 export interface BlobReaderOptions {
@@ -75,7 +78,8 @@ export class BlobReader {
     const ahead = Math.floor(this.#readAheadBytes / record.chunkBytes)
     const chunksAhead = Math.max(1, Math.min(ahead, MAX_CHUNKS_AHEAD))
     const onRead = (bytes: number): void => this.#readBytes?.add(bytes)
-    return new Snapshot({ reader: this.#components.reader, manifest, record, onRead }, chunksAhead)
+    const { reader, readBuffers } = this.#components
+    return new Snapshot({ reader, manifest, record, onRead, readBuffers }, chunksAhead)
   }
 
   async #load(record: VersionRecord, signal: AbortSignal): Promise<ManifestView> {
@@ -91,6 +95,7 @@ interface SnapshotParts {
   readonly manifest: ManifestView
   readonly record: VersionRecord
   readonly onRead: (bytes: number) => void
+  readonly readBuffers: Pick<ReadBuffers, 'giveBack'> | undefined
 }
 
 /**
@@ -151,6 +156,11 @@ export class Snapshot {
       stopped.abort()
       await Promise.allSettled(ahead)
     }
+  }
+
+  /** Takes back an array that `read` has yielded: nobody looks at it any more, it is used again. */
+  giveBack(bytes: Uint8Array): void {
+    this.#parts.readBuffers?.giveBack(bytes)
   }
 
   /**

@@ -1,9 +1,12 @@
-import type { ChunkWriter } from '../chunks/types.ts'
+import type { ChunkBuffers } from '../chunks/chunk-buffers.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import type { Budget } from '../lib/budget.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import type { Counter } from '../lib/metrics.ts'
 import type { BlobReader } from './blob-reader.ts'
+import type { UploadNotes } from './kept-upload.ts'
+import type { LeafList } from './leaf-list.ts'
 import type { PublishVersionOptions } from './publishing.ts'
 import type { MetadataStore } from './store-types.ts'
 import type { BlobDescription, Signer, Version, VersionManager } from './types.ts'
@@ -19,6 +22,8 @@ export interface BlobWriterComponents {
   readonly versions: VersionManager
   readonly metadata: MetadataStore
   readonly writer: ChunkWriter
+  /** Reads back what is stored, before it is published. */
+  readonly reader: ChunkReader
   /** Opens the version that is written over, to find out which chunks it has already. */
   readonly blobs: BlobReader
   readonly signer: Signer
@@ -30,6 +35,8 @@ export interface BlobWriterComponents {
    * Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file.
    */
   readonly staging: Budget
+  /** Buffers for chunks, shared by all uploads. @default some of its own */
+  readonly buffers?: ChunkBuffers | undefined
   /** Counts what became of the bytes; label `kind`: stored, reused or zero. */
   readonly uploadedBytes?: Counter | undefined
 }
@@ -51,6 +58,10 @@ export interface BlobWriterOptions {
    * @default 900_000
    */
   readonly leaseMs?: number | undefined
+  /** Where what is stored is written down, so that the upload can be continued after it broke. */
+  readonly notes?: UploadNotes | undefined
+  /** What the upload that this one continues has stored. */
+  readonly continuing?: LeafList | undefined
 }
 
 /** How far an upload is, in bytes. */

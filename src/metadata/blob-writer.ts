@@ -1,5 +1,6 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions, WriteBlockOptions } from '../chunks/types.ts'
 import type { Logger } from '../lib/logger.ts'
+import { type Range, RangeSet } from '../lib/range-set.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import type {
@@ -8,11 +9,12 @@ import type {
   PublishOptions,
   WriteProgress
 } from './blob-writer-types.ts'
+import { coveredRanges } from './claimed-leaves.ts'
 import { UploadAbortedError } from './errors.ts'
 import { ExtentWriter } from './extent-writer.ts'
 import type { ManifestView } from './manifest-view.ts'
-import { VersionPublisher } from './publishing.ts'
-import type { VersionSummary } from './types.ts'
+import { maxReplacedBytes, VersionPublisher, verifyReplacedEnd } from './publishing.ts'
+import type { BlobDescription, VersionSummary } from './types.ts'
 
 type WriterState =
   | { readonly name: 'open' | 'publishing' | 'published' }
@@ -43,6 +45,9 @@ export class BlobWriter {
   readonly #appendedAt: number | undefined
   readonly #extents: ExtentWriter
   readonly #logger: Logger
+  /** What `checkpoint` has noted, in bytes of the blob. */
+  readonly #noted = new RangeSet()
+  #noting: Promise<void> = Promise.resolve()
   #state: WriterState = { name: 'open' }
 
   private constructor(
@@ -50,14 +55,17 @@ export class BlobWriter {
     options: BlobWriterOptions,
     start: WriterStart
   ) {
-    const { description, stagingFolder, leaseMs } = options
+    const { description, stagingFolder, leaseMs, notes, continuing } = options
     const { parent, appendedAt } = start
     this.#components = components
     this.#options = options
     this.#appendedAt = appendedAt
     this.#logger = components.logger.forComponent(LOG)
     const cutting = { description, stagingFolder, parent, baseOffset: appendedAt, leaseMs }
-    this.#extents = new ExtentWriter({ ...components, logger: this.#logger }, cutting)
+    const restarting = { continuing, isNoted: notes !== undefined }
+    const logged = { ...components, logger: this.#logger }
+    this.#extents = new ExtentWriter(logged, { ...cutting, ...restarting })
+    notes?.onTakenOver((error) => this.#extents.fail(error))
   }
 
   /**
@@ -72,8 +80,13 @@ export class BlobWriter {
     const { blob } = options.description
     const isAppend = options.mode === 'append'
     const newest = isAppend ? await components.versions.newest(blob, options) : undefined
-    const parent = await openParent(components, options)
+    const parent = await openParent(components, options.description, options)
     return new BlobWriter(components, options, { parent, appendedAt: newest?.bytes })
+  }
+
+  /** Aborted, with the reason, when the upload has failed. */
+  get signal(): AbortSignal {
+    return this.#extents.signal
   }
 
   /** What has been done so far; a copy. */
@@ -85,20 +98,73 @@ export class BlobWriter {
    * Takes a block at an offset (in an append: from the end of the newest version). Blocks may come
    * in any order and several calls may be open; where blocks overlap the later call wins. Resolves
    * when there is room for more, which is the back-pressure. The array belongs to the writer from
-   * then on.
+   * then on, unless it is only lent.
    *
    * @throws {Error} what ended the upload, in every call from then on.
    * @throws {RangeError} for an offset that cannot be.
+   * @throws {BlobTooLargeError} if the block ends beyond what a version may have that replaces everything.
    */
-  async write(offset: number, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, options: WriteBlockOptions = {}): Promise<void> {
     this.#checkOpen()
+    const { mode, description } = this.#options
+    if (mode === 'replace') verifyReplacedEnd(offset + bytes.byteLength, description)
     await this.#extents.write(offset, bytes, options)
+  }
+
+  /**
+   * Takes a block at once by copying it; the array stays the caller's. Otherwise like `write`.
+   *
+   * @returns false if it took nothing: `write` waits for room, or says why.
+   */
+  tryWrite(offset: number, bytes: Uint8Array): boolean {
+    const { mode, description } = this.#options
+    const end = offset + bytes.byteLength
+    if (mode === 'replace' && end > maxReplacedBytes(description)) return false
+    return this.#state.name === 'open' && this.#extents.tryWrite(offset, bytes)
   }
 
   /** Makes the version at least this long, with zeros where nothing is written. */
   extendTo(bytes: number): void {
     this.#checkOpen()
     this.#extents.extendTo(bytes)
+  }
+
+  /**
+   * Waits until the whole chunks that were written are stored, and writes that down, so that the
+   * upload can be continued from there after a crash of this process. Only of an upload that is
+   * opened with notes; not while it is published.
+   *
+   * @returns everything that stands in the notes by this writer, in bytes of the blob.
+   * @throws {Error} what ended the upload before.
+   * @throws {UploadJournalError}
+   */
+  async checkpoint(): Promise<Iterable<Range>> {
+    this.#checkOpen()
+    const noting = this.#noting.then(async () => await this.#note())
+    this.#noting = noting.catch(() => {}) // the caller is told
+    await noting
+    return this.#noted
+  }
+
+  /**
+   * Ends the upload like `abort`, but keeps what is noted, for one that continues it.
+   */
+  async suspend(): Promise<void> {
+    await this.#noting
+    await this.#end(new UploadAbortedError('broken, and kept as far as it is noted'))
+    this.#options.notes?.suspend()
+  }
+
+  /**
+   * Reads what the version will hold of its own, from an offset of the blob to its end, gaps as
+   * zeros. After the last `write`, before `publish`.
+   *
+   * @yields bytes that belong to the taker.
+   * @throws {Error} what ended the upload; a ChunkUnavailableError.
+   */
+  async *readBack(offset: number, options: AbortOptions = {}): AsyncGenerator<Uint8Array, void> {
+    this.#checkOpen()
+    yield* this.#extents.readBack(this.#components.reader, offset, options)
   }
 
   /**
@@ -118,6 +184,7 @@ export class BlobWriter {
       await this.#extents.finish({ signal })
       const summary = await this.#publishStored({ ...options, signal })
       this.#state = { name: 'published' }
+      await this.#options.notes?.remove()
       return summary
     } catch (thrown) {
       await this.#end(toError(thrown))
@@ -130,7 +197,19 @@ export class BlobWriter {
    * collection. Harmless after `publish` and when called twice.
    */
   async abort(): Promise<void> {
+    await this.#noting
     await this.#end(new UploadAbortedError('aborted by its writer'))
+    await this.#options.notes?.remove()
+  }
+
+  async #note(): Promise<void> {
+    const { notes, description } = this.#options
+    if (notes === undefined) return
+    const stored = await this.#extents.storedSince()
+    if (stored.fragmentCount === 0 || !(await notes.add(stored))) return
+    for (const { start, end } of coveredRanges(stored, description.chunkBytes)) {
+      this.#noted.add(start, end)
+    }
   }
 
   async #publishStored(options: PublishOptions): Promise<VersionSummary> {
@@ -154,7 +233,7 @@ export class BlobWriter {
   #checkOpen(): void {
     if (this.#state.name === 'failed') throw this.#state.error
     if (this.#state.name !== 'open') throw new TypeError(`the upload is ${this.#state.name}`)
-    this.#extents.checkOpen()
+    this.#extents.signal.throwIfAborted()
   }
 
   async #end(error: Error): Promise<void> {
@@ -165,9 +244,11 @@ export class BlobWriter {
   }
 }
 
-async function openParent(
-  { versions, blobs, logger }: BlobWriterComponents,
-  { description: { blob }, signal }: BlobWriterOptions & AbortOptions
+/** Opens the version that a writer compares what it writes with; undefined if there is none. */
+export async function openParent(
+  { versions, blobs, logger }: Pick<BlobWriterComponents, 'versions' | 'blobs' | 'logger'>,
+  { blob }: Pick<BlobDescription, 'blob'>,
+  { signal }: AbortOptions
 ): Promise<ManifestView | undefined> {
   try {
     // Not the latest one, which may have to be sealed first: no writer waits for that.

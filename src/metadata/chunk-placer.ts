@@ -1,13 +1,16 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
 import type { AbortOptions, ChunkId, ChunkWriter, ProviderId } from '../chunks/types.ts'
+import { abortable } from '../lib/abortable.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { GroupCommit } from '../lib/group-commit.ts'
 import type { Logger } from '../lib/logger.ts'
-import { SharedCache } from '../lib/shared-cache.ts'
+import { LruCache } from '../lib/lru-cache.ts'
 import type { ManifestView } from './manifest-view.ts'
 
 /** Chunks of one upload whose places are remembered, for images that repeat themselves. */
 const MAX_REMEMBERED = 8192
+
+const NOBODY: readonly ProviderId[] = []
 
 /** Ids that are looked up together. */
 const MAX_LOOK_UP = 256
@@ -53,7 +56,10 @@ interface LookUp {
 export class ChunkPlacer {
   readonly #components: ChunkPlacerComponents
   readonly #lookUps: GroupCommit<LookUp>
-  readonly #placed = new SharedCache<PlacedChunk>(MAX_REMEMBERED)
+  /** Replicas by chunk. */
+  readonly #placed = new LruCache<readonly ProviderId[]>(MAX_REMEMBERED)
+  /** Chunks that are being placed; who has the same one joins. */
+  readonly #placing = new Map<string, Promise<PlacedChunk>>()
   readonly #writing = new Set<Promise<unknown>>()
   /** Copies that a chunk must have to be left alone; not more than a write can reach. */
   #enoughReplicas: number
@@ -73,22 +79,25 @@ export class ChunkPlacer {
   }
 
   /**
-   * Gives the chunk a place. The bytes must not change before it resolves.
+   * Gives the chunk a place. The id must have been computed from these bytes, which must not change
+   * before it resolves.
    *
    * @throws {NotEnoughReplicasError | NoProviderError} if it cannot be stored.
    */
   async place(index: number, chunk: Chunk, options: AbortOptions = {}): Promise<PlacedChunk> {
-    const inParent = await this.#findInParent(index, chunk.id, options)
-    let isFirst = false
-    const placed = await this.#placed.get(
-      chunkKey(chunk.id),
-      async (signal) => {
-        isFirst = true
-        return await this.#locateOrWrite(chunk, inParent, { signal })
-      },
-      options
-    )
-    return { replicas: placed.replicas, isNew: placed.isNew && isFirst }
+    const { parent, signal } = this.#components
+    const isInParent = parent !== undefined && index < parent.chunkCount
+    const likely = isInParent ? await this.#findInParent(parent, index, chunk.id, options) : NOBODY
+    options.signal?.throwIfAborted()
+    const key = chunkKey(chunk.id)
+    const replicas = this.#placed.get(key)
+    if (replicas !== undefined) return { replicas, isNew: false }
+    const joined = this.#placing.get(key)
+    const placing = joined ?? this.#place(key, chunk, likely)
+    // As a rule the upload's own signal is all there is, and who places a chunk heeds that.
+    const isOwn = options.signal === undefined || options.signal === signal
+    const placed = isOwn ? await placing : await abortable(placing, options.signal)
+    return joined === undefined ? placed : { replicas: placed.replicas, isNew: false }
   }
 
   /** Resolves when no bytes are on their way any more, after the last `place` has ended. */
@@ -96,39 +105,52 @@ export class ChunkPlacer {
     await Promise.allSettled(this.#writing)
   }
 
+  /** Places a chunk that is not being placed yet, for all who want it. */
+  #place(key: string, chunk: Chunk, likely: readonly ProviderId[]): Promise<PlacedChunk> {
+    const placing = this.#locateOrWrite(chunk, likely).then(
+      (placed) => {
+        this.#placing.delete(key)
+        this.#placed.set(key, placed.replicas, 1)
+        return placed
+      },
+      (error: unknown) => {
+        this.#placing.delete(key)
+        throw error
+      }
+    )
+    this.#placing.set(key, placing)
+    return placing
+  }
+
   async #findInParent(
+    parent: ManifestView,
     index: number,
     id: ChunkId,
     options: AbortOptions
   ): Promise<readonly ProviderId[]> {
-    const { parent, logger } = this.#components
-    if (parent === undefined || index >= parent.chunkCount) return []
     try {
       if (!equalBytes(await parent.chunkId(index, options), id)) return []
       return await parent.replicas(index, options)
     } catch (error) {
       options.signal?.throwIfAborted()
       // It would only have saved work.
+      const { logger } = this.#components
       logger.info('chunk %d of the parent version is not to be had: %e', index, error)
       return []
     }
   }
 
   /** @param likely providers that are asked before all others. */
-  async #locateOrWrite(
-    { id, bytes }: Chunk,
-    likely: readonly ProviderId[],
-    options: AbortOptions
-  ): Promise<PlacedChunk> {
-    let held: readonly ProviderId[] = []
-    for (const among of likely.length > 0 ? [likely, []] : [[]]) {
+  async #locateOrWrite({ id, bytes }: Chunk, likely: readonly ProviderId[]): Promise<PlacedChunk> {
+    let held = NOBODY
+    for (const among of likely.length > 0 ? [likely, NOBODY] : [NOBODY]) {
       const lookUp: LookUp = { id, among, found: [] }
       await this.#lookUps.add(lookUp)
       held = lookUp.found
       if (held.length >= Math.max(1, this.#enoughReplicas)) return { replicas: held, isNew: false }
     }
-    const { writer, stripe } = this.#components
-    const copying = { stripe, beside: held, ...options }
+    const { writer, stripe, signal } = this.#components
+    const copying = { stripe, beside: held, isVerified: true, signal }
     const replicas = await this.#tracked(writer.write(id, bytes, copying))
     this.#enoughReplicas = Math.min(this.#enoughReplicas, replicas.length)
     return { replicas, isNew: replicas.length > held.length }

@@ -27,6 +27,8 @@ export class DurableState {
   readonly versions: VersionManagerState
   readonly namespace: NamespaceState
   readonly holds: HoldTable
+  /** Blobs that come with their first version, whose nodes are being stored before it is known. */
+  readonly coming = new Set<BlobId>()
   readonly #store: VersionStore
   readonly #onFailure: (error: Error) => void
   #condition: 'new' | 'running' | 'stopped' = 'new'
@@ -48,6 +50,7 @@ export class DurableState {
     try {
       for await (const rows of await this.#store.start()) for (const row of rows) this.#load(row)
       if (this.namespace.hasOrphans) throw new RangeError('entries in no folder')
+      for (const blob of this.namespace.blobs()) this.countBytes(blob)
     } catch (thrown) {
       this.#condition = 'stopped'
       await this.#store.stop()
@@ -83,6 +86,11 @@ export class DurableState {
     signal?.throwIfAborted()
     if (this.#failure !== undefined) throw this.#failure
     if (this.#condition !== 'running') throw new NotRunningError('version manager')
+  }
+
+  /** Brings what the namespace counts of a file up to its newest version that can be read. */
+  countBytes(blob: BlobId): void {
+    this.namespace.setBytes(blob, this.versions.latest(blob)?.bytes ?? 0)
   }
 
   /** Gives what `look` sees, once that is durable. */

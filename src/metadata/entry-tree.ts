@@ -21,6 +21,8 @@ export class EntryTree {
   readonly #isBusy: (blob: BlobId) => boolean
   readonly #entries = new Map<number, Entry>()
   readonly #byBlob = new Map<BlobId, Entry>()
+  /** Sizes of files by blob, those of folders stand in them. */
+  readonly #bytes = new Map<BlobId, number>()
   /** Retention policies by the id of the entry that they were set for. */
   readonly #policies = new Map<number, RetentionPolicy>()
   /** Rows that were loaded before the folder that they are in. */
@@ -166,6 +168,36 @@ export class EntryTree {
     })
   }
 
+  /** Gives an entry another place and name, with all that is below it. */
+  move(entry: Entry, parent: Entry, name: string): Entry {
+    const bytes = this.bytesOf(entry)
+    this.parentOf(entry).folder?.delete(entry.name)
+    this.#addBytes(entry.parent, -bytes)
+    this.#addBytes(parent.id, bytes)
+    return this.replace({ ...entry, parent: parent.id, name })
+  }
+
+  /** Size of a file, or of all files below a folder. */
+  bytesOf({ blob, folder }: Entry): number {
+    return folder?.bytesBelow ?? this.#bytes.get(blob ?? '') ?? 0
+  }
+
+  /** Notes the size of a file, in the folders above it too. */
+  setBytes(entry: Entry, bytes: number): void {
+    if (entry.blob === undefined) return
+    this.#addBytes(entry.parent, bytes - this.bytesOf(entry))
+    if (bytes === 0) this.#bytes.delete(entry.blob)
+    else this.#bytes.set(entry.blob, bytes)
+  }
+
+  #addBytes(folder: number, bytes: number): void {
+    if (bytes === 0) return
+    for (let above = this.#entry(folder); ; above = this.parentOf(above)) {
+      if (above.folder !== undefined) above.folder.bytesBelow += bytes
+      if (above.id === ROOT_ID) return
+    }
+  }
+
   /** @throws {MetadataLimitError} if not that many entries can be added. */
   checkRoom(count: number): void {
     if (this.entryCount + count > this.#maxEntries) {
@@ -205,6 +237,7 @@ export class EntryTree {
   drop(entry: Entry): NamespaceRow[] {
     const rows: NamespaceRow[] = []
     for (const inside of entry.folder?.entries() ?? []) rows.push(...this.drop(inside))
+    this.setBytes(entry, 0)
     this.parentOf(entry).folder?.delete(entry.name)
     this.#entries.delete(entry.id)
     if (entry.blob !== undefined) this.#byBlob.delete(entry.blob)

@@ -1,4 +1,5 @@
 import { BlobswarmError } from '../lib/errors.ts'
+import type { Range } from '../lib/range-set.ts'
 import type { BlobId, NodeKey, Version } from './types.ts'
 
 /** Base of what is wrong with a path of the namespace; the caller is at fault. */
@@ -95,6 +96,16 @@ export class MetadataLimitError extends BlobswarmError {
   }
 }
 
+/** A write that replaces a blob ends too far away: every chunk before its end costs a leaf. */
+export class BlobTooLargeError extends BlobswarmError {
+  readonly limitBytes: number
+
+  constructor(bytes: number, limitBytes: number) {
+    super(`${bytes} bytes are too many, at most ${limitBytes}`, 'ERR_BLOB_TOO_LARGE')
+    this.limitBytes = limitBytes
+  }
+}
+
 /** Thrown when a key already holds other bytes: a bug or an attack, and reported as such. */
 export class NodeConflictError extends BlobswarmError {
   readonly key: NodeKey
@@ -157,6 +168,33 @@ export class RecordConflictError extends BlobswarmError {
 export class MetadataStoreError extends BlobswarmError {
   constructor(what: string, options?: ErrorOptions) {
     super(`metadata store: ${what}`, 'ERR_METADATA_STORE', options)
+  }
+}
+
+/** Thrown when the journal of uploads cannot be read or written; this machine is at fault. */
+export class UploadJournalError extends BlobswarmError {
+  constructor(what: string, options?: ErrorOptions) {
+    super(`upload journal: ${what}`, 'ERR_UPLOAD_JOURNAL', options)
+  }
+}
+
+/** Thrown when a broken upload is to be continued that is not, or not wholly, there any more. */
+export class UploadLostError extends BlobswarmError {
+  /** The first range that is missing, in bytes of the file. */
+  readonly start: number
+  readonly end: number
+
+  constructor({ start, end }: Range, reason: string) {
+    super(`the broken upload has lost bytes ${start}-${end}: ${reason}`, 'ERR_UPLOAD_LOST')
+    this.start = start
+    this.end = end
+  }
+}
+
+/** Thrown in an upload that is continued by a newer connection of its client. */
+export class UploadTakenOverError extends BlobswarmError {
+  constructor() {
+    super('the upload is continued by another session of its user', 'ERR_UPLOAD_TAKEN_OVER')
   }
 }
 

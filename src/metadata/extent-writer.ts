@@ -1,6 +1,13 @@
+import type { ChunkBuffers } from '../chunks/chunk-buffers.ts'
 import { chunkId, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
 import { Chunker } from '../chunks/chunker.ts'
-import type { AbortOptions, ChunkWriter, MakeWholeOptions } from '../chunks/types.ts'
+import type {
+  AbortOptions,
+  ChunkReader,
+  ChunkWriter,
+  MakeWholeOptions,
+  WriteBlockOptions
+} from '../chunks/types.ts'
 import type { Budget } from '../lib/budget.ts'
 import { concatBytes, isAllZero } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -11,7 +18,9 @@ import type { WriteProgress } from './blob-writer-types.ts'
 import { ChunkLeases } from './chunk-leases.ts'
 import { ChunkPlacer } from './chunk-placer.ts'
 import { type LeafList, LeafListBuilder } from './leaf-list.ts'
+import { readLeaves } from './leaf-read.ts'
 import type { ManifestView } from './manifest-view.ts'
+import { StoredFragments } from './stored-fragments.ts'
 import type { BlobDescription } from './types.ts'
 
 /** What an extent writer uses. */
@@ -25,6 +34,8 @@ export interface ExtentWriterComponents {
    * Memory for chunks that are not whole yet, shared by all uploads; beyond it they go to a file.
    */
   readonly staging: Budget
+  /** Buffers for chunks, shared by all uploads. @default some of its own */
+  readonly buffers?: ChunkBuffers | undefined
   /** Counts what became of the bytes; label `kind`: stored, reused or zero. */
   readonly uploadedBytes?: Counter | undefined
 }
@@ -44,6 +55,10 @@ export interface ExtentWriterOptions {
    * @default 900_000
    */
   readonly leaseMs?: number | undefined
+  /** What an upload that broke has stored, and providers have: it need not be written again. */
+  readonly continuing?: LeafList | undefined
+  /** `storedSince` will be called. @default false */
+  readonly isNoted?: boolean | undefined
 }
 
 type ExtentState =
@@ -75,6 +90,7 @@ export class ExtentWriter {
   readonly #placer: ChunkPlacer
   readonly #leaves = new LeafListBuilder()
   readonly #leases: ChunkLeases
+  readonly #stored: StoredFragments | undefined
   readonly #failed = new AbortController()
   readonly #progress = { receivedBytes: 0, storedBytes: 0, reusedBytes: 0, zeroBytes: 0 }
   #state: ExtentState = { name: 'open' }
@@ -82,7 +98,8 @@ export class ExtentWriter {
 
   constructor(components: ExtentWriterComponents, options: ExtentWriterOptions) {
     const { description, stagingFolder, parent, baseOffset = 0, leaseMs } = options
-    const { writer, inFlight, staging, clock, logger } = components
+    const { continuing, isNoted = false } = options
+    const { writer, inFlight, staging, buffers, clock, logger } = components
     this.#components = components
     this.#options = options
     this.#baseOffset = baseOffset
@@ -94,12 +111,15 @@ export class ExtentWriter {
     const onLost = (error: Error): void => this.fail(error)
     this.#leases = new ChunkLeases({ chunks, writer, clock, logger, onLost }, { leaseMs })
     this.#leases.start()
+    this.#stored = isNoted ? new StoredFragments(this.#leaves) : undefined
+    if (continuing !== undefined) this.#goOnFrom(continuing)
     this.#chunker = new Chunker(
       {
-        onChunk: async ({ index, bytes }) => await this.#takePieces(index, [{ at: 0, bytes }]),
+        onChunk: async ({ index, bytes }) => await this.#takeChunk(index, bytes),
         onPartial: async ({ index, fragments }) => await this.#takePieces(index, fragments),
         inFlight,
-        staging
+        staging,
+        buffers
       },
       { chunkBytes, stagingFolder, baseOffset }
     )
@@ -123,16 +143,43 @@ export class ExtentWriter {
   /**
    * Takes a block at an offset. Blocks may come in any order and several calls may be open; where
    * blocks overlap the later call wins. Resolves when there is room for more, which is the
-   * back-pressure. The array belongs to the writer from then on.
+   * back-pressure. The array belongs to the writer from then on, unless it
+   * is only lent.
    *
    * @throws {Error} what ended the writing, in every call from then on.
    * @throws {RangeError} for an offset that cannot be.
    */
-  async write(offset: number, bytes: Uint8Array, options: AbortOptions = {}): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, options: WriteBlockOptions = {}): Promise<void> {
     this.checkOpen()
     await this.#chunker.write(offset, bytes, options)
     this.#progress.receivedBytes += bytes.byteLength
     if (bytes.byteLength > 0) this.extendTo(this.#baseOffset + offset + bytes.byteLength)
+  }
+
+  /**
+   * Takes a block at once by copying it; the array stays the caller's. Where blocks overlap the later
+   * call wins, of this or of `write`.
+   *
+   * @returns false if it took nothing: `write` waits for room, or says why.
+   */
+  tryWrite(offset: number, bytes: Uint8Array): boolean {
+    if (this.#state.name !== 'open' || !this.#chunker.tryWrite(offset, bytes)) return false
+    this.#progress.receivedBytes += bytes.byteLength
+    if (bytes.byteLength > 0) this.extendTo(this.#baseOffset + offset + bytes.byteLength)
+    return true
+  }
+
+  /**
+   * Waits for the chunks that are on their way to the providers, and tells what has been stored
+   * since the last call. Only of a writer that is noted, and before `finish`.
+   *
+   * @throws {Error} what ended the writing.
+   */
+  async storedSince(): Promise<LeafList> {
+    if (this.#stored === undefined) throw new TypeError('this writing is not noted')
+    await this.#stored.settled()
+    this.checkOpen()
+    return this.#stored.take()
   }
 
   /** Lets what is written end here at least, with zeros where nothing is written. */
@@ -143,15 +190,35 @@ export class ExtentWriter {
   }
 
   /**
-   * Stores what is still held. No write may be under way or come later.
+   * Stores what is still held. No write may be under way or come later. Harmless when called again.
    *
    * @throws {Error} what ended the writing.
    */
   async finish(options: AbortOptions = {}): Promise<void> {
+    if (this.#state.name === 'finished') return
     this.checkOpen()
     this.#state = { name: 'finishing' }
     await this.#chunker.finish({ signal: anySignal([options.signal, this.signal]) })
     this.#state = { name: 'finished' }
+  }
+
+  /**
+   * Reads what was written, from an offset of the blob to its end, gaps as zeros; not what it goes
+   * over. Finishes the writing.
+   *
+   * @yields bytes that belong to the taker.
+   * @throws {Error} what ended the writing; a ChunkUnavailableError.
+   */
+  async *readBack(
+    reader: ChunkReader,
+    offset: number,
+    options: AbortOptions = {}
+  ): AsyncGenerator<Uint8Array, void> {
+    await this.finish(options)
+    const { chunkBytes } = this.#options.description
+    const leaves = this.#leaves.build()
+    const endBytes = Math.max(this.#endBytes, leaves.endBytes(chunkBytes))
+    yield* readLeaves(reader, leaves, { ...options, offset, endBytes, chunkBytes })
   }
 
   /**
@@ -198,6 +265,19 @@ export class ExtentWriter {
     if (this.#state.name !== 'open') throw new TypeError(`the writing is ${this.#state.name}`)
   }
 
+  /** What is written from now on goes over it. */
+  #goOnFrom(stored: LeafList): void {
+    for (const { index, fragments } of stored) {
+      for (const fragment of fragments) this.#leaves.add(index, fragment)
+    }
+    this.#endBytes = Math.max(this.#endBytes, stored.endBytes(this.#options.description.chunkBytes))
+  }
+
+  async #takeChunk(index: number, bytes: Uint8Array): Promise<void> {
+    const taking = this.#takePieces(index, [{ at: 0, bytes }])
+    await (this.#stored === undefined ? taking : this.#stored.track(taking))
+  }
+
   /**
    * Notes pieces of one chunk in the leaf list, then stores those that are not zeros as one chunk.
    */
@@ -220,6 +300,7 @@ export class ExtentWriter {
       const signal = this.#failed.signal
       const { replicas, isNew } = await this.#placer.place(index, { id, bytes }, { signal })
       for (const number of added) this.#leaves.setReplicas(number, replicas)
+      this.#stored?.add(added)
       this.#count(isNew ? 'stored' : 'reused', bytes.byteLength)
     } catch (error) {
       this.#failed.abort(error) // the other chunks need not be stored any more
@@ -228,7 +309,9 @@ export class ExtentWriter {
   }
 
   #addZeros(index: number, { at, bytes: { byteLength: length } }: Piece): void {
-    this.#leaves.add(index, { at, length, chunk: ZERO_CHUNK_ID, chunkOffset: 0, replicas: [] })
+    const zeros = { at, length, chunk: ZERO_CHUNK_ID, chunkOffset: 0, replicas: [] }
+    const number = this.#leaves.add(index, zeros)
+    this.#stored?.add([number])
     this.#count('zero', length)
   }
 

@@ -26,13 +26,17 @@ function rank(unit: number): number {
 }
 
 /**
- * What a folder contains. Names that can be seen are kept sorted, so a page of a listing costs
- * its length.
+ * What a folder contains. Names that can be seen are sorted once for a listing, and what is added
+ * afterwards is merged in for the next: so a page of a listing costs its length, and adding many
+ * names, in whatever order, costs no more than sorting them.
  */
 export class Folder {
+  /** Sizes of all files below, as their version manager counts them. */
+  bytesBelow = 0
   readonly #entries = new Map<string, Entry>()
-  /** Visible names; undefined while many are being added. */
+  /** Visible names but those in `#added`; undefined while many are being loaded. */
   #sorted: string[] | undefined = []
+  readonly #added = new Set<string>()
 
   get visibleCount(): number {
     return this.#names().length
@@ -52,7 +56,7 @@ export class Folder {
     const wasVisible = this.#entries.get(entry.name)?.isVisible === true
     this.#entries.set(entry.name, entry)
     if (entry.isVisible === wasVisible || this.#sorted === undefined) return
-    if (entry.isVisible) this.#sorted.splice(this.#firstAbove(entry.name), 0, entry.name)
+    if (entry.isVisible) this.#added.add(entry.name)
     else this.#forget(entry.name)
   }
 
@@ -84,15 +88,25 @@ export class Folder {
   }
 
   #names(): string[] {
-    this.#sorted ??= Array.from(this.#entries.values())
-      .filter(({ isVisible }) => isVisible)
-      .map(({ name }) => name)
-      .toSorted(compareNames)
+    if (this.#sorted === undefined) {
+      this.#sorted = Array.from(this.#entries.values())
+        .filter(({ isVisible }) => isVisible)
+        .map(({ name }) => name)
+        .toSorted(compareNames)
+      this.#added.clear()
+    }
+    if (this.#added.size > 0) {
+      // Two sorted runs, which are merged in one pass.
+      this.#sorted = [...this.#sorted, ...Array.from(this.#added).toSorted(compareNames)].toSorted(
+        compareNames
+      )
+      this.#added.clear()
+    }
     return this.#sorted
   }
 
   #forget(name: string): void {
-    if (this.#sorted === undefined) return
+    if (this.#sorted === undefined || this.#added.delete(name)) return
     const at = this.#firstAbove(name) - 1
     if (this.#sorted[at] === name) this.#sorted.splice(at, 1)
   }

@@ -23,6 +23,13 @@ export const MAX_LEAF_FRAGMENTS = 4096
 /** Chunks that a blob may have. */
 export const MAX_CHUNKS = 2 ** 32
 
+/**
+ * Largest number of chunks of a version that replaces everything. Each of them has a leaf, those in
+ * gaps too, which takes 100 bytes of the writer's memory and 50 µs while it is published; so one byte
+ * at a place far away would cost as much as an image that ends there.
+ */
+export const MAX_REPLACED_CHUNKS = 2 ** 22
+
 /** Levels of the largest tree: spans 2^0 to 2^32. */
 export const MAX_LEVEL = 32
 

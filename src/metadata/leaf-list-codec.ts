@@ -89,6 +89,30 @@ export function* encodeLeafList(list: LeafList): Generator<Page, void> {
 }
 
 /**
+ * Encodes a list as pages alone, each of which can be decoded without the others.
+ *
+ * @yields the pages in order, with the rows of the list that are in them.
+ */
+export function* encodeLeafPages(
+  list: LeafList
+): Generator<Page & { readonly from: number; readonly count: number }, void> {
+  for (let from = 0; from < list.fragmentCount; from += FRAGMENTS_PER_PAGE) {
+    const count = Math.min(FRAGMENTS_PER_PAGE, list.fragmentCount - from)
+    const bytes = encodePage(list, from)
+    yield { id: chunkId(bytes), bytes, from, count }
+  }
+}
+
+/** Decodes one page. @throws {MalformedError} if it is not what `encodeLeafPages` yields. */
+export function decodeLeafPage(bytes: Uint8Array): LeafList {
+  const reader = new ByteReader(bytes, 'leaf list page')
+  decodeReplicaTable(reader)
+  const loader = new LeafListLoader({ fragmentCount: reader.u16() })
+  loader.takePage(bytes)
+  return loader.list
+}
+
+/**
  * Loads the list of a version that has its ticket. One that is what its id names and yet malformed, which
  * only a dishonest writer can bring about, counts as empty: the version must not hold up those above it.
  *
@@ -205,9 +229,13 @@ function decodeRoot(bytes: Uint8Array): LeafListRoot {
 /** Takes the root, then each page in order, and checks that they are canonical together. */
 class LeafListLoader {
   readonly #sets = new ReplicaSets()
-  #root: LeafListRoot = { fragmentCount: 0, leafCount: 0, pages: new ChunkList(0) }
+  #root: LeafListRoot
   #columns = new LeafColumns(0)
   #fragmentsOfLeaf = 0
+
+  constructor({ fragmentCount }: { readonly fragmentCount: number } = { fragmentCount: 0 }) {
+    this.#root = { fragmentCount, leafCount: 0, pages: new ChunkList(0) }
+  }
 
   get pages(): Iterable<ChunkId> {
     return this.#root.pages
@@ -237,8 +265,13 @@ class LeafListLoader {
     reader.end()
   }
 
+  /** What has been taken so far. */
+  get list(): LeafList {
+    return new LeafList(this.#columns, this.#sets)
+  }
+
   finish(): LeafList {
-    const list = new LeafList(this.#columns, this.#sets)
+    const { list } = this
     const { fragmentCount, leafCount } = this.#root
     if (list.fragmentCount !== fragmentCount || list.leafCount !== leafCount) {
       throw new MalformedError('leaf list', `${list.leafCount} leaves, ${leafCount} announced`)

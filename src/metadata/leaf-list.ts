@@ -141,6 +141,11 @@ export class LeafListBuilder {
     return fragmentOf(this.#columns.row(number), this.#sets)
   }
 
+  /** A fragment and the index of its chunk. */
+  placed(number: number): { readonly index: number; readonly fragment: Fragment } {
+    return { index: this.#columns.index(number), fragment: this.fragment(number) }
+  }
+
   /**
    * Adds a fragment.
    *

@@ -107,7 +107,8 @@ export class LocalCollectedVersions implements CollectedVersions {
     { from, to }: { readonly from: Version; readonly to: Version },
     options: AbortOptions = {}
   ): Promise<readonly AssignedVersion[]> {
-    const { versions } = this.#state
+    const { versions, coming } = this.#state
+    if (coming.has(blob)) return []
     const { row, rows } = await this.#state.read(() => {
       const { row: described, versions: all } = versions.blob(blob)
       return { row: described, rows: all.slice(Math.max(0, from - 1), Math.max(0, to)) }

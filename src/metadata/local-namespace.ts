@@ -14,6 +14,7 @@ import type {
   NamespaceEntry,
   NodeRef,
   RetentionPolicy,
+  Usage,
   VersionSummary
 } from './types.ts'
 
@@ -30,7 +31,7 @@ const DEFAULT_LIST_LIMIT = 1000
 const MAX_LIST_LIMIT = 10_000
 
 /** The namespace on this machine; part of the version manager, whose file it shares. */
-export class LocalNamespace implements Namespace {
+export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
   readonly #components: LocalNamespaceComponents
 
   constructor(components: LocalNamespaceComponents) {
@@ -92,6 +93,11 @@ export class LocalNamespace implements Namespace {
     return result
   }
 
+  async isFree(path: string, options: AbortOptions = {}): Promise<boolean> {
+    const { state } = this.#components
+    return await state.read(() => state.namespace.reserved(path) === undefined, options)
+  }
+
   async remove(
     path: string,
     request: { readonly kind: 'file' | 'directory' | 'any' },
@@ -118,8 +124,25 @@ export class LocalNamespace implements Namespace {
     const nowMs = clock.now()
     // `checkFree` has made sure that the second step cannot fail after the first one.
     const { rows } = state.versions.cloneBlob(blob, from, nowMs)
-    await state.write([...rows, ...state.namespace.link(path, blob, nowMs)])
-    return this.#fileOf({ kind: 'file', path, blob }, state.versions.summary(blob, 0))
+    const linked = state.namespace.link(path, blob, nowMs)
+    state.countBytes(blob)
+    await state.write([...rows, ...linked])
+    const cloned = { kind: 'file', path, blob, setTime: undefined } as const
+    return this.#fileOf(cloned, state.versions.summary(blob, 0))
+  }
+
+  async setModified(path: string, modifiedMs: number, options: AbortOptions = {}): Promise<void> {
+    const { state } = this.#components
+    state.begin(options)
+    const found = state.namespace.lookup(path)
+    const latest = found?.kind === 'file' ? state.versions.latest(found.blob) : undefined
+    const version = latest?.version ?? 0
+    await state.write(state.namespace.setModified(path, { version, modifiedMs }))
+  }
+
+  async usage(path: string, options: AbortOptions = {}): Promise<Usage> {
+    const { state } = this.#components
+    return await state.read(() => ({ bytes: state.namespace.bytesBelow(path) }), options)
   }
 
   async setRetention(
@@ -151,7 +174,11 @@ export class LocalNamespace implements Namespace {
     return latest === undefined ? undefined : this.#fileOf(found, latest)
   }
 
-  #fileOf(found: BlobPath, { version, bytes, timeMs: modifiedMs }: VersionSummary): FileEntry {
-    return { ...found, version, bytes, modifiedMs }
+  #fileOf(
+    { kind, path, blob, setTime }: BlobPath,
+    { version, bytes, timeMs }: VersionSummary
+  ): FileEntry {
+    const modifiedMs = setTime?.version === version ? setTime.modifiedMs : timeMs
+    return { kind, path, blob, version, bytes, modifiedMs }
   }
 }

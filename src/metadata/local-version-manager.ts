@@ -10,6 +10,7 @@ import { TicketConflictError, UnknownBlobError } from './errors.ts'
 import { checkLeafListStored } from './leaf-list-codec.ts'
 import { type LocalCollectedVersions, rootsView } from './local-collected-versions.ts'
 import { LocalNamespace } from './local-namespace.ts'
+import { NewFiles } from './new-files.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { PublicationWaiters } from './publication-waiters.ts'
 import { RollForward } from './roll-forward.ts'
@@ -25,12 +26,14 @@ import type {
   HoldRequest,
   Namespace,
   NamespaceEntry,
+  NewFileRequest,
   NodeRef,
   RetentionPolicy,
   SignedTicket,
   SignedVersionRecord,
   Ticket,
   TicketRequest,
+  Usage,
   Version,
   VersionManager,
   VersionSummary
@@ -58,6 +61,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   readonly #state: DurableState
   readonly #versions: VersionManagerState
   readonly #namespace: LocalNamespace
+  readonly #newFiles: NewFiles
   readonly #waiters = new PublicationWaiters()
   readonly #seals: SealQueue
   readonly #collected: LocalCollectedVersions
@@ -79,12 +83,14 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     this.#seals = parts.seals
     this.#collected = parts.collected
     this.#leases = parts.leases
-    this.#namespace = new LocalNamespace({
+    const naming = {
       state: this.#state,
       clock,
       newBlobId: () => this.#newBlobId(),
-      checkCreate: (request) => this.#checkCreate(request)
-    })
+      checkCreate: (request: CreateBlobRequest) => this.#checkCreate(request)
+    }
+    this.#namespace = new LocalNamespace(naming)
+    this.#newFiles = new NewFiles({ ...naming, metadata, signer })
     this.#rollForward = new RollForward({
       metadata,
       signer,
@@ -174,6 +180,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     const { result: published, rows } = this.#versions.commit(blob, version, nowMs)
     this.#leases.end({ blob, version })
     const shown = published.length === 0 ? [] : this.#state.namespace.show(blob, nowMs)
+    this.#state.countBytes(blob)
     await this.#state.write([...rows, ...shown])
     for (const row of published) this.#waiters.announce(blob, row.version)
     this.#published?.add(published.length)
@@ -245,6 +252,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     this.#state.begin(options)
     const { rows } = this.#versions.retire(blob, version)
     const isUnseen = this.#versions.latest(blob) === undefined
+    this.#state.countBytes(blob)
     const hidden = isUnseen ? this.#state.namespace.hide(blob, this.#components.clock.now()) : []
     await this.#state.write([...rows, ...hidden])
   }
@@ -333,6 +341,21 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     return this.#namespace.reserve(path, create, options)
   }
 
+  isFree(path: string, options?: AbortOptions): Promise<boolean> {
+    return this.#namespace.isFree(path, options)
+  }
+
+  async publishFile(
+    request: NewFileRequest,
+    options?: AbortOptions
+  ): Promise<VersionSummary | undefined> {
+    const made = await this.#newFiles.publish(request, options)
+    if (made === undefined) return undefined
+    this.#published?.add(1)
+    this.#seals.add(made.blob, made.summary.version)
+    return made.summary
+  }
+
   remove(
     path: string,
     request: { readonly kind: 'file' | 'directory' | 'any' },
@@ -349,6 +372,14 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     const entry = await this.#namespace.clone(from, path, options)
     this.#seals.add(entry.blob, entry.version)
     return entry
+  }
+
+  setModified(path: string, modifiedMs: number, options?: AbortOptions): Promise<void> {
+    return this.#namespace.setModified(path, modifiedMs, options)
+  }
+
+  usage(path: string, options?: AbortOptions): Promise<Usage> {
+    return this.#namespace.usage(path, options)
   }
 
   setRetention(

@@ -11,7 +11,10 @@ import type { Entry } from './folder.ts'
 import { checkNewPath } from './ref.ts'
 import { checkPolicy } from './retention.ts'
 import type { BlobId, DirectoryEntry, EffectiveRetention, RetentionPolicy } from './types.ts'
-import type { EntryRow, PolicyRow } from './version-rows.ts'
+import type { EntryRow, PolicyRow, SetTime } from './version-rows.ts'
+
+/** Latest time that a `Date` can be. */
+const MAX_TIME_MS = 8.64e15
 
 export interface NamespaceStateOptions {
   /** Files, folders and reservations. @default 4000000 */
@@ -25,6 +28,8 @@ export interface BlobPath {
   readonly kind: 'file'
   readonly path: string
   readonly blob: BlobId
+  /** A time that was set for it, and for which version. */
+  readonly setTime: SetTime | undefined
 }
 
 /**
@@ -98,6 +103,39 @@ export class NamespaceState {
   setRetention(path: string, policy: RetentionPolicy | undefined): NamespaceRows {
     if (policy !== undefined) checkPolicy(policy)
     return this.#tree.setPolicy(this.#visible(path), policy)
+  }
+
+  /**
+   * Sets the time that a file, or a folder, shows.
+   *
+   * @throws {PathNotFoundError | InvalidPathError | RangeError}
+   */
+  setModified(path: string, time: SetTime): NamespaceRows {
+    const { modifiedMs } = time
+    if (!Number.isSafeInteger(modifiedMs) || modifiedMs < 0 || modifiedMs > MAX_TIME_MS) {
+      throw new RangeError(`a time of ${modifiedMs} ms`)
+    }
+    const entry = this.#visible(path)
+    if (entry.id === ROOT_ID) throw new InvalidPathError(path, 'the root folder keeps no time')
+    const changed = entry.folder === undefined ? { setTime: time } : { modifiedMs }
+    return [rowOf(this.#tree.replace({ ...entry, ...changed }))]
+  }
+
+  /** Sizes of all files that can be seen at or below a path, as `setBytes` has told them. O(1). */
+  bytesBelow(path: string): number {
+    const entry = this.#tree.find(path)
+    return entry === undefined ? 0 : this.#tree.bytesOf(entry)
+  }
+
+  /** Notes what the file of a blob takes now; nothing if no path names it (any more). */
+  setBytes(blob: BlobId, bytes: number): void {
+    const entry = this.#tree.fileOf(blob)
+    if (entry !== undefined) this.#tree.setBytes(entry, bytes)
+  }
+
+  /** @yields the blobs that paths name. */
+  *blobs(): Generator<BlobId> {
+    for (const { blob } of this.#tree.files()) if (blob !== undefined) yield blob
   }
 
   /** The policy that holds at a path. @throws {PathNotFoundError} */
@@ -238,8 +276,7 @@ export class NamespaceState {
     }
     if (there !== undefined && this.#mustStay(there)) checkReplaceable(entry, there, to)
     const dropped = there === undefined ? [] : this.#tree.drop(there)
-    this.#tree.parentOf(entry).folder?.delete(entry.name)
-    const moved = this.#tree.replace({ ...entry, parent: parent.id, name: baseName(to) })
+    const moved = this.#tree.move(entry, parent, baseName(to))
     const touched = entry.parent === parent.id ? [] : this.#tree.touch(entry.parent, nowMs)
     return [...dropped, rowOf(moved), ...touched, ...this.#tree.touch(parent.id, nowMs)]
   }
@@ -289,8 +326,8 @@ function checkReplaceable(moved: Entry, there: Entry, path: string): void {
 }
 
 function describe(entry: Entry, path: string): DirectoryEntry | BlobPath {
-  const { blob, modifiedMs } = entry
-  if (blob !== undefined) return { kind: 'file', path, blob }
+  const { blob, modifiedMs, setTime } = entry
+  if (blob !== undefined) return { kind: 'file', path, blob, setTime }
   return { kind: 'directory', path, modifiedMs }
 }
 

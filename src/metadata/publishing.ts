@@ -6,7 +6,8 @@ import { errorCode } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import type { ChunkLeases } from './chunk-leases.ts'
-import { UploadAbortedError } from './errors.ts'
+import { BlobTooLargeError, UploadAbortedError } from './errors.ts'
+import { MAX_REPLACED_CHUNKS } from './geometry.ts'
 import type { LeafList } from './leaf-list.ts'
 import { encodeLeafList } from './leaf-list-codec.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
@@ -55,6 +56,17 @@ export interface PublisherOptions {
   readonly rollForwardMs?: number
 }
 
+/** Size that a version may have that replaces everything, in bytes. */
+export function maxReplacedBytes({ chunkBytes }: Pick<BlobDescription, 'chunkBytes'>): number {
+  return chunkBytes * MAX_REPLACED_CHUNKS
+}
+
+/** @throws {BlobTooLargeError} if a version that replaces everything cannot end there. */
+export function verifyReplacedEnd(end: number, description: BlobDescription): void {
+  const most = maxReplacedBytes(description)
+  if (end > most) throw new BlobTooLargeError(end, most)
+}
+
 /** A leaf list as a ticket request names it. */
 type NamedList = Pick<TicketRequest, 'leafList' | 'leafPages'>
 
@@ -98,8 +110,10 @@ export class VersionPublisher {
    *
    * @throws {UploadAbortedError} if `isStillWanted` says no.
    * @throws {TicketConflictError} if a condition does not hold.
+   * @throws {BlobTooLargeError} if it replaces everything and has too many chunks.
    */
   async publish(write: StoredWrite, options: PublishVersionOptions = {}): Promise<VersionSummary> {
+    if (write.truncates) verifyReplacedEnd(write.endBytes, write.description)
     const { leaves, signed } = await this.#assign(write, options)
     const { blob, version } = signed.ticket
     const { versions, logger } = this.#components

@@ -41,14 +41,15 @@ export function namesVersion(path: string): boolean {
 }
 
 /**
- * Checks the path of something that is to be made: as `checkPath`, and no name that means a
- * version.
+ * Checks the path of something that is to be made: as `checkPath`, no name that means a
+ * version, and no line break, which listings could not show.
  *
  * @throws {InvalidPathError}
  */
 export function checkNewPath(path: string): void {
   checkPath(path)
   if (namesVersion(path)) throw new InvalidPathError(path, 'a name ending in @digits is a version')
+  if (/[\r\n]/.test(path)) throw new InvalidPathError(path, 'a line break')
 }
 
 /**

@@ -1,8 +1,11 @@
+import type { ReadBuffers } from '../chunks/read-buffers.ts'
 import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
+import type { Range } from '../lib/range-set.ts'
 import type { WriteMode } from './blob-writer-types.ts'
+import type { KeptUploads } from './kept-uploads.ts'
 import type { Ref } from './ref.ts'
 import type { MetadataStore } from './store-types.ts'
 import type {
@@ -26,6 +29,10 @@ export interface RepositoryComponents {
   readonly clock: Clock
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined
+  /** What chunks are read into, where it is to be had back. @default it is left alone */
+  readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
+  /** Keeps broken uploads, so that they can be continued. @default none is kept */
+  readonly keptUploads?: KeptUploads | undefined
 }
 
 export interface RepositoryOptions {
@@ -58,6 +65,20 @@ export interface OpenWriteOptions extends AbortOptions {
   readonly note?: string | undefined
   /** Refuses the version with a TicketConflictError unless this one is the newest then. */
   readonly ifNewest?: Version | undefined
+  /** Keeps the upload when it breaks, for the same user. Not for appending. @default not kept */
+  readonly restart?: RestartOptions | undefined
+}
+
+/** How an upload can be continued, or which one is. */
+export interface RestartOptions {
+  readonly user: string
+  /**
+   * Ranges of bytes of the file that the broken upload of this user to this path has stored, and
+   * that are not written again; in ascending order, without overlaps.
+   *
+   * @default begins anew, in place of any broken upload
+   */
+  readonly continuing?: readonly Range[] | undefined
 }
 
 export interface CreateOptions extends AbortOptions {

@@ -1,8 +1,9 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import { MIB } from '../lib/bytes.ts'
 import { BlobReader, checkRange, type Snapshot } from './blob-reader.ts'
-import type { BlobWriter } from './blob-writer.ts'
 import { IsDirectoryError, PathExistsError, PathNotFoundError } from './errors.ts'
+import type { ExtentWriter } from './extent-writer.ts'
+import type { UploadOwner } from './kept-upload.ts'
 import { diffManifests } from './manifest-diff.ts'
 import { publishMerge } from './merge.ts'
 import { checkNewPath, checkPath, parseRef, type Ref } from './ref.ts'
@@ -17,6 +18,8 @@ import type {
   RepositoryOptions,
   VersionDiff
 } from './repository-types.ts'
+import { openRestartable } from './restartable-uploads.ts'
+import type { StripedWriter } from './striped-writer.ts'
 import type {
   BlobDescription,
   DirectoryEntry,
@@ -25,12 +28,16 @@ import type {
   NamespaceEntry,
   NodeRef,
   RetentionPolicy,
+  SignedEnvelope,
   SignedVersionRecord,
+  Usage,
   Version,
   VersionSummary
 } from './types.ts'
-import { UploadOpener } from './upload-opener.ts'
+import type { Upload } from './upload.ts'
+import { type OpenExtentsOptions, UploadOpener } from './upload-opener.ts'
 import { VersionHold, type VersionHoldOptions } from './version-hold.ts'
+import { openedRecord } from './version-record.ts'
 
 const PAGE_OF_ENTRIES = 1000
 
@@ -112,10 +119,56 @@ export class Repository {
    *
    * @throws {InvalidPathError} for a path that is not normal, or names a version.
    * @throws {IsDirectoryError | NotDirectoryError}
+   * @throws {UploadLostError} if it is to continue one that is not there any more.
    */
-  async openWrite(path: string, options: OpenWriteOptions): Promise<BlobWriter> {
+  async openWrite(path: string, options: OpenWriteOptions): Promise<Upload> {
+    const openLarge = async (): Promise<Upload> => await this.#openLarge(path, options)
+    return (await this.#uploads.openSmall(path, options, openLarge)) ?? (await openLarge())
+  }
+
+  async #openLarge(path: string, options: OpenWriteOptions): Promise<Upload> {
+    const { restart } = options
+    if (restart !== undefined) {
+      const parts = { opener: this.#uploads, kept: this.#components.keptUploads }
+      return await openRestartable(parts, path, { ...options, restart })
+    }
     const description = await this.#uploads.reserve(path, options)
     return await this.#uploads.open(description, path, options)
+  }
+
+  /** Forgets the broken upload of a user to a path, if there is one. */
+  async forgetUpload(owner: UploadOwner): Promise<void> {
+    await this.#components.keptUploads?.discard(owner)
+  }
+
+  /**
+   * Opens an upload whose blocks other agents take, with `openExtents` there. Otherwise as
+   * `openWrite`.
+   */
+  async openStripedWrite(path: string, options: OpenWriteOptions): Promise<StripedWriter> {
+    const { restart } = options
+    const opener = {
+      reserve: this.#uploads.reserve.bind(this.#uploads),
+      open: this.#uploads.openStriped.bind(this.#uploads)
+    }
+    if (restart !== undefined) {
+      const parts = { opener, kept: this.#components.keptUploads }
+      return await openRestartable(parts, path, { ...options, restart })
+    }
+    return await opener.open(await opener.reserve(path, options), path, options)
+  }
+
+  /** Opens this agent's part of an upload that another agent publishes. */
+  async openExtents(
+    description: BlobDescription,
+    options: OpenExtentsOptions & AbortOptions
+  ): Promise<ExtentWriter> {
+    return await this.#uploads.openExtents(description, options)
+  }
+
+  /** Opens a version by its record. @throws {UntrustedSignatureError} if nobody may sign it. */
+  async openSealed(envelope: SignedEnvelope, options: AbortOptions = {}): Promise<Snapshot> {
+    return await this.#blobs.open(openedRecord(envelope), options)
   }
 
   /**
@@ -282,6 +335,24 @@ export class Repository {
     checkPath(from)
     checkNewPath(to)
     await this.#components.namespace.rename(from, to, options)
+  }
+
+  /**
+   * Sets the time that a file or directory shows, until it gets a new version or something in it
+   * changes.
+   *
+   * @throws {InvalidPathError} for a path that names a version, or the root.
+   * @throws {PathNotFoundError | RangeError}
+   */
+  async setModified(path: string, modifiedMs: number, options: AbortOptions = {}): Promise<void> {
+    checkNewPath(path)
+    await this.#components.namespace.setModified(path, modifiedMs, options)
+  }
+
+  /** What the newest versions of all files below a path take; 0 if there is none. */
+  async usage(path: string, options: AbortOptions = {}): Promise<Usage> {
+    checkPath(path)
+    return await this.#components.namespace.usage(path, options)
   }
 
   async #version(ref: string | Ref, options: AbortOptions): Promise<NodeRef> {

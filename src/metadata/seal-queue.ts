@@ -66,6 +66,7 @@ export class SealQueue {
   readonly #waiting = new Map<BlobId, Version>()
   #cancel: Cancel | undefined
   #idle: Promise<void> | undefined
+  #hasNew = false
 
   constructor(components: SealQueueComponents, options: SealQueueOptions = {}) {
     const { idleMs = 200 } = options
@@ -78,10 +79,8 @@ export class SealQueue {
     if (this.#stopped.signal.aborted) return
     this.#waiting.delete(blob)
     this.#waiting.set(blob, version)
-    this.#cancel?.()
-    this.#cancel = this.#components.clock.schedule(() => {
-      this.#idle ??= this.#sealWaiting()
-    }, this.#idleMs)
+    this.#hasNew = true
+    this.#cancel ??= this.#scheduleLook()
   }
 
   /** Gives the record of a published version, sealing it if nobody has yet. */
@@ -101,6 +100,7 @@ export class SealQueue {
   async stop(): Promise<void> {
     this.#stopped.abort(new NotRunningError('version manager'))
     this.#cancel?.()
+    this.#cancel = undefined
     this.#waiting.clear()
     await Promise.allSettled([this.#idle, ...this.#running.values()])
   }
@@ -169,22 +169,40 @@ export class SealQueue {
     return seal === undefined ? undefined : openedRecord(seal)
   }
 
+  /** One timer for many publications: when it comes, either there were some since, or none. */
+  #scheduleLook(): Cancel {
+    this.#hasNew = false
+    return this.#components.clock.schedule(() => {
+      this.#cancel = this.#hasNew ? this.#scheduleLook() : undefined
+      if (this.#cancel === undefined) this.#idle ??= this.#sealWaiting()
+    }, this.#idleMs)
+  }
+
+  /** Breaks off when something is published: sealing is for when there is time. */
   async #sealWaiting(): Promise<void> {
-    const { logger } = this.#components
-    for (;;) {
-      const last = Array.from(this.#waiting).at(-1)
-      if (last === undefined || this.#stopped.signal.aborted) break
-      const [blob, version] = last
-      this.#waiting.delete(blob)
-      try {
-        await this.record(blob, version, { signal: this.#stopped.signal })
-      } catch (error) {
-        // Whoever asks for the record makes the next attempt.
-        if (!this.#stopped.signal.aborted) {
-          logger.info('version %d of %s could not be sealed: %e', version, blob, error)
-        }
+    while (this.#waiting.size > 0 && this.#isIdle()) {
+      for (const [blob, version] of Array.from(this.#waiting).toReversed()) {
+        if (!this.#isIdle()) break
+        this.#waiting.delete(blob)
+        await this.#trySeal({ blob, version })
       }
     }
     this.#idle = undefined
+  }
+
+  #isIdle(): boolean {
+    return this.#cancel === undefined && !this.#stopped.signal.aborted
+  }
+
+  async #trySeal({ blob, version }: NodeRef): Promise<void> {
+    const { signal } = this.#stopped
+    try {
+      await this.record(blob, version, { signal })
+    } catch (error) {
+      if (signal.aborted) return
+      // Whoever asks for the record makes the next attempt.
+      const { logger } = this.#components
+      logger.info('version %d of %s could not be sealed: %e', version, blob, error)
+    }
   }
 }

@@ -326,6 +326,15 @@ export interface CreateBlobRequest {
   readonly sizeHint?: number | undefined
 }
 
+/** A short file, whose chunks are stored and whose whole leaf list comes along. */
+export interface NewFileRequest
+  extends CreateBlobRequest,
+    Pick<TicketRequest, 'writer' | 'endBytes' | 'leafList' | 'note'> {
+  readonly path: string
+  /** At most MAX_LEAF_PAGES of at most MAX_LEAF_PAGE_BYTES together. */
+  readonly leafPages: readonly Uint8Array[]
+}
+
 /** Hands out tickets, publishes in order, seals. Every answer is durable before it is given. */
 export interface VersionManager {
   createBlob(request: CreateBlobRequest, options?: AbortOptions): Promise<BlobDescription>
@@ -397,6 +406,12 @@ export interface FileEntry {
   readonly modifiedMs: number
 }
 
+/** What lies below a path. */
+export interface Usage {
+  /** Sizes of the newest versions together. */
+  readonly bytes: number
+}
+
 export type NamespaceEntry = DirectoryEntry | FileEntry
 
 /**
@@ -428,6 +443,19 @@ export interface Namespace {
    */
   reserve(path: string, create: CreateBlobRequest, options?: AbortOptions): Promise<BlobDescription>
   /**
+   * Tells whether a path names no blob yet, not even a reserved one, and a file can be made there.
+   *
+   * @throws {NotDirectoryError | IsDirectoryError | InvalidPathError | MetadataLimitError}
+   */
+  isFree(path: string, options?: AbortOptions): Promise<boolean>
+  /**
+   * Makes a file with its first version in one step, as `reserve`, `assign` and `commit` do together.
+   *
+   * @returns undefined if the path names a blob already, or the answer was lost: `reserve` tells.
+   * @throws {NotDirectoryError | IsDirectoryError | MetadataLimitError}
+   */
+  publishFile(request: NewFileRequest, options?: AbortOptions): Promise<VersionSummary | undefined>
+  /**
    * Removes a file or an empty directory.
    *
    * @throws {PathNotFoundError | DirectoryNotEmptyError | IsDirectoryError | NotDirectoryError}
@@ -445,6 +473,15 @@ export interface Namespace {
    * @throws {PathExistsError | UnknownBlobError | UnknownVersionError | NotDirectoryError}
    */
   clone(from: NodeRef, path: string, options?: AbortOptions): Promise<FileEntry>
+  /**
+   * Sets the time that a file or folder shows, until a version is published or something in the
+   * folder changes. Version times stay as they are.
+   *
+   * @throws {PathNotFoundError | InvalidPathError | RangeError}
+   */
+  setModified(path: string, modifiedMs: number, options?: AbortOptions): Promise<void>
+  /** What the files below a folder take, or a file takes; nothing if there is none. O(1). */
+  usage(path: string, options?: AbortOptions): Promise<Usage>
   /**
    * Sets which versions of a file, or of all files below a folder, stay; undefined goes by the
    * folders above again.

@@ -1,18 +1,30 @@
-import { autoChunkBytes } from '../chunks/chunk-size.ts'
+import { ChunkBuffers } from '../chunks/chunk-buffers.ts'
+import { autoChunkBytes, DEFAULT_CHUNK_BYTES } from '../chunks/chunk-size.ts'
 import type { AbortOptions } from '../chunks/types.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Counter } from '../lib/metrics.ts'
 import type { BlobReader } from './blob-reader.ts'
-import { BlobWriter } from './blob-writer.ts'
+import { BlobWriter, openParent } from './blob-writer.ts'
+import type { BlobWriterOptions } from './blob-writer-types.ts'
+import { ExtentWriter, type ExtentWriterOptions } from './extent-writer.ts'
 import { checkNewPath } from './ref.ts'
 import type {
   OpenWriteOptions,
   RepositoryComponents,
   RepositoryOptions
 } from './repository-types.ts'
-import type { BlobDescription } from './types.ts'
+import { SmallUpload, type UploadedKind } from './small-upload.ts'
+import { StripedWriter } from './striped-writer.ts'
+import type { BlobDescription, CreateBlobRequest } from './types.ts'
+import type { Upload } from './upload.ts'
 import { checkConditions } from './version-requests.ts'
+
+/** Chunks that are larger are not worth holding in memory. */
+const MAX_SMALL_BYTES = DEFAULT_CHUNK_BYTES
+
+/** What of an upload is written here. */
+export type OpenExtentsOptions = Pick<ExtentWriterOptions, 'baseOffset' | 'continuing' | 'isNoted'>
 
 export interface UploadOpenerComponents extends RepositoryComponents {
   readonly blobs: BlobReader
@@ -24,6 +36,8 @@ export class UploadOpener {
   readonly #options: RepositoryOptions
   readonly #inFlight: Budget
   readonly #staging: Budget
+  readonly #small: Budget
+  readonly #buffers: ChunkBuffers
   readonly #uploadedBytes: Counter | undefined
 
   constructor(components: UploadOpenerComponents, options: RepositoryOptions) {
@@ -37,6 +51,8 @@ export class UploadOpener {
     // which must not have to wait for them.
     this.#inFlight = new Budget(uploadBudgetBytes / 2, 'memory of uploads in flight')
     this.#staging = new Budget(uploadBudgetBytes / 2, 'memory of uploads being cut')
+    this.#small = new Budget(uploadBudgetBytes / 8, 'memory of small uploads')
+    this.#buffers = new ChunkBuffers(uploadBudgetBytes)
     this.#uploadedBytes = components.metrics?.counter('blobswarm_metadata_uploaded_bytes_total', {
       help: 'Bytes of uploads by what became of them: stored, reused, zero',
       labels: ['kind']
@@ -49,21 +65,42 @@ export class UploadOpener {
     options: Pick<OpenWriteOptions, 'expectedBytes' | 'chunkBytes' | 'replicas'> & AbortOptions
   ): Promise<BlobDescription> {
     checkNewPath(path)
-    const { expectedBytes, chunkBytes, replicas = this.#options.replicas ?? 1 } = options
-    const create = {
-      chunkBytes: chunkBytes ?? this.#chunkBytesFor(expectedBytes),
-      replicas,
-      sizeHint: expectedBytes
-    }
-    return await this.#components.namespace.reserve(path, create, options)
+    return await this.#components.namespace.reserve(path, this.#createRequest(options), options)
+  }
+
+  /**
+   * Opens an upload that may turn out short to a path that names nothing yet; undefined if it cannot,
+   * or the path names something.
+   *
+   * @param openLarge opens the upload that it becomes if it does not.
+   * @throws {NotDirectoryError | IsDirectoryError | InvalidPathError}
+   */
+  async openSmall(
+    path: string,
+    options: OpenWriteOptions,
+    openLarge: () => Promise<Upload>
+  ): Promise<SmallUpload | undefined> {
+    checkNewPath(path)
+    const { mode, expectedBytes = 0, ifNewest, note, restart } = options
+    const create = this.#createRequest(options)
+    const isContinued = (restart?.continuing?.length ?? 0) > 0
+    if (mode !== 'replace' || ifNewest !== undefined || isContinued) return undefined
+    if (create.chunkBytes > MAX_SMALL_BYTES || expectedBytes > create.chunkBytes) return undefined
+    const { namespace, writer, signer } = this.#components
+    if (!(await namespace.isFree(path, options))) return undefined
+    const count = (kind: UploadedKind, bytes: number): void =>
+      this.#uploadedBytes?.add(bytes, { kind })
+    const components = { namespace, writer, signer, held: this.#small, count, openLarge }
+    return new SmallUpload(components, { path, create, note })
   }
 
   /** Opens an upload into a blob. @throws {TicketConflictError} if another version is newest. */
   async open(
     description: BlobDescription,
     path: string,
-    { mode, note, ifNewest, signal }: OpenWriteOptions
+    options: OpenWriteOptions & Pick<BlobWriterOptions, 'notes' | 'continuing'>
   ): Promise<BlobWriter> {
+    const { mode, note, ifNewest, notes, continuing, signal } = options
     if (ifNewest !== undefined) {
       // The ticket asks again; this spares the client from sending everything in vain.
       const newest = await this.#components.versions.newest(description.blob, { signal })
@@ -74,11 +111,54 @@ export class UploadOpener {
       ...this.#components,
       inFlight: this.#inFlight,
       staging: this.#staging,
+      buffers: this.#buffers,
       uploadedBytes: this.#uploadedBytes
     }
     const upload = { description, mode, path, note, ifNewest, signal }
-    const settings = { stagingFolder, leaseMs }
+    const settings = { stagingFolder, leaseMs, notes, continuing }
     return await BlobWriter.open(components, { ...upload, ...settings })
+  }
+
+  /** Opens an upload whose blocks are taken by others, with `openExtents` there. */
+  async openStriped(
+    description: BlobDescription,
+    path: string,
+    options: OpenWriteOptions & Pick<BlobWriterOptions, 'notes' | 'continuing'>
+  ): Promise<StripedWriter> {
+    const { mode, note, ifNewest, notes, continuing, signal } = options
+    const continued =
+      continuing && (await this.openExtents(description, { baseOffset: 0, continuing, signal }))
+    const upload = { description, mode, path, note, ifNewest, notes, signal }
+    return await StripedWriter.open(this.#components, { ...upload, continued })
+  }
+
+  /** Opens this agent's part of an upload that is published elsewhere. */
+  async openExtents(
+    description: BlobDescription,
+    options: OpenExtentsOptions & AbortOptions
+  ): Promise<ExtentWriter> {
+    const { signal, ...extents } = options
+    const { stagingFolder, leaseMs } = this.#options
+    const logger = this.#components.logger.forComponent('blobswarm:metadata:stripe')
+    const components = {
+      ...this.#components,
+      logger,
+      inFlight: this.#inFlight,
+      staging: this.#staging,
+      buffers: this.#buffers,
+      uploadedBytes: this.#uploadedBytes
+    }
+    const parent = await openParent(this.#components, description, { signal })
+    const cutting = { description, stagingFolder, leaseMs, parent }
+    return new ExtentWriter(components, { ...cutting, ...extents })
+  }
+
+  #createRequest({
+    expectedBytes: sizeHint,
+    chunkBytes = this.#chunkBytesFor(sizeHint),
+    replicas = this.#options.replicas ?? 1
+  }: Pick<OpenWriteOptions, 'expectedBytes' | 'chunkBytes' | 'replicas'>): CreateBlobRequest {
+    return { chunkBytes, replicas, sizeHint }
   }
 
   #chunkBytesFor(expectedBytes: number | undefined): number {

@@ -8,6 +8,7 @@ import type {
   HoldRow,
   PolicyRow,
   RowCondition,
+  SetTime,
   StateRow,
   VersionRow
 } from './version-rows.ts'
@@ -30,7 +31,7 @@ export function parametersOf(row: StateRow): Parameters {
     case 'version':
       return parametersOfVersion(row)
     case 'entry':
-      return [row.id, row.parent, row.name, row.blob ?? null, row.isVisible ? 1 : 0, row.modifiedMs]
+      return parametersOfEntry(row)
     case 'policy':
       return [row.entry, row.policy.last ?? null, row.policy.youngerMs ?? null]
     case 'hold':
@@ -45,6 +46,19 @@ export function parametersOf(row: StateRow): Parameters {
     default:
       return [row.id]
   }
+}
+
+function parametersOfEntry({ setTime, ...row }: EntryRow): Parameters {
+  return [
+    row.id,
+    row.parent,
+    row.name,
+    row.blob ?? null,
+    row.isVisible ? 1 : 0,
+    row.modifiedMs,
+    setTime?.version ?? null,
+    setTime?.modifiedMs ?? null
+  ]
 }
 
 function parametersOfBlob({ source, ...row }: BlobRow): Parameters {
@@ -179,8 +193,13 @@ function toEntry(row: Columns): EntryRow {
     name: text(row, 'name'),
     blob: row['blob'] === null ? undefined : text(row, 'blob'),
     isVisible: number(row, 'is_visible') === 1,
-    modifiedMs: number(row, 'modified_ms')
+    modifiedMs: number(row, 'modified_ms'),
+    setTime: row['set_version'] === null ? undefined : toSetTime(row)
   }
+}
+
+function toSetTime(row: Columns): SetTime {
+  return { version: number(row, 'set_version'), modifiedMs: number(row, 'set_ms') }
 }
 
 function toPolicy(row: Columns): PolicyRow {

@@ -2,7 +2,7 @@ import { chunkId } from '../chunks/chunk-id.ts'
 import type { AbortOptions } from '../chunks/types.ts'
 import { MetadataLimitError, SizeConflictError, TicketConflictError } from './errors.ts'
 import { areTicketRanges, chunksOf, joinRanges, MAX_TICKET_RANGES } from './geometry.ts'
-import type { PageStore } from './store-types.ts'
+import type { Page, PageStore } from './store-types.ts'
 import type { ChunkRange, TicketRequest, Version } from './types.ts'
 import { MAX_NOTE_BYTES } from './version-record.ts'
 
@@ -35,12 +35,17 @@ export const MAX_LEAF_PAGE_BYTES = 16 * 1024
  * @throws {MetadataLimitError}
  */
 export async function storeLeafPages(
-  { leafPages = [] }: TicketRequest,
+  request: TicketRequest,
   metadata: Pick<PageStore, 'putPages'>,
   options: AbortOptions
 ): Promise<void> {
+  const pages = carriedPages(request)
+  if (pages.length > 0) await metadata.putPages(pages, options)
+}
+
+/** The pages that a request brings along, under what they hash to. @throws {MetadataLimitError} */
+export function carriedPages({ leafPages = [] }: Pick<TicketRequest, 'leafPages'>): Page[] {
   const { length: pageCount } = leafPages
-  if (pageCount === 0) return
   if (pageCount > MAX_LEAF_PAGES) {
     throw new MetadataLimitError('pages of a leaf list', pageCount, MAX_LEAF_PAGES)
   }
@@ -48,10 +53,7 @@ export async function storeLeafPages(
   if (byteCount > MAX_LEAF_PAGE_BYTES) {
     throw new MetadataLimitError('bytes of a leaf list', byteCount, MAX_LEAF_PAGE_BYTES)
   }
-  await metadata.putPages(
-    leafPages.map((bytes) => ({ id: chunkId(bytes), bytes })),
-    options
-  )
+  return leafPages.map((bytes) => ({ id: chunkId(bytes), bytes }))
 }
 
 /** Checks the conditions of a request. @throws {TicketConflictError | SizeConflictError} */

@@ -99,6 +99,14 @@ export interface EntryRow {
   /** False for a reservation, and for folders that only hold such. */
   readonly isVisible: boolean
   readonly modifiedMs: number
+  /** Of a file whose time somebody has set; a folder's is its `modifiedMs`. */
+  readonly setTime?: SetTime | undefined
+}
+
+/** A time that somebody has set for a file, shown as long as this version is the newest. */
+export interface SetTime {
+  readonly version: Version
+  readonly modifiedMs: number
 }
 
 export interface EntryRemovalRow {

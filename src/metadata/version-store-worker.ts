@@ -14,6 +14,7 @@
  *             the one byte 00 where they were lost: format 1 kept none of published versions
  *           seal: envelope (signed.ts) of the version record, NULL until sealed
  * entries   id · parent · name · blob · is_visible · modified_ms       blob NULL for folders
+ *           set_version · set_ms         a file's time that was set, else NULL
  * policies  entry · last · younger_ms              retention; NULL for rules that are not set
  * holds     holder · purpose · blob · version · for_ms · until_ms
  * ```
@@ -35,7 +36,7 @@ const LOST_RANGES = '00'
 
 const FORM = {
   applicationId: 0x62_73_77_76,
-  schemaVersion: 2,
+  schemaVersion: 3,
   migrations: [
     `CREATE TABLE blobs (
        blob TEXT PRIMARY KEY, chunk_bytes INTEGER NOT NULL, replicas INTEGER NOT NULL,
@@ -72,7 +73,9 @@ const FORM = {
        holder TEXT NOT NULL, purpose TEXT NOT NULL, blob TEXT NOT NULL, version INTEGER NOT NULL,
        for_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,
        PRIMARY KEY (holder, purpose, blob, version)
-     ) STRICT, WITHOUT ROWID;`
+     ) STRICT, WITHOUT ROWID;`,
+    `ALTER TABLE entries ADD COLUMN set_version INTEGER;
+     ALTER TABLE entries ADD COLUMN set_ms INTEGER;`
   ]
 }
 
@@ -89,7 +92,7 @@ const WRITES: Readonly<Record<StateRow['kind'], readonly string[]>> = {
        lease_until_ms = excluded.lease_until_ms, seal = excluded.seal,
        is_pinned = excluded.is_pinned`
   ],
-  entry: [`INSERT OR REPLACE INTO entries VALUES (${marks(6)})`],
+  entry: [`INSERT OR REPLACE INTO entries VALUES (${marks(8)})`],
   'entry-removal': ['DELETE FROM entries WHERE id = ?'],
   policy: [`INSERT OR REPLACE INTO policies VALUES (${marks(3)})`],
   'policy-removal': ['DELETE FROM policies WHERE entry = ?'],

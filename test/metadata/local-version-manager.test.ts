@@ -41,6 +41,25 @@ describe('a version', () => {
     expect(await versions.list('/images')).toEqual([{ ...file, path: '/images/debian' }])
   })
 
+  test('is shown with the time that was set for it, also after a restart, until the next', async () => {
+    const before = await startStage({ stores: 'disk' })
+    const { blob } = await before.versions.reserve('/folder/image', CREATE)
+    await publish(before, blob, leaves(0, 1))
+    await before.versions.setModified('/folder/image', 1_000_000_000_000)
+
+    const after = await restart(before)
+
+    const dated = { version: 1, modifiedMs: 1_000_000_000_000 }
+    expect(await after.versions.lookup('/folder/image')).toMatchObject(dated)
+    expect(await after.versions.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
+    await publish(after, blob, leaves(0))
+    expect(await after.versions.lookup('/folder/image')).toMatchObject({ version: 2 })
+    expect(await after.versions.lookup('/folder/image')).not.toMatchObject(dated)
+    await after.versions.retire(blob, 2)
+    expect(await after.versions.lookup('/folder/image')).toMatchObject(dated)
+    expect(await after.versions.usage('/')).toEqual({ bytes: 2 * CHUNK_BYTES })
+  })
+
   test('is there again after a restart, with everything in flight', async () => {
     const before = await startStage({ stores: 'disk' })
     const { blob } = await before.versions.reserve('/image', CREATE)

@@ -413,6 +413,57 @@ describe('a retention policy', () => {
   })
 })
 
+describe('a time that is set', () => {
+  const setTime = { version: 2, modifiedMs: 1_000_000_000_000 }
+
+  test('stays with a file wherever it goes, and a folder shows it until it changes', () => {
+    publish('/a/image')
+    keep(space.setModified('/a/image', setTime))
+    keep(space.rename('/a/image', '/a/other', 5))
+    keep(space.setModified('/a', setTime))
+
+    expect(space.lookup('/a/other')).toMatchObject({ setTime })
+    expect(space.lookup('/a')).toMatchObject({ modifiedMs: setTime.modifiedMs })
+    expect([...rows.values()].find(({ name }) => name === 'other')).toMatchObject({ setTime })
+    publish('/a/new')
+    expect(space.lookup('/a')).toMatchObject({ modifiedMs: 2 })
+  })
+
+  test('is refused for the root, for what is not there and if no clock shows it', () => {
+    publish('/image')
+    const refused = [
+      ['/', 1, code('ERR_INVALID_PATH')],
+      ['/nothing', 1, code('ERR_PATH_NOT_FOUND')],
+      ...[-1, 0.5, 8.65e15, Number.NaN].map((absurd) => ['/image', absurd, RangeError] as const)
+    ] as const
+
+    for (const [path, modifiedMs, reason] of refused) {
+      expect(() => space.setModified(path, { version: 1, modifiedMs })).toThrow(reason)
+    }
+  })
+})
+
+describe('the bytes below a folder', () => {
+  test('follow its files as they change, move and go', () => {
+    const one = publish('/a/b/one')
+    const two = publish('/a/two')
+    space.setBytes(one, 10)
+    space.setBytes(two, 5)
+    const below = (...paths: string[]) => paths.map((path) => space.bytesBelow(path))
+    expect(below('/', '/a', '/a/b', '/a/two', '/none')).toEqual([15, 15, 10, 5, 0])
+
+    space.setBytes(one, 3)
+    keep(space.rename('/a/b', '/c', 1))
+    expect(below('/', '/a', '/c')).toEqual([8, 5, 3])
+    keep(space.rename('/c/one', '/a/two', 1))
+    expect(below('/', '/a', '/c')).toEqual([3, 3, 0])
+    keep(space.remove('/a/two', 'file', 1))
+    expect(below('/', '/a', '/c')).toEqual([0, 0, 0])
+    space.setBytes(one, 7)
+    expect(below('/')).toEqual([0])
+  })
+})
+
 describe('the namespace', () => {
   test('refuses more entries than its limit, and is unchanged then', () => {
     space = new NamespaceState({ maxEntries: 3 })
@@ -453,6 +504,10 @@ describe('the namespace', () => {
 
         expect(again.hasOrphans).toBe(false)
         expect(tree(again, '/')).toEqual(tree(space, '/'))
+        for (const blob of again.blobs()) again.setBytes(blob, Number(blob))
+        for (const path of ['/', ...paths]) {
+          expect(space.bytesBelow(path)).toBe(again.bytesBelow(path))
+        }
         for (const path of paths) expect(again.blobAt(path)).toBe(space.blobAt(path))
         for (const path of tree(space, '/')) {
           expect(again.retention(path)).toEqual(space.retention(path))
@@ -478,17 +533,22 @@ describe('the namespace', () => {
 
 function attempt(kind: string, path: string, to: string): void {
   try {
-    if (kind === 'publish') publish(path)
-    if (kind === 'reserve' && space.reserved(path) === undefined) reserve(path)
+    if (kind === 'publish') weigh(publish(path))
+    if (kind === 'reserve' && space.reserved(path) === undefined) weigh(reserve(path))
     if (kind === 'mkdir') keep(space.makeDirectory(path, true, 1))
     if (kind === 'remove') keep(space.remove(path, 'any', 1))
     if (kind === 'rename') keep(space.rename(path, to, 1))
-    if (kind === 'link') link(path)
+    if (kind === 'link') weigh(link(path))
     if (kind === 'policy') keep(space.setRetention(path, { last: path.length }))
     if (kind === 'hide') keep(space.hide(space.blobAt(path) ?? '', 1))
   } catch (error) {
     expect(error).toMatchObject({ code: expect.stringMatching(/^ERR_/) })
   }
+}
+
+/** A file takes as many bytes as the number that stands for its blob. */
+function weigh(blob: string): void {
+  space.setBytes(blob, Number(blob))
 }
 
 function tree(of: NamespaceState, path: string): string[] {

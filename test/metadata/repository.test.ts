@@ -249,7 +249,7 @@ describe('uploads', () => {
       isWritten = true
     }
     const writer = await repository.openWrite('/given-up', { mode: 'replace' })
-    await writer.write(0, sampleBytes(CHUNK))
+    await writer.write(0, sampleBytes(2 * CHUNK))
     await isWriting
 
     const aborting = writer.abort()

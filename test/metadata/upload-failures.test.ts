@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { KIB } from '../../src/lib/bytes.ts'
+import { nextTurn } from '../../src/lib/turn.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
@@ -47,6 +48,7 @@ describe('a provider that dies in the middle of an upload', () => {
     const writer = await upload('/image')
     await writer.write(0, bytes.subarray(0, bytes.length / 2))
     await writer.write(bytes.length / 2, bytes.subarray(bytes.length / 2, bytes.length - CHUNK))
+    await nextTurn()
     const [dead, had] = largest(stores)
 
     kill(dead)

@@ -124,6 +124,11 @@ const entry: EntryRow = {
   isVisible: true,
   modifiedMs: 9
 }
+const datedEntry: EntryRow = {
+  ...entry,
+  id: 3,
+  setTime: { version: 0, modifiedMs: 8.64e15 }
+}
 const folderEntry: EntryRow = { ...entry, id: 2, name: 'ordner', blob: undefined, isVisible: false }
 
 /** What programs before this one made. */
@@ -150,7 +155,7 @@ const FORMAT_1 = `CREATE TABLE blobs (
 test('has every row again after a restart, as it was written', async () => {
   const folder = await newFolder()
   const { store, rows } = await open(folder)
-  const all = [blob, clone, named, version, sealed, entry, folderEntry, policy, hold]
+  const all = [blob, clone, named, version, sealed, entry, folderEntry, datedEntry, policy, hold]
   await store.write(all)
   await store.stop()
 
@@ -258,14 +263,14 @@ test('says why a file cannot be used', async () => {
   const newer = await newFolder()
   await (await open(newer)).store.stop()
   const later = new DatabaseSync(join(newer, VERSION_STORE_FILE))
-  later.exec('PRAGMA user_version = 3')
+  later.exec('PRAGMA user_version = 4')
   later.close()
   const used = await newFolder()
   await open(used)
 
   const cases = [
     [corrupt, 'corrupt'],
-    [newer, 'format 3 is newer than 2'],
+    [newer, 'format 4 is newer than 3'],
     [used, 'in use by another process']
   ] as const
   for (const [folder, reason] of cases) {

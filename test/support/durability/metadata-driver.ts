@@ -1,7 +1,7 @@
 /**
- * Asks a version manager, a metadata store and a chunk store, all on disk, for one thing after the other
- * and prints `acknowledged WHAT` when each is answered. Run under strace by durability.system.test.ts:
- * node metadata-driver.ts FOLDER
+ * Asks a version manager, a metadata store, a chunk store and an upload journal, all on disk, for one
+ * thing after the other and prints `acknowledged WHAT` when each is answered. Run under strace by
+ * durability.system.test.ts: node metadata-driver.ts FOLDER
  */
 import { writeSync } from 'node:fs'
 import { DataDirectory } from '../../../src/agent/data-directory.ts'
@@ -15,6 +15,8 @@ import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
 import { LocalVersionManager } from '../../../src/metadata/local-version-manager.ts'
 import { signLocation } from '../../../src/metadata/location.ts'
+import type { Page } from '../../../src/metadata/store-types.ts'
+import { partsOf, UploadJournal } from '../../../src/metadata/upload-journal.ts'
 import { sampleBytes } from '../sample-bytes.ts'
 import { testSigner, trusting } from '../signing.ts'
 import { sampleWrite } from '../tree-samples.ts'
@@ -44,6 +46,21 @@ async function askChunkStore(): Promise<void> {
   await store.stop()
 }
 
+async function askUploadJournal(): Promise<void> {
+  const journal = new UploadJournal(data.path)
+  const leaves = new LeafListBuilder()
+  const chunk = chunkId(sampleBytes(5000, 1))
+  leaves.add(3, { at: 0, length: 65_536, chunk, chunkOffset: 0, replicas: ['p1'] })
+  const [part] = partsOf(leaves.build(), 0)
+  if (part === undefined) throw new Error('no part')
+  const plan = { user: 'ada', path: '/image', mode: 'replace', blob: 'b', chunkBytes: 65_536 }
+  const upload = { id: 1, ...plan, expectedBytes: undefined, touchedMs: 0 }
+  await told('what an upload has stored', journal.note(upload, [part]))
+  await told('what it has stored since', journal.note(upload, [{ ...part, number: 1 }]))
+  await told('that it is over', journal.remove(1))
+  await journal.stop()
+}
+
 async function askMetadataStore(metadata: DiskMetadataStore): Promise<void> {
   const { nodes, proof } = await sampleWrite(40, { signer })
   const page = sampleBytes(30_000, 3)
@@ -58,8 +75,15 @@ async function askMetadataStore(metadata: DiskMetadataStore): Promise<void> {
   await told('many pages', Promise.all(puts))
 }
 
-async function askVersionManager(versions: LocalVersionManager, leafList: Uint8Array) {
+async function askVersionManager(versions: LocalVersionManager, { id: leafList, bytes }: Page) {
   const create = { chunkBytes: 65_536, replicas: 1 }
+  const short = { ...create, writer: signer.peerId, endBytes: 0, leafList, leafPages: [bytes] }
+  await told('a short file', versions.publishFile({ ...short, path: '/short/one' }))
+  const others = Array.from({ length: 12 }, (_, at) =>
+    versions.publishFile({ ...short, path: `/short/other-${at}` })
+  )
+  await told('many short files', Promise.all(others))
+  await told('a time', versions.setModified('/short/one', 1_000_000_000_000))
   const path = '/images/debian'
   const { blob } = await told('a reserved path', versions.reserve(path, create))
   await told('a folder', versions.makeDirectory('/folder'))
@@ -97,6 +121,7 @@ async function askVersionManager(versions: LocalVersionManager, leafList: Uint8A
 
 await data.open()
 await askChunkStore()
+await askUploadJournal()
 const metadata = new DiskMetadataStore(data.path, { verifier })
 await metadata.start()
 await askMetadataStore(metadata)
@@ -119,7 +144,7 @@ await versions.start()
 const [leafList] = encodeLeafList(new LeafListBuilder().build())
 if (leafList === undefined) throw new Error('no leaf list')
 await told('a leaf list', metadata.putPages([leafList]))
-await askVersionManager(versions, leafList.id)
+await askVersionManager(versions, leafList)
 await told('a small file', data.writeText('small', 'something'))
 await versions.stop()
 await metadata.stop()
