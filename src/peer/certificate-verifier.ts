@@ -69,7 +69,7 @@ export class CertificateVerifier implements Verifier {
   }
 
   #signerOf(certificate: Uint8Array): KnownSigner {
-    const key = toHex(blake3(certificate))
+    const key = toHex(digestOf(certificate))
     const known = this.#known.get(key)
     if (known !== undefined) return known
     const signer = this.#verifySigner(certificate)
@@ -95,8 +95,19 @@ export class CertificateVerifier implements Verifier {
 function signatureName(purpose: SignedPurpose, envelope: SignedEnvelope): string {
   const { payload, signature, certificate } = envelope
   // Of fixed length but for the payload, which is last.
-  const parts = [blake3(certificate), signature, signingBytes(purpose, payload)]
+  const parts = [digestOf(certificate), signature, signingBytes(purpose, payload)]
   return asBuffer(blake3(concatBytes(parts))).toString('latin1')
+}
+
+/** Digests of certificates that are in use, of which an agent's own stands beside all that it signs. */
+const digests = new WeakMap<Uint8Array, Uint8Array>()
+
+function digestOf(certificate: Uint8Array): Uint8Array {
+  const known = digests.get(certificate)
+  if (known !== undefined) return known
+  const digest = blake3(certificate)
+  digests.set(certificate, digest)
+  return digest
 }
 
 const SIGNERS: Readonly<Record<SignedPurpose, (member: Member) => boolean>> = {

@@ -193,6 +193,13 @@ function namespaceHandlers(namespace: Namespace): RpcHandler[] {
     answerMethod(methods.reserve, 'write', ({ path, ...create }, { signal }) =>
       namespace.reserve(path, create, { signal })
     ),
+    answerMethod(methods.isFree, 'read', async ({ path }, { signal }) => ({
+      isFree: await namespace.isFree(path, { signal })
+    })),
+    answerMethod(methods.publishFile, 'write', async (request, { member, signal }) => {
+      checkAsker(request.writer, member.peerId)
+      return { summary: await namespace.publishFile(request, { signal }) }
+    }),
     answerMethod(methods.remove, 'write', async ({ path, kind }, { signal }) => {
       await namespace.remove(path, { kind }, { signal })
       return {}
@@ -201,6 +208,13 @@ function namespaceHandlers(namespace: Namespace): RpcHandler[] {
       await namespace.rename(from, to, { signal })
       return {}
     }),
+    answerMethod(methods.setModified, 'write', async ({ path, modifiedMs }, { signal }) => {
+      await namespace.setModified(path, modifiedMs, { signal })
+      return {}
+    }),
+    answerMethod(methods.usage, 'read', ({ path }, { signal }) =>
+      namespace.usage(path, { signal })
+    ),
     answerMethod(methods.clone, 'write', async ({ path, ...from }, { signal }) => ({
       entry: await namespace.clone(from, path, { signal })
     }))
@@ -212,12 +226,14 @@ async function assign(
   request: RequestOf<typeof versionMethods.assign>,
   { member, signal }: RpcContext
 ): Promise<{ ticket: Uint8Array }> {
-  if (request.writer !== member.peerId) {
-    throw new NotPermittedError(`a ticket for ${request.writer} asked by ${member.peerId}`)
-  }
+  checkAsker(request.writer, member.peerId)
   const ranges = request.ranges.map(([start, end]) => ({ start, end }))
   const { envelope } = await versions.assign({ ...request, ranges }, { signal })
   return { ticket: encodeEnvelope(envelope) }
+}
+
+function checkAsker(writer: string, asker: string): void {
+  if (writer !== asker) throw new NotPermittedError(`a ticket for ${writer} asked by ${asker}`)
 }
 
 function checkHolder(holder: string, { member }: RpcContext): void {

@@ -27,9 +27,14 @@
  * list           read   {path, after?: name, limit}                      {entries: [ENTRY…], isCut}
  * makeDirectory  write  {path, parents}                                  {}
  * reserve        write  {path, chunkBytes, replicas, sizeHint?}          DESCRIPTION
+ * isFree         read   {path}                                           {isFree}
+ * publishFile    write  {path, chunkBytes, replicas, sizeHint?, writer, endBytes,
+ *                        leafList (32), leafPages: [bytes…], note?}      {summary?}
  * remove         write  {path, kind: 'file'|'directory'|'any'}           {}
  * rename         write  {from, to}                                       {}
  * clone          write  {blob, version, path}                            {entry}
+ * setModified    write  {path, modifiedMs}                               {}
+ * usage          read   {path}                                           {bytes}
  * setRetention   admin  {path, policy?}                                  {}
  * retention      read   {path}                                           {policy, setFor?: path}
  * collect        admin  {isDryRun}                                       {report}
@@ -107,6 +112,8 @@ const descriptionSchema = z.object({
   createdMs: naturalNumber
 })
 
+const leafPagesSchema = z.array(boundedBytes(MAX_LEAF_PAGE_BYTES)).max(MAX_LEAF_PAGES)
+
 const assignSchema = z.object({
   blob: blobIdSchema,
   writer: peerIdSchema,
@@ -114,7 +121,7 @@ const assignSchema = z.object({
   endBytes: naturalNumber,
   truncates: z.boolean(),
   leafList: chunkIdSchema,
-  leafPages: z.array(boundedBytes(MAX_LEAF_PAGE_BYTES)).max(MAX_LEAF_PAGES).optional(),
+  leafPages: leafPagesSchema.optional(),
   ifNewest: naturalNumber.optional(),
   ifBytes: naturalNumber.optional(),
   path: pathSchema.optional(),
@@ -231,6 +238,19 @@ export const versionMethods = {
     emptySchema
   ),
   reserve: method('reserve', createSchema.extend({ path: pathSchema }), descriptionSchema),
+  isFree: method('isFree', z.object({ path: pathSchema }), z.object({ isFree: z.boolean() })),
+  publishFile: method(
+    'publishFile',
+    createSchema.extend({
+      path: pathSchema,
+      writer: peerIdSchema,
+      endBytes: naturalNumber,
+      leafList: chunkIdSchema,
+      leafPages: leafPagesSchema,
+      note: boundedText(4096).optional()
+    }),
+    z.object({ summary: summarySchema.optional() })
+  ),
   remove: method(
     'remove',
     z.object({ path: pathSchema, kind: z.enum(['file', 'directory', 'any']) }),
@@ -242,6 +262,12 @@ export const versionMethods = {
     versionSchema.extend({ path: pathSchema }),
     z.object({ entry: fileSchema })
   ),
+  setModified: method(
+    'setModified',
+    z.object({ path: pathSchema, modifiedMs: naturalNumber }),
+    emptySchema
+  ),
+  usage: method('usage', z.object({ path: pathSchema }), z.object({ bytes: naturalNumber })),
   setRetention: method(
     'setRetention',
     z.object({ path: pathSchema, policy: policySchema.optional() }),

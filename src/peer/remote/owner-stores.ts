@@ -95,6 +95,15 @@ export class OwnerStores {
     return this.#components.local !== undefined && owner === this.#components.node.peerId
   }
 
+  /** This agent's own store, if it is the owner of every key and the only one there has been. */
+  get onlyLocal(): OwnerStore | undefined {
+    this.#update()
+    const [only, ...others] = this.#lists.everybody()
+    return only !== undefined && others.length === 0 && this.isLocal(only)
+      ? this.#components.local
+      : undefined
+  }
+
   /** Names the list in force: equal names, equal owners of every key. */
   get listName(): string {
     this.#update()

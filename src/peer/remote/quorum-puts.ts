@@ -40,6 +40,11 @@ export class QuorumPuts {
     { signal }: AbortOptions = {}
   ): Promise<void> {
     signal?.throwIfAborted()
+    const local = this.#owners.onlyLocal
+    if (local !== undefined && items.length <= ITEMS_AT_ONCE) {
+      await abortable(kind.put(local, items, { signal }), signal)
+      return
+    }
     const controller = new AbortController()
     const within = { signal: AbortSignal.any([controller.signal, this.#background.signal]) }
     try {

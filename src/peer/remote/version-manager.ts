@@ -1,5 +1,6 @@
 import type { AbortOptions } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { errorCode } from '../../lib/errors.ts'
 import type { CollectionReport } from '../../metadata/collection-types.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
 import { verifyTicket } from '../../metadata/tickets.ts'
@@ -12,11 +13,13 @@ import type {
   HoldRequest,
   Namespace,
   NamespaceEntry,
+  NewFileRequest,
   NodeRef,
   RetentionPolicy,
   SignedTicket,
   SignedVersionRecord,
   TicketRequest,
+  Usage,
   Verifier,
   Version,
   VersionManager,
@@ -277,6 +280,26 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     return this.#caller.call(versionMethods.reserve, request, 'repeatable', options)
   }
 
+  async isFree(path: string, options?: AbortOptions): Promise<boolean> {
+    return (await this.#caller.call(versionMethods.isFree, { path }, 'repeatable', options)).isFree
+  }
+
+  async publishFile(
+    request: NewFileRequest,
+    options?: AbortOptions
+  ): Promise<VersionSummary | undefined> {
+    try {
+      const leafPages = Array.from(request.leafPages)
+      const { publishFile } = versionMethods
+      const asked = { ...request, leafPages }
+      return (await this.#caller.call(publishFile, asked, 'once', options)).summary
+    } catch (error) {
+      const code = errorCode(error)
+      if (code !== 'ERR_PEER_UNREACHABLE' && code !== 'ERR_PEER_TIMEOUT') throw error
+      return undefined
+    }
+  }
+
   async remove(
     path: string,
     request: { readonly kind: 'file' | 'directory' | 'any' },
@@ -289,6 +312,16 @@ export class RemoteVersionManager implements VersionManager, Namespace {
   async rename(from: string, to: string, options?: AbortOptions): Promise<void> {
     await this.#caller.call(versionMethods.rename, { from, to }, 'once', options)
   }
+
+  async setModified(path: string, modifiedMs: number, options?: AbortOptions): Promise<void> {
+    const request = { path, modifiedMs }
+    await this.#caller.call(versionMethods.setModified, request, 'repeatable', options)
+  }
+
+  async usage(path: string, options?: AbortOptions): Promise<Usage> {
+    return this.#caller.call(versionMethods.usage, { path }, 'repeatable', options)
+  }
+
   async clone(
     { blob, version }: NodeRef,
     path: string,

@@ -2,16 +2,17 @@ import { describe, expect, test } from '@jest/globals'
 import { encode } from 'cborg'
 import * as fc from 'fast-check'
 import { MalformedError } from '../../../src/lib/errors.ts'
+import { moverMethods } from '../../../src/peer/protocols/mover.ts'
 import { providersMethods } from '../../../src/peer/protocols/providers.ts'
 import { takePage } from '../../../src/peer/protocols/schemas.ts'
 import { treeMethods } from '../../../src/peer/protocols/tree.ts'
 import { versionMethods } from '../../../src/peer/protocols/version.ts'
 
-const methods = [versionMethods, providersMethods, treeMethods].flatMap((protocol) =>
+const methods = [versionMethods, providersMethods, treeMethods, moverMethods].flatMap((protocol) =>
   Object.values(protocol)
 )
 const names =
-  'blob version path keys ids names pages records nodes entries count report summary ticket limit kind collection order lacking behind versions proofs proof after prefix'.split(
+  'blob version path keys ids names pages records nodes entries count report summary ticket limit kind host port targets parts ranges base description list counts collection order lacking behind versions proofs proof after prefix'.split(
     ' '
   )
 
@@ -45,7 +46,7 @@ function decodeWithAll(bytes: Uint8Array): void {
   }
 }
 
-describe('the messages of version/1, providers/1 and tree/1', () => {
+describe('the messages of version/1, providers/1, tree/1 and mover/1', () => {
   test('made of any bytes are refused or read, never worse', () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 80 }), decodeWithAll), { numRuns: 60 })
   })

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { chunkId } from '../../../src/chunks/chunk-id.ts'
+import { chunkId, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import type { CollectionReport } from '../../../src/metadata/collection-types.ts'
+import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
 import { weaveNodes } from '../../../src/metadata/tree-write.ts'
 import type {
@@ -21,6 +22,7 @@ import {
 import { MemoryNetwork, type MemoryNode } from '../../support/memory-network.ts'
 import { startTestRepository, type TestRepository } from '../../support/repository.ts'
 import { testSigner, trusting } from '../../support/signing.ts'
+import { leaves } from '../../support/version-stage.ts'
 
 const CHUNK_BYTES = 65_536
 const LEAF_LIST = Buffer.from('not a real leaf list')
@@ -202,6 +204,7 @@ describe('the remote version manager', () => {
       reader.remove('/image', { kind: 'any' }),
       reader.rename('/image', '/other'),
       reader.clone({ blob, version: 1 }, '/clone'),
+      reader.setModified('/image', 1),
       reader.setPinned({ blob, version: 1 }, true),
       reader.setRetention('/image', { last: 1 }),
       reader.collect({ isDryRun: true })
@@ -273,6 +276,50 @@ describe('the remote version manager', () => {
     expect(await remote.retention('/folder')).toEqual({ policy: {}, setFor: undefined })
     const absurd = remote.setRetention('/folder', { last: 0 })
     await expect(absurd).rejects.toMatchObject({ code: 'ERR_INVALID_REQUEST' })
+  })
+
+  test('publishes a short file in one step, where there is none yet', async () => {
+    const remote = remoteOf()
+    const list = leaves(0)
+    const pages = Array.from(encodeLeafList(list))
+    const request = {
+      chunkBytes: CHUNK_BYTES,
+      replicas: 1,
+      path: '/folder/short',
+      writer: 'writer',
+      endBytes: CHUNK_BYTES,
+      leafList: pages.at(-1)?.id ?? ZERO_CHUNK_ID,
+      leafPages: pages.map(({ bytes }) => bytes),
+      note: 'short'
+    }
+    expect(await remote.isFree('/folder/short')).toBe(true)
+
+    const summary = await remote.publishFile(request)
+
+    expect(summary).toMatchObject({ version: 1, bytes: CHUNK_BYTES, note: 'short' })
+    expect(await remote.lookup('/folder/short')).toMatchObject({ version: 1, bytes: CHUNK_BYTES })
+    expect(await remote.isFree('/folder/short')).toBe(false)
+    expect(await remote.publishFile(request)).toBeUndefined()
+    const directory = { code: 'ERR_IS_DIRECTORY' }
+    await expect(remote.isFree('/folder')).rejects.toMatchObject(directory)
+    await expect(remote.publishFile({ ...request, path: '/folder' })).rejects.toMatchObject(
+      directory
+    )
+    const ofAnother = remote.publishFile({ ...request, path: '/other', writer: 'reader' })
+    await expect(ofAnother).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
+  })
+
+  test('sets times, and tells how much lies below a path', async () => {
+    const remote = remoteOf()
+    await publish(remote, '/folder/image')
+    await publish(remote, '/other')
+
+    await remote.setModified('/folder/image', 1_000_000_000_000)
+
+    expect(await remote.lookup('/folder/image')).toMatchObject({ modifiedMs: 1_000_000_000_000 })
+    expect(await remote.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
+    expect(await remote.usage('/')).toEqual({ bytes: 4 * CHUNK_BYTES })
+    expect(await remote.usage('/not/there')).toEqual({ bytes: 0 })
   })
 
   test('gives a peer holds of its own only', async () => {
