@@ -12,6 +12,13 @@ export interface BlockReceiverOptions {
   readonly maxSockets: number
   /** Called whenever something arrived. */
   readonly onBytes: () => void
+  /**
+   * Takes a connection that is none of the sender's: nothing that it ever sent makes sense. The
+   * transfer goes on without it.
+   *
+   * @default it is reset
+   */
+  readonly onStranger?: ((socket: DataSocket, reason: Error) => void) | undefined
 }
 
 interface Connection {
@@ -103,14 +110,30 @@ export class BlockReceiver {
     try {
       taken = decoder.push(bytes)
       if (decoder.isEnded) this.#ledger.noteEod()
-    } catch (error) {
-      const { message } = toError(error)
-      this.#fail(new DataChannelError(426, message, { cause: error }))
+    } catch (thrown) {
+      this.#takeNonsense(connection, toError(thrown))
       return
     }
+    socket.isProven ||= decoder.hasBegun
     if (decoder.isEnded) this.#eod(connection, bytes.subarray(taken))
     else if (this.#isFull) socket.pauseUntil(this.#sink.whenRoom())
     this.#completeIfDone()
+  }
+
+  #takeNonsense(connection: Connection, error: Error): void {
+    const { socket, decoder } = connection
+    if (socket.isProven || decoder.hasBegun) {
+      this.#fail(new DataChannelError(426, error.message, { cause: error }))
+      return
+    }
+    this.#connections.delete(connection)
+    this.#drop(socket, error)
+  }
+
+  #drop(socket: DataSocket, reason: Error): void {
+    socket.stopReading()
+    if (this.#options.onStranger === undefined) socket.reset()
+    else this.#options.onStranger(socket, reason)
   }
 
   #take(offset: number, bytes: Uint8Array): void {
@@ -127,21 +150,25 @@ export class BlockReceiver {
     if (decoder.isClosing) socket.close()
   }
 
-  #ended({ socket, decoder, hasSpoken }: Connection, error: Error | undefined): void {
+  #ended(connection: Connection, error: Error | undefined): void {
     if (this.#isSettled) return
-    for (const connection of this.#connections) {
-      if (connection.socket === socket) this.#connections.delete(connection)
-    }
-    this.#reusable.push(socket)
-    if (!hasSpoken) return // opened and closed again: it counts for nothing
+    const { socket, decoder, hasSpoken } = connection
+    this.#connections.delete(connection)
     const where = decoder.isInsideBlock ? 'inside a block' : 'before its EOD'
     const why = error === undefined ? '' : `: ${error.message}`
-    this.#fail(new DataChannelError(426, `Data connection ended ${where}${why}`, { cause: error }))
+    const reason = new Error(`Data connection ended ${where}${why}`, { cause: error })
+    if (hasSpoken && !socket.isProven) {
+      this.#drop(socket, reason)
+      return
+    }
+    this.#reusable.push(socket)
+    // One that was opened and closed again counts for nothing.
+    if (hasSpoken) this.#fail(new DataChannelError(426, reason.message, { cause: error }))
   }
 
   #completeIfDone(): void {
     if (this.#isSettled || !this.#ledger.isComplete) return
-    const late = [...this.#connections].filter(({ hasSpoken }) => hasSpoken)
+    const late = [...this.#connections].filter(({ decoder }) => decoder.hasBegun)
     if (late.length > 0) {
       const count = this.#ledger.expected ?? 0
       this.#fail(
@@ -150,8 +177,8 @@ export class BlockReceiver {
       return
     }
     this.#isSettled = true
-    for (const { socket } of this.#connections) {
-      socket.stopReading()
+    for (const { socket, decoder } of this.#connections) {
+      socket.stopReading(decoder.unfinishedHeader) // of the next file, perhaps
       this.#reusable.push(socket)
     }
     this.#connections.clear()

@@ -2,7 +2,7 @@ import { KIB } from '../lib/bytes.ts'
 import type { DataSocket } from './data-socket.ts'
 import type { ReadHandle } from './dsi.ts'
 import { StorageTruncatedError } from './errors.ts'
-import { encodeModeEHeader, MODE_E_EOD, MODE_E_EOF } from './mode-e-header.ts'
+import { encodeModeEHeader, MODE_E_CLOSE, MODE_E_EOD, MODE_E_EOF } from './mode-e-header.ts'
 
 /** Payload of one extended block that we send, in bytes. */
 export const SENT_BLOCK_BYTES = 256 * KIB
@@ -11,6 +11,8 @@ export const SENT_BLOCK_BYTES = 256 * KIB
 export interface OutgoingBlock {
   readonly offset: number
   readonly parts: readonly Uint8Array[]
+  /** Told when the parts have been sent and nobody looks at them any more. */
+  readonly onSent?: () => void
 }
 
 /** Gives blocks to whoever asks next; several may ask at the same time. */
@@ -19,6 +21,19 @@ export interface BlockSource {
   next(): Promise<OutgoingBlock | undefined>
   /** Gives up what is held for blocks that nobody will ask for. */
   close?(): Promise<void>
+}
+
+/** How a file is sent, and how it ends. */
+export interface SendBlocksOptions {
+  readonly signal: AbortSignal
+  readonly onBytes: (bytes: number) => void
+  /**
+   * EODs that the EOF announces, where others send to the same receiver too; 0 if one of them sends
+   * the EOF. @default as many as there are connections
+   */
+  readonly eodCount?: number
+  /** The last header of each connection says that it will be closed; the caller does. @default false */
+  readonly closes?: boolean
 }
 
 /**
@@ -31,9 +46,9 @@ export interface BlockSource {
 export async function sendBlocks(
   sockets: readonly DataSocket[],
   source: BlockSource,
-  options: { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void }
+  options: SendBlocksOptions
 ): Promise<void> {
-  const { signal } = options
+  const { signal, eodCount = sockets.length, closes = false } = options
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const sending = sockets.map(async (socket) => {
@@ -50,8 +65,9 @@ export async function sendBlocks(
   failed.signal.throwIfAborted() // the first failure, not what it did to the others
   await Promise.all(
     sockets.map(async (socket, index) => {
-      const flags = index === 0 ? MODE_E_EOF + MODE_E_EOD : MODE_E_EOD
-      const offset = index === 0 ? sockets.length : 0
+      const isEof = index === 0 && eodCount > 0
+      const flags = MODE_E_EOD + (isEof ? MODE_E_EOF : 0) + (closes ? MODE_E_CLOSE : 0)
+      const offset = isEof ? eodCount : 0
       await socket.write([encodeModeEHeader({ flags, count: 0, offset })], signal)
       await socket.flush(signal)
     })
@@ -71,7 +87,7 @@ async function sendOn(
     coming.catch(() => {}) // rejects again when it is awaited
     const count = block.parts.reduce((sum, { byteLength }) => sum + byteLength, 0)
     const header = encodeModeEHeader({ flags: 0, count, offset: block.offset })
-    await socket.write([header, ...block.parts], options.signal)
+    await socket.write([header, ...block.parts], options.signal, block.onSent)
     options.onBytes(count)
   }
 }
@@ -106,7 +122,10 @@ export class FileBlocks implements BlockSource {
     const parts: Uint8Array[] = []
     const pieces = this.#handle.read({ offset, length }, { signal })
     for await (const part of exactly(pieces, length)) parts.push(part)
-    return { offset: offset - base, parts }
+    const onSent = (): void => {
+      for (const part of parts) this.#handle.giveBack?.(part)
+    }
+    return { offset: offset - base, parts, onSent }
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Range } from '../lib/range-set.ts'
 import { brokenConnection } from './client-data.ts'
 import type { UploadSource } from './client-files.ts'
 import { encodeModeEHeader, MODE_E_CLOSE, MODE_E_EOD, MODE_E_EOF } from './mode-e-header.ts'
@@ -7,6 +8,8 @@ import { encodeModeEHeader, MODE_E_CLOSE, MODE_E_EOD, MODE_E_EOF } from './mode-
 export interface UploadPlan {
   readonly source: UploadSource
   readonly blockBytes: number
+  /** What of the source is sent, in order; all of it in stream mode. */
+  readonly ranges: readonly Range[]
   readonly onSent: (bytes: number) => void
 }
 
@@ -50,13 +53,20 @@ function lastHeader(index: number, connectionCount: number): Uint8Array {
 
 /** Hands out the blocks of a source in order; a caller that comes too late gets undefined. */
 function blocksOf(plan: UploadPlan): () => Promise<Block | undefined> {
-  const { source, blockBytes } = plan
-  let next = 0
+  const { source, blockBytes, ranges } = plan
+  const left = ranges.values()
+  let range = left.next().value
+  let next = range?.start ?? 0
   return async () => {
+    if (range === undefined) return undefined
     const offset = next
-    if (offset >= source.bytes) return undefined
-    next = Math.min(offset + blockBytes, source.bytes)
-    return { offset, bytes: await source.read(offset, next - offset) }
+    next = Math.min(offset + blockBytes, range.end)
+    const length = next - offset
+    if (next === range.end) {
+      range = left.next().value
+      next = range?.start ?? 0
+    }
+    return { offset, bytes: await source.read(offset, length) }
   }
 }
 

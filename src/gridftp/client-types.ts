@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
+import type { Range } from '../lib/range-set.ts'
 import type { FtpReply } from './reply-reader.ts'
 
 export interface GridFtpClientComponents {
@@ -40,6 +41,13 @@ export interface TransferOptions extends OperationOptions {
   /** Bytes of a block of an upload; each stream holds at most two. @default 1_048_576 */
   readonly blockBytes?: number | undefined
   readonly onProgress?: ((progress: TransferProgress) => void) | undefined
+  /**
+   * Of an upload in mode E: what the server has of one that broke, which is not sent again; in
+   * ascending order, without overlaps, as `onDurable` of that one heard of it. @default nothing
+   */
+  readonly arrived?: readonly Range[] | undefined
+  /** Of an upload in mode E: hears what would not have to be sent again, each range once. */
+  readonly onDurable?: ((range: Range) => void) | undefined
   /** Hears each 1yz reply: that the transfer began, and its markers. */
   readonly onPreliminary?: ((reply: FtpReply) => void) | undefined
 }

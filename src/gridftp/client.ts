@@ -23,6 +23,7 @@ import type {
   TransferResult
 } from './client-types.ts'
 import type { FtpReply } from './reply-reader.ts'
+import { formatRanges, gapsBetween, parseRangeMarker } from './restart-ranges.ts'
 
 const MAX_STREAMS = 64
 
@@ -97,8 +98,9 @@ export class GridFtpClient {
     path: string,
     options: TransferOptions = {}
   ): Promise<TransferResult> {
-    const { mode = 'E', blockBytes = MIB, onPreliminary } = options
+    const { mode = 'E', blockBytes = MIB, arrived = [] } = options
     const streams = checkStreams(options)
+    if (mode === 'S' && arrived.length > 0) throw new RangeError('stream mode has no ranges')
     if (!(blockBytes >= 1)) throw new RangeError(`block size must be above 0, not ${blockBytes}`)
     return this.#run(options, async (operation) => {
       const opened = await openSource(source)
@@ -107,10 +109,13 @@ export class GridFtpClient {
         const address = await operation.passive()
         const sockets = await operation.data.connect(address, streams)
         await operation.tryCommand(`ALLO ${opened.bytes}`)
+        if (arrived.length > 0) await operation.command(`REST ${formatRanges(arrived)}`)
         const counter = new ByteCounter(operation, options, opened.bytes)
-        const plan = { source: opened, blockBytes, onSent: (bytes: number) => counter.add(bytes) }
+        const ranges = gapsBetween(arrived, { start: 0, end: opened.bytes })
+        const onSent = (bytes: number): void => counter.add(bytes)
+        const plan = { source: opened, blockBytes, ranges, onSent }
         const reply = await operation.transfer(`STOR ${path}`, {
-          onPreliminary,
+          onPreliminary: (preliminary) => hear(preliminary, options),
           move: async () => sendOver(sockets, mode, plan)
         })
         return { bytes: counter.bytes, reply }
@@ -299,6 +304,13 @@ async function sendOver(
 ): Promise<void> {
   if (mode === 'E') return sendBlocks(sockets, plan)
   for (const socket of sockets) await sendStream(socket, plan)
+}
+
+/** Passes a reply on, and what it says about the upload. */
+function hear(reply: FtpReply, { onPreliminary, onDurable }: TransferOptions): void {
+  onPreliminary?.(reply)
+  if (reply.code !== 111 || onDurable === undefined) return
+  for (const range of parseRangeMarker(reply.lines[0] ?? '')) onDurable(range)
 }
 
 function checkStreams(options: TransferOptions): number {

@@ -31,6 +31,7 @@ const CR = 0x0d
 const IAC = 0xff
 const TELNET_COMMANDS_FROM = 0xf0
 const TELNET_OPTIONS_FROM = 0xfb
+const DATA_MARK = 0xf2
 
 const ABORT_LINE = Buffer.from('ABOR')
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -38,7 +39,8 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /**
  * Cuts the control connection into commands. Lines end with CR LF or a lone LF; Telnet commands are
  * taken out. A line of exactly `ABOR` counts at its CR already, because clients send the last
- * byte of it as urgent data, which never arrives in the stream.
+ * byte of it as urgent data, which never arrives in the stream; others send the IAC of a Telnet
+ * data mark so, and a mark without it is taken out where a line begins, which no command does with it.
  *
  * Memory is bounded by one line plus what `push` was given and `next` has not yet taken.
  *
@@ -114,7 +116,7 @@ export class CommandParser {
   }
 
   #append(byte: number): ParsedLine | undefined {
-    if (this.#tooLong) return undefined
+    if (this.#tooLong || (byte === DATA_MARK && this.#length === 0)) return undefined
     if (this.#length === this.#line.byteLength) {
       this.#tooLong = true
       return { kind: 'refused', reason: `Line exceeds ${this.#line.byteLength - 1} bytes.` }

@@ -24,12 +24,18 @@ export interface ControlChannelOptions {
 /** A closed connection whose other side does not close is cut after this. */
 const LINGER_MS = 5000
 
+/** … and after this where the server ends the session. */
+const SHORT_LINGER_MS = 1000
+
 /** Lines in, replies out, over the control connection of one session. */
 export class ControlChannel {
   readonly #socket: Socket
   readonly #clock: Clock
   readonly #parser: CommandParser
   readonly #sendTimeoutMs: number
+  #isCorked = false
+  #onGivenUp: (() => void) | undefined
+  #isGivenUp = false
 
   constructor(socket: Socket, clock: Clock, options: ControlChannelOptions) {
     this.#socket = socket
@@ -79,23 +85,39 @@ export class ControlChannel {
   /**
    * Sends a reply and waits until the client has room for more; cuts a client off that never
    * reads.
+   *
+   * @returns false for a client that has not read for too long.
    */
-  async send(reply: Reply): Promise<void> {
-    if (!this.#socket.writable || this.#socket.write(formatReply(reply))) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.schedule(() => this.#socket.destroy(), this.#sendTimeoutMs)
-    this.#socket.once('drain', resolve)
-    this.#socket.once('close', resolve)
-    await promise
+  async send(reply: Reply): Promise<boolean> {
+    if (!this.#socket.writable || this.#write(formatReply(reply))) return true
+    if (this.#isGivenUp) return true
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const cancel = this.#clock.schedule(() => {
+      this.#socket.destroy()
+      resolve(false)
+    }, this.#sendTimeoutMs)
+    const onReady = (): void => resolve(true)
+    this.#onGivenUp = onReady
+    this.#socket.once('drain', onReady)
+    this.#socket.once('close', onReady)
+    const isTaken = await promise
     cancel()
-    this.#socket.off('drain', resolve)
-    this.#socket.off('close', resolve)
+    this.#onGivenUp = undefined
+    this.#socket.off('drain', onReady)
+    this.#socket.off('close', onReady)
+    return isTaken
+  }
+
+  /** Waits for the client no longer, neither to read nor to close: the server ends the session. */
+  giveUp(): void {
+    this.#isGivenUp = true
+    this.#onGivenUp?.()
   }
 
   /** Sends a reply unless earlier ones still wait. @returns whether it was sent. */
   trySend(reply: Reply): boolean {
     if (!this.#socket.writable || this.#socket.writableNeedDrain) return false
-    this.#socket.write(formatReply(reply))
+    this.#write(formatReply(reply))
     return true
   }
 
@@ -103,7 +125,8 @@ export class ControlChannel {
   async close(): Promise<void> {
     if (this.#socket.closed) return
     const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.schedule(() => this.#socket.destroy(), LINGER_MS)
+    const lingerMs = this.#isGivenUp ? SHORT_LINGER_MS : LINGER_MS
+    const cancel = this.#clock.schedule(() => this.#socket.destroy(), lingerMs)
     this.#socket.once('close', resolve)
     this.#socket.removeAllListeners('data')
     this.#socket.resume() // unread input would turn our end into a reset
@@ -116,5 +139,18 @@ export class ControlChannel {
   /** Cuts the connection. */
   destroy(): void {
     this.#socket.destroy()
+  }
+
+  /** What is sent in one go, as the last markers and the reply behind them, is one packet. */
+  #write(text: string): boolean {
+    if (!this.#isCorked) {
+      this.#isCorked = true
+      this.#socket.cork()
+      process.nextTick(() => {
+        this.#isCorked = false
+        this.#socket.uncork()
+      })
+    }
+    return this.#socket.write(text)
   }
 }

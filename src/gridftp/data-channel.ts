@@ -1,21 +1,29 @@
 import type { Logger } from '../lib/logger.ts'
 import type { Random } from '../lib/random.ts'
 import { toError } from '../lib/to-error.ts'
-import { type SocketAddress } from './address.ts'
+import { addressFamily, type SocketAddress } from './address.ts'
 import { connectDataSocket, type DataSocket } from './data-socket.ts'
 import { CommandRefusedError, DataChannelError } from './errors.ts'
 import { PassiveListener, type PortRange } from './passive-listener.ts'
+import type { Stripes } from './stripes.ts'
+import type { TransferRecorder } from './transfer-recorder.ts'
 
 /** What a data channel uses. */
 export interface DataChannelComponents {
   readonly random: Random
   readonly logger: Logger
+  /** Counts what is turned away. */
+  readonly recorder?: Pick<TransferRecorder, 'refused'> | undefined
 }
 
 /** Who may connect, where, and how often. */
 export interface DataChannelOptions {
-  /** Address of our end of the control connection: where passive ports are opened. */
+  /** Address of our end of the control connection. */
   readonly localHost: string
+  /** Where passive ports are opened and where we connect from. @default localHost */
+  readonly dataHost?: string | undefined
+  /** IPv4 address that clients are told instead, where they reach us through another one. */
+  readonly advertisedHost?: string | undefined
   /** Address of the client's end: the only one that data may come from or go to. */
   readonly peerHost: string
   readonly passivePorts?: PortRange | undefined
@@ -25,10 +33,19 @@ export interface DataChannelOptions {
   readonly maxSockets: number
 }
 
+/** Commands whose port may be opened later than they are answered. */
+export type PassiveVerb = 'PASV' | 'EPSV'
+
 type Endpoint =
   | { readonly kind: 'none' }
   | { readonly kind: 'passive'; readonly listener: PassiveListener }
+  /** A passive port that is opened when the transfer begins. */
+  | { readonly kind: 'delayed'; readonly verb: PassiveVerb }
   | { readonly kind: 'active'; readonly target: SocketAddress }
+  /** Ports of data movers. */
+  | { readonly kind: 'striped'; readonly stripes: Stripes }
+  /** Several targets, to which only data movers connect. */
+  | { readonly kind: 'targets'; readonly targets: readonly SocketAddress[] }
 
 /** Data connections that go to a receiver of extended blocks while a transfer runs. */
 export interface SocketFeed {
@@ -53,25 +70,58 @@ export class DataChannel {
   #idle: DataSocket[] = []
   #inUse = 0
   #onSocket: ((socket: DataSocket) => void) | undefined
+  /** Data movers that send to the targets. */
+  #outgoing: Stripes | undefined
+  readonly #closing = new Set<Promise<void>>()
 
   constructor(components: DataChannelComponents, options: DataChannelOptions) {
     this.#components = components
     this.#options = options
   }
 
-  /** Opens a new port and drops everything older. @throws {DataChannelError} if no port is free. */
-  async listen(): Promise<number> {
+  /**
+   * Opens a new port and drops everything older.
+   *
+   * @param host EPSV has no place for an address: the client comes to the control connection's.
+   * @throws {DataChannelError} if no port is free.
+   */
+  async listen(host = this.#dataHost): Promise<number> {
     this.close()
-    const { localHost, passivePorts } = this.#options
-    const listener = await PassiveListener.open({
-      host: localHost,
-      ports: passivePorts,
-      random: this.#components.random,
-      accepts: (socket) => this.#accepts(socket),
-      onSocket: (socket) => this.#arrived(socket)
-    })
-    this.#endpoint = { kind: 'passive', listener }
-    return listener.port
+    const { passivePorts, peerHost } = this.#options
+    const { random, logger, recorder } = this.#components
+    try {
+      const listener = await PassiveListener.open({
+        host,
+        ports: passivePorts,
+        random,
+        accepts: (socket) => this.#accepts(socket),
+        onSocket: (socket) => this.#arrived(socket)
+      })
+      this.#endpoint = { kind: 'passive', listener }
+      return listener.port
+    } catch (error) {
+      recorder?.refused('passivePort')
+      logger.error('no data connection for %s: %s', peerHost, toError(error).message)
+      throw error
+    }
+  }
+
+  /** Leaves the opening of a passive port to the transfer, and drops everything older. */
+  delay(verb: PassiveVerb): void {
+    this.close()
+    this.#endpoint = { kind: 'delayed', verb }
+  }
+
+  /** The command whose port has still to be opened. */
+  get delayed(): PassiveVerb | undefined {
+    return this.#endpoint.kind === 'delayed' ? this.#endpoint.verb : undefined
+  }
+
+  /** Address of a passive port as clients are told it. */
+  get toldHost(): string {
+    const { advertisedHost } = this.#options
+    const isUsable = advertisedHost !== undefined && addressFamily(this.#dataHost) === 1
+    return isUsable ? advertisedHost : this.#dataHost
   }
 
   /**
@@ -81,16 +131,59 @@ export class DataChannel {
    * connects anywhere is a tool for attacks on third parties (RFC 2577).
    */
   connectTo(target: SocketAddress): void {
-    if (target.port < 1024) throw new CommandRefusedError(501, 'Illegal port: below 1024.')
-    if (!this.#isAllowed(target.host)) {
-      throw new CommandRefusedError(501, `Illegal address: ${target.host} is not yours.`)
-    }
+    this.#verifyTarget(target)
     this.close()
     this.#endpoint = { kind: 'active', target }
   }
 
+  /**
+   * Sets several targets for data movers to connect to, and drops everything older. Throws as
+   * `connectTo` does.
+   */
+  connectToAll(targets: readonly SocketAddress[]): void {
+    for (const target of targets) this.#verifyTarget(target)
+    this.close()
+    this.#endpoint = { kind: 'targets', targets }
+  }
+
+  /** Takes data movers whose ports are the endpoint from now on, and drops everything older. */
+  useStripes(stripes: Stripes): void {
+    this.close()
+    this.#endpoint = { kind: 'striped', stripes }
+  }
+
+  /** Data movers whose ports are the endpoint; undefined if it is anything else. */
+  get incomingStripes(): Stripes | undefined {
+    return this.#endpoint.kind === 'striped' ? this.#endpoint.stripes : undefined
+  }
+
+  /** Where to connect to; undefined if the client connects. */
+  get targets(): readonly SocketAddress[] | undefined {
+    const endpoint = this.#endpoint
+    if (endpoint.kind === 'targets') return endpoint.targets
+    return endpoint.kind === 'active' ? [endpoint.target] : undefined
+  }
+
+  /** Data movers that have sent to these targets. */
+  get outgoingStripes(): Stripes | undefined {
+    return this.#outgoing
+  }
+
+  /** Keeps data movers as long as the targets; those that were kept are let go. */
+  keepOutgoing(stripes: Stripes | undefined): void {
+    if (this.#outgoing !== stripes) this.#letGo(this.#outgoing)
+    this.#outgoing = stripes
+  }
+
+  /** Connections of this agent itself are open that carried a transfer. */
+  get hasUsedSockets(): boolean {
+    return this.#idle.some((socket) => socket.wasUsed && socket.isOpen)
+  }
+
   /** Drops connections that carried a transfer; the endpoint stays. For a change of the mode. */
   dropUsed(): void {
+    if (this.#endpoint.kind === 'striped' && this.#endpoint.stripes.wasUsed) this.close()
+    this.keepOutgoing(undefined)
     for (const socket of this.#idle) if (socket.wasUsed) socket.close()
     this.#idle = this.#idle.filter((socket) => !socket.wasUsed)
   }
@@ -98,14 +191,23 @@ export class DataChannel {
   /** Drops the endpoint and all connections that are not in a transfer. */
   close(): void {
     if (this.#endpoint.kind === 'passive') this.#endpoint.listener.close()
+    if (this.#endpoint.kind === 'striped') this.#letGo(this.#endpoint.stripes)
+    this.keepOutgoing(undefined)
     this.#endpoint = { kind: 'none' }
     for (const socket of this.#idle) socket.close()
     this.#idle = []
   }
 
+  /** Resolves when all data movers that were let go have ended their part. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#closing)
+  }
+
   /** @throws {DataChannelError} if neither a passive port nor a target is set. */
   verifyEndpoint(): void {
-    if (this.#endpoint.kind === 'none') throw noEndpoint()
+    const { kind } = this.#endpoint
+    if (kind === 'none') throw noEndpoint()
+    if (kind === 'striped' || kind === 'targets') throw stripesOnly()
   }
 
   /**
@@ -117,6 +219,7 @@ export class DataChannel {
     this.dropUsed()
     const endpoint = this.#endpoint
     if (endpoint.kind === 'none') throw noEndpoint()
+    if (endpoint.kind === 'striped' || endpoint.kind === 'targets') throw stripesOnly()
     try {
       const socket =
         endpoint.kind === 'active'
@@ -140,7 +243,7 @@ export class DataChannel {
     signal: AbortSignal
   ): Promise<{ sockets: DataSocket[]; isReused: boolean }> {
     const endpoint = this.#endpoint
-    if (endpoint.kind === 'passive') {
+    if (endpoint.kind === 'passive' || endpoint.kind === 'delayed') {
       throw new DataChannelError(
         425,
         'The sender connects in mode E: give PORT before this command.'
@@ -153,6 +256,7 @@ export class DataChannel {
       return { sockets: cached, isReused: true }
     }
     if (endpoint.kind === 'none') throw noEndpoint()
+    if (endpoint.kind !== 'active') throw stripesOnly()
     const wanted = Math.min(count, this.#options.maxSockets)
     const opened = await Promise.allSettled(
       Array.from({ length: wanted }, async () => await this.#connect(endpoint.target, signal))
@@ -174,7 +278,8 @@ export class DataChannel {
    * @throws {DataChannelError} unless PASV, EPSV or SPAS was given.
    */
   feed(onSocket: (socket: DataSocket) => void): SocketFeed {
-    if (this.#endpoint.kind === 'active') {
+    if (this.#endpoint.kind === 'striped') throw stripesOnly()
+    if (this.#endpoint.kind === 'active' || this.#endpoint.kind === 'targets') {
       throw new DataChannelError(
         425,
         'The sender connects in mode E: give PASV before this command.'
@@ -207,9 +312,22 @@ export class DataChannel {
     for (const socket of sockets) socket.reset()
   }
 
-  #accepts(socket: DataSocket): boolean {
+  /** Cuts a connection off that turned out to be none of the sender's. */
+  dropStranger(socket: DataSocket, reason: Error): void {
     const { logger } = this.#components
+    logger.info('data connection from %s dropped: %s', socket.peer, reason.message)
+    this.#components.recorder?.refused('stranger')
+    this.discard([socket])
+  }
+
+  get #dataHost(): string {
+    return this.#options.dataHost ?? this.#options.localHost
+  }
+
+  #accepts(socket: DataSocket): boolean {
+    const { logger, recorder } = this.#components
     if (!this.#isAllowed(socket.peer)) {
+      recorder?.refused('stranger')
       logger.info(
         'data connection from %s refused: the client is %s',
         socket.peer,
@@ -219,12 +337,26 @@ export class DataChannel {
     }
     this.#idle = this.#idle.filter((idle) => idle.isOpen)
     if (this.#idle.length + this.#inUse < this.#options.maxSockets) return true
+    recorder?.refused('dataConnection')
     logger.info(
       'data connection from %s refused: %d are open',
       socket.peer,
       this.#options.maxSockets
     )
     return false
+  }
+
+  #verifyTarget(target: SocketAddress): void {
+    if (target.port < 1024) throw new CommandRefusedError(501, 'Illegal port: below 1024.')
+    if (!this.#isAllowed(target.host)) {
+      throw new CommandRefusedError(501, `Illegal address: ${target.host} is not yours.`)
+    }
+  }
+
+  #letGo(stripes: Stripes | undefined): void {
+    if (stripes === undefined) return
+    const closing = stripes.close().finally(() => this.#closing.delete(closing))
+    this.#closing.add(closing)
   }
 
   #isAllowed(host: string): boolean {
@@ -238,7 +370,7 @@ export class DataChannel {
   }
 
   async #connect(target: SocketAddress, signal: AbortSignal): Promise<DataSocket> {
-    return await connectDataSocket(target, this.#options.localHost, signal)
+    return await connectDataSocket(target, this.#dataHost, signal)
   }
 
   async #accept(signal: AbortSignal): Promise<DataSocket> {
@@ -265,4 +397,8 @@ export class DataChannel {
 
 function noEndpoint(): DataChannelError {
   return new DataChannelError(425, 'No data connection: give PASV or PORT first.')
+}
+
+function stripesOnly(): DataChannelError {
+  return new DataChannelError(425, 'Several addresses are for files in mode E: give PASV or PORT.')
 }

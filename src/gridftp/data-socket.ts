@@ -1,17 +1,22 @@
 import { connect, type Socket } from 'node:net'
-import { KIB } from '../lib/bytes.ts'
+import { MIB } from '../lib/bytes.ts'
 import { toError } from '../lib/to-error.ts'
+import { nextTurn } from '../lib/turn.ts'
 import { plainAddress, type SocketAddress } from './address.ts'
 import { DataChannelError } from './errors.ts'
+import { readingInPlace } from './read-buffer.ts'
 
-/** What a data socket holds in memory in each direction before it asks for a pause, in bytes. */
-export const DATA_SOCKET_BUFFER_BYTES = 256 * KIB
+/**
+ * After as many bytes the other connections have their turn, so that none is far ahead of the others
+ * and what lies between them has not to be kept; and whatever waits for the storage hears of it.
+ */
+const TURN_BYTES = MIB
 
 const NOTHING = new Uint8Array(0)
 
 /** Takes what arrives on a data socket. */
 export interface DataReader {
-  /** The array belongs to the taker. */
+  /** The array is only lent, until the call returns. */
   onData(bytes: Uint8Array): void
   /**
    * The other side finished (undefined) or the connection broke. Called once, then nothing
@@ -28,19 +33,24 @@ export interface DataReader {
 export class DataSocket {
   /** Has carried a transfer already. */
   wasUsed = false
+  /** Has sent something that makes sense: it is no stranger. */
+  isProven = false
   readonly #socket: Socket
   #error: Error | undefined
   #reader: DataReader | undefined
   #isPaused = false
+  #turnBytes = 0
+  /** Came before anybody wanted it; for the next reader. */
+  #rest = NOTHING
 
-  constructor(socket: Socket) {
+  /** @param connected is taken over as it is: paused, and nothing was read from it. */
+  constructor(connected: Socket) {
+    const socket = readingInPlace(connected, (bytes) => this.#take(bytes))
     this.#socket = socket
     socket.setNoDelay(true)
     socket.on('error', (error) => {
       this.#error = error
     })
-    socket.on('data', (bytes) => this.#reader?.onData(bytes))
-    socket.pause() // a data listener makes it flow
     socket.on('end', () => this.#endReading(undefined))
     socket.on('close', () => this.#endReading(this.#error ?? new Error('connection was closed')))
   }
@@ -59,12 +69,9 @@ export class DataSocket {
   startReading(reader: DataReader): void {
     this.wasUsed = true
     this.#reader = reader
-    if (this.#socket.destroyed || this.#socket.readableEnded) {
-      queueMicrotask(() => this.#endReading(this.#error ?? new Error('connection was closed')))
-      return
-    }
     this.#isPaused = false
-    this.#socket.resume()
+    if (this.#rest.byteLength > 0 || !this.#canRead) queueMicrotask(() => this.#resume(reader))
+    else this.#socket.resume()
   }
 
   /**
@@ -72,10 +79,10 @@ export class DataSocket {
    *
    * @param rest bytes that the reader was given but were not for it; they come first next time.
    */
-  stopReading(rest?: Uint8Array): void {
+  stopReading(rest: Uint8Array = NOTHING): void {
     this.#reader = undefined
     this.#socket.pause()
-    if (rest !== undefined && rest.byteLength > 0) this.#socket.unshift(rest)
+    this.#keep(rest)
   }
 
   /** Reads nothing until `room` resolves: the back-pressure of a full queue. */
@@ -96,16 +103,26 @@ export class DataSocket {
   /**
    * Sends arrays in one piece and resolves when there is room for more.
    *
+   * @param onSent called when the arrays are not needed any more, unless the connection breaks.
    * @throws {DataChannelError} if the connection breaks.
    * @throws {unknown} `signal.reason` if aborted while waiting.
    */
-  async write(parts: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
+  async write(
+    parts: readonly Uint8Array[],
+    signal: AbortSignal,
+    onSent?: () => void
+  ): Promise<void> {
     this.wasUsed = true
     signal.throwIfAborted()
     if (!this.#socket.writable) throw this.#broken()
     this.#socket.cork()
     let hasRoom = true
-    for (const part of parts) hasRoom = this.#socket.write(part)
+    for (const [at, part] of parts.entries()) {
+      const isLast = at === parts.length - 1
+      hasRoom = this.#socket.write(part, (error) => {
+        if (isLast && (error === null || error === undefined)) onSent?.()
+      })
+    }
     this.#socket.uncork()
     if (!hasRoom) await this.#until((done) => this.#socket.once('drain', done), signal)
   }
@@ -146,7 +163,44 @@ export class DataSocket {
   async #resumeAfter(room: Promise<void>, reader: DataReader | undefined): Promise<void> {
     await room
     this.#isPaused = false
-    if (this.#reader !== undefined && this.#reader === reader) this.#socket.resume()
+    if (reader !== undefined) this.#resume(reader)
+  }
+
+  get #canRead(): boolean {
+    return !this.#socket.destroyed && !this.#socket.readableEnded
+  }
+
+  /** Goes on reading for a reader, if it is still the one that reads. */
+  #resume(reader: DataReader): void {
+    if (this.#reader !== reader || this.#isPaused) return
+    const rest = this.#rest
+    this.#rest = NOTHING
+    if (rest.byteLength > 0) {
+      reader.onData(rest)
+      this.#resume(reader)
+    } else if (this.#canRead) {
+      this.#socket.resume()
+    } else {
+      this.#endReading(this.#error ?? new Error('connection was closed'))
+    }
+  }
+
+  /** A stream that is paused right after it was resumed still reads once. */
+  #take(bytes: Uint8Array): void {
+    if (this.#reader === undefined || this.#isPaused) {
+      this.#keep(bytes)
+      this.#socket.pause()
+      return
+    }
+    this.#reader.onData(bytes)
+    this.#turnBytes += bytes.byteLength
+    if (this.#turnBytes < TURN_BYTES) return
+    this.#turnBytes = 0
+    if (this.#reader !== undefined) this.pauseUntil(nextTurn())
+  }
+
+  #keep(bytes: Uint8Array): void {
+    if (bytes.byteLength > 0) this.#rest = Buffer.concat([this.#rest, bytes])
   }
 
   #endReading(error: Error | undefined): void {
@@ -196,14 +250,8 @@ export async function connectDataSocket(
 ): Promise<DataSocket> {
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  // Node takes highWaterMark here, its types do not know it.
-  const options = {
-    host: target.host,
-    port: target.port,
-    localAddress: localHost,
-    highWaterMark: DATA_SOCKET_BUFFER_BYTES
-  }
-  const socket = connect(options)
+  const socket = connect({ host: target.host, port: target.port, localAddress: localHost })
+  socket.pause() // or it reads as soon as it is connected
   const onAbort = (): void => reject(toError(signal.reason))
   const onError = (error: Error): void => {
     const where = `${target.host}:${target.port}`

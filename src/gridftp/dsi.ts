@@ -1,3 +1,7 @@
+import type { WriteBlockOptions } from '../chunks/types.ts'
+import type { Range } from '../lib/range-set.ts'
+import type { StripedReadHandle, StripedWriteHandle } from './striped-storage.ts'
+
 /** What a listing shows of one file or directory. */
 export interface FileStatus {
   /** Last part of the path, UTF-8; `image.raw@3` for a fixed version. */
@@ -11,6 +15,8 @@ export interface FileStatus {
   readonly readOnly: boolean
   /** The same for the same content of the same file as long as it lives (MLSD `Unique`). */
   readonly unique: string
+  /** In a listing: it is a link to this, and commands for whole trees do not go through it. */
+  readonly isLink?: boolean
 }
 
 /** Half-open range of bytes. */
@@ -27,6 +33,10 @@ export interface ReadHandle {
    * Ends early at the end of the file. Several reads may run at the same time.
    */
   read(range: ByteRange, options?: { signal?: AbortSignal | undefined }): AsyncIterable<Uint8Array>
+  /**
+   * Takes an array back that `read` has yielded, when nobody looks at it any more, to use it again.
+   */
+  giveBack?(bytes: Uint8Array): void
   close(): Promise<void>
 }
 
@@ -50,21 +60,50 @@ export interface PublishOptions {
 
 /** One upload. Nothing of it is visible before `publish` resolves. */
 export interface WriteHandle {
+  /** Aborted, with the reason, when the upload has failed by itself: calls to come will say the same. */
+  readonly failed?: AbortSignal
   /**
    * Takes a block at an absolute offset; blocks may come in any order and several calls may be under
    * way. Resolves when the storage has taken it, which is the back-pressure: the caller keeps a bounded
-   * number of calls open. The array belongs to the handle from then on. Overlapping blocks: the later
-   * call wins.
+   * number of calls open. The array belongs to the handle from then on; a handle that has `tryWrite`
+   * is also lent arrays. Overlapping blocks: the later call wins. An empty block only waits until there is room for more.
    */
-  write(
+  write(offset: number, bytes: Uint8Array, options?: WriteBlockOptions): Promise<void>
+  /**
+   * Takes a block at once, without waiting, by copying it: the array stays the caller's, who uses it
+   * again. Where a storage has this, a block is tried with it first; where blocks overlap the later
+   * call wins, whichever of the two it is.
+   *
+   * @returns false if it took nothing, because there is no room now or the upload has failed: `write`
+   * will wait, or say why.
+   */
+  tryWrite?(offset: number, bytes: Uint8Array): boolean
+  /**
+   * Makes what was taken so far durable and notes it, so that an upload that breaks can be continued
+   * from there, even after this process was killed (GridFTP's restart markers). Only of uploads that
+   * were opened with `isRestartable`.
+   *
+   * @returns what a continued upload need not be sent again: ranges of bytes numbered like those of
+   * `write`, only whole chunks.
+   */
+  checkpoint?(): Promise<Iterable<Range>>
+  /**
+   * Yields what the file will hold, from an offset to its end, gaps as zeros. Only between the last
+   * `write` and `publish`; a storage without it cannot show what is not published yet.
+   */
+  readBack?(
     offset: number,
-    bytes: Uint8Array,
     options?: { signal?: AbortSignal | undefined }
-  ): Promise<void>
+  ): AsyncIterable<Uint8Array>
   /** Makes everything written durable and visible at once. @throws {UploadAbandonedError} if `isStillWanted` says no. */
   publish(options?: PublishOptions): Promise<Published>
   /** Drops the upload and frees what it holds. Harmless after `publish` and when called twice. */
   abort(): Promise<void>
+  /**
+   * Ends the upload like `abort`, but what `checkpoint` noted stays for a day, for an upload of the same
+   * user to the same path that is opened with `continuing`.
+   */
+  suspend?(): Promise<void>
 }
 
 export interface OpenWriteOptions {
@@ -76,6 +115,15 @@ export interface OpenWriteOptions {
   readonly mode: 'replace' | 'patch' | 'append'
   /** What the client announced (ALLO), in bytes: a hint for the layout, and refused early when there is no room. */
   readonly expectedBytes?: number | undefined
+  /** `checkpoint` and `suspend` will be used. @default false */
+  readonly isRestartable?: boolean | undefined
+  /**
+   * Goes on with the broken upload of this user to this path: the client has been told that these
+   * ranges are there and does not send them again.
+   *
+   * @throws {UploadLostError} from `openWrite` if one of them is not there any more.
+   */
+  readonly continuing?: readonly Range[] | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -93,6 +141,10 @@ export interface DataStorageInterface {
   list(path: string): AsyncIterable<FileStatus>
   openRead(path: string): Promise<ReadHandle>
   openWrite(path: string, options: OpenWriteOptions): Promise<WriteHandle>
+  /** Opens a file that data movers read. Only where the storage has data movers. */
+  openStripedRead?(path: string): Promise<StripedReadHandle>
+  /** Opens an upload whose blocks data movers store. Only where the storage has data movers. */
+  openStripedWrite?(path: string, options: OpenWriteOptions): Promise<StripedWriteHandle>
   makeDirectory(path: string): Promise<void>
   /** Removes an empty directory. */
   removeDirectory(path: string): Promise<void>
@@ -100,6 +152,8 @@ export interface DataStorageInterface {
   removeFile(path: string): Promise<void>
   /** Moves a file or directory; an existing file at the target is replaced. */
   rename(from: string, to: string): Promise<void>
+  /** Sets the time that listings show of a file or directory, in milliseconds since the epoch (MFMT). */
+  setModified(path: string, modifiedMs: number): Promise<void>
 }
 
 /** Who is logged in and what they may do. */
@@ -108,6 +162,8 @@ export interface FtpUser {
   /** Folder of the namespace that the user sees as `/`. */
   readonly root: string
   readonly mayWrite: boolean
+  /** What the newest versions of all files below the root may take together. @default no limit */
+  readonly quotaBytes?: number | undefined
 }
 
 /** Gives each session its storage. */

@@ -66,6 +66,37 @@ export class NoSpaceError extends StorageError {
   }
 }
 
+/** The upload ends beyond what a file may have. */
+export class FileTooLargeError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path}: file is too large: ${reason}`, 'ERR_FTP_TOO_LARGE', path, options)
+  }
+}
+
+/** The upload would take its user beyond the quota; nothing was published. */
+export class QuotaExceededError extends StorageError {
+  readonly quotaBytes: number
+  readonly usedBytes: number
+
+  constructor(
+    path: string,
+    {
+      quotaBytes,
+      usedBytes,
+      neededBytes
+    }: { readonly quotaBytes: number; readonly usedBytes: number; readonly neededBytes: number }
+  ) {
+    super(
+      `${path}: quota of ${quotaBytes} bytes exceeded, ${usedBytes} are used and ` +
+        `${neededBytes} more needed`,
+      'ERR_FTP_QUOTA',
+      path
+    )
+    this.quotaBytes = quotaBytes
+    this.usedBytes = usedBytes
+  }
+}
+
 /** Somebody else changed the path in between. */
 export class StorageConflictError extends StorageError {
   constructor(path: string, reason: string, options?: ErrorOptions) {
@@ -84,6 +115,18 @@ export class StorageUnavailableError extends StorageError {
 export class UploadAbandonedError extends StorageError {
   constructor(path: string) {
     super(`${path}: upload abandoned by its client, nothing published`, 'ERR_FTP_ABANDONED', path)
+  }
+}
+
+/** A broken upload cannot be continued: it, or a part of it, is not there any more. */
+export class UploadLostError extends StorageError {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(
+      `${path}: cannot continue the upload: ${reason}. Send the whole file.`,
+      'ERR_FTP_UPLOAD_LOST',
+      path,
+      options
+    )
   }
 }
 
@@ -156,5 +199,57 @@ export class StorageTruncatedError extends BlobswarmError {
     super(`storage gave ${actual} of ${expected} bytes`, 'ERR_FTP_STORAGE_TRUNCATED')
     this.expected = expected
     this.actual = actual
+  }
+}
+
+/** The upload is not what its client announced by SCKS; nothing was published. */
+export class ChecksumMismatchError extends BlobswarmError {
+  readonly expected: string
+  readonly actual: string
+
+  constructor(algorithm: string, expected: string, actual: string) {
+    super(
+      `INCORRECT_CHECKSUM: ${algorithm} is ${actual}, announced was ${expected}, nothing published`,
+      'ERR_FTP_CHECKSUM'
+    )
+    this.expected = expected
+    this.actual = actual
+  }
+}
+
+/**
+ * The sum that SCKS announced cannot be checked: blocks came out of order, and the storage cannot
+ * show what it has before it is published. Nothing was published.
+ */
+export class ChecksumUnknownError extends BlobswarmError {
+  constructor(algorithm: string) {
+    super(
+      `INCORRECT_CHECKSUM: blocks came out of order, ${algorithm} is unknown, nothing published`,
+      'ERR_FTP_CHECKSUM_UNKNOWN'
+    )
+  }
+}
+
+/** A data mover could not carry its stripe of a transfer; nothing of it was published. */
+export class StripeFailedError extends BlobswarmError {
+  readonly replyCode: 425 | 426 | 451
+  /** Number of the stripe, from 0. */
+  readonly stripe: number
+  readonly mover: string
+
+  constructor(
+    replyCode: 425 | 426 | 451,
+    stripe: { readonly index: number; readonly count: number; readonly mover: string },
+    cause: Error
+  ) {
+    const { index, count, mover } = stripe
+    super(
+      `Stripe ${index} of ${count} (data mover ${mover.slice(-8)}) failed: ${cause.message}`,
+      'ERR_FTP_STRIPE',
+      { cause }
+    )
+    this.replyCode = replyCode
+    this.stripe = index
+    this.mover = mover
   }
 }

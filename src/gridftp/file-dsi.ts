@@ -1,5 +1,15 @@
 import type { Dirent, Stats } from 'node:fs'
-import { lstat, mkdir, readdir, realpath, rename, rmdir, stat, unlink } from 'node:fs/promises'
+import {
+  lstat,
+  mkdir,
+  readdir,
+  realpath,
+  rename,
+  rmdir,
+  stat,
+  unlink,
+  utimes
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DataStorageInterface, FileStatus, OpenWriteOptions, ReadHandle } from './dsi.ts'
 import { DirectoryNotEmptyError, PathExistsError, PathNotFoundError } from './errors.ts'
@@ -45,12 +55,14 @@ export class FileDsi implements DataStorageInterface {
       const found: Dirent[] = await readdir(await this.#jail.existing(path), {
         withFileTypes: true
       })
-      return found.map(({ name }) => name).toSorted()
+      return new Map(found.map((entry) => [entry.name, entry.isSymbolicLink()]))
     })
-    for (const name of entries) {
+    for (const name of [...entries.keys()].toSorted()) {
       const entry = path === '/' ? `/${name}` : `${path}/${name}`
       const status = this.#jail.isReserved(entry) ? undefined : await this.stat(entry)
-      if (status !== undefined) yield status // else: gone since, or a link that leads out
+      // Undefined: gone since, or a link that leads out.
+      if (status !== undefined)
+        yield entries.get(name) === true ? { ...status, isLink: true } : status
     }
   }
 
@@ -93,6 +105,13 @@ export class FileDsi implements DataStorageInterface {
       const target = await this.#jail.entry(to)
       if (await isNotThere(lstat(join(target, '..')))) throw new PathNotFoundError(parentPath(to))
       await rename(source, target)
+    })
+  }
+
+  async setModified(path: string, modifiedMs: number): Promise<void> {
+    await translateFileErrors(path, async () => {
+      const modified = new Date(modifiedMs)
+      await utimes(await this.#jail.existing(path), modified, modified)
     })
   }
 }

@@ -12,7 +12,7 @@ import {
   statfs
 } from 'node:fs/promises'
 import { join } from 'node:path'
-import { toHex } from '../lib/bytes.ts'
+import { KIB, toHex } from '../lib/bytes.ts'
 import { errorCode } from '../lib/errors.ts'
 import { secureBytes } from '../lib/random.ts'
 import type { OpenWriteOptions, Published, PublishOptions, WriteHandle } from './dsi.ts'
@@ -21,7 +21,8 @@ import {
   NoSpaceError,
   NotDirectoryError,
   StorageConflictError,
-  UploadAbandonedError
+  UploadAbandonedError,
+  UploadLostError
 } from './errors.ts'
 import { translateFileErrors } from './file-errors.ts'
 import { type FileJail, RESERVED_PREFIX } from './file-jail.ts'
@@ -30,13 +31,19 @@ import { parentPath } from './path.ts'
 /** Where uploads are collected, at the top of the folder. */
 export const UPLOADS_FOLDER = `${RESERVED_PREFIX}uploads`
 
+/** Bytes asked of the disk at once when an upload is read back. */
+const READ_BACK_BYTES = 256 * KIB
+
 /**
  * Uploads of this process, which a second opening of the same folder must not take for
  * leftovers.
  */
 const running = new Set<string>()
 
-/** One upload into a file of its own, which takes the place of the target when it is whole. */
+/**
+ * One upload into a file of its own, which takes the place of the target when it is whole. It has no
+ * checkpoints: what breaks is gone, and no restart markers are sent for it.
+ */
 export class FileUpload implements WriteHandle {
   readonly #jail: FileJail
   readonly #path: string
@@ -68,6 +75,9 @@ export class FileUpload implements WriteHandle {
    * blocks.
    */
   static async open(jail: FileJail, path: string, options: OpenWriteOptions): Promise<FileUpload> {
+    if ((options.continuing ?? []).length > 0) {
+      throw new UploadLostError(path, 'plain files keep nothing of broken uploads')
+    }
     jail.verifyAllowed(path)
     if (path === '/') throw new IsDirectoryError(path)
     await verifyFolders(jail, path)
@@ -105,6 +115,24 @@ export class FileUpload implements WriteHandle {
         at += bytesWritten
       }
     })
+  }
+
+  /** @yields what is in the file so far. */
+  async *readBack(
+    offset: number,
+    options: { signal?: AbortSignal | undefined } = {}
+  ): AsyncGenerator<Uint8Array> {
+    for (let at = offset; ; ) {
+      options.signal?.throwIfAborted()
+      const buffer = Buffer.allocUnsafeSlow(READ_BACK_BYTES)
+      const { bytesRead } = await translateFileErrors(
+        this.#path,
+        async () => await this.#file.read(buffer, 0, READ_BACK_BYTES, at)
+      )
+      if (bytesRead === 0) return
+      at += bytesRead
+      yield buffer.subarray(0, bytesRead)
+    }
   }
 
   async publish(options: PublishOptions = {}): Promise<Published> {

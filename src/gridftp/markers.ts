@@ -63,12 +63,16 @@ export class PerformanceMarkers {
   }
 }
 
-/** The marker of a transfer with one stripe, which ours all are. */
-export function performanceMarker(nowMs: number, bytes: number): Reply {
+/** The marker of one stripe; of the only one when left out. */
+export function performanceMarker(
+  nowMs: number,
+  bytes: number,
+  stripe: { readonly index: number; readonly count: number } = { index: 0, count: 1 }
+): Reply {
   return replyWithLines(112, 'Perf Marker', [
     `Timestamp:  ${(nowMs / 1000).toFixed(1)}`,
-    'Stripe Index: 0',
+    `Stripe Index: ${stripe.index}`,
     `Stripe Bytes Transferred: ${bytes}`,
-    'Total Stripe Count: 1'
+    `Total Stripe Count: ${stripe.count}`
   ])
 }

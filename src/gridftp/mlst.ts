@@ -50,6 +50,22 @@ export function formatTime(timeMs: number): string {
   return new Date(timeMs).toISOString().replaceAll(/[-:T]/g, '').slice(0, 14)
 }
 
+/**
+ * Parses `YYYYMMDDHHMMSS`, with a fraction of a second or not, in UTC.
+ *
+ * @returns milliseconds since the epoch; undefined if it is no time.
+ */
+export function parseTime(text: string): number | undefined {
+  const match = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\.\d{1,9})?$/.exec(text)
+  if (match === null) return undefined
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match
+    .slice(1, 7)
+    .map(Number)
+  const timeMs = Date.UTC(year, month - 1, day, hour, minute, second)
+  const isTime = formatTime(timeMs) === text.slice(0, 14) // no 31st of February
+  return isTime ? timeMs + Math.trunc(Number(match[7] ?? 0) * 1000) : undefined
+}
+
 const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ')
 const RECENT_MS = 180 * 24 * 3600 * 1000
 

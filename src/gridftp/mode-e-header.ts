@@ -36,6 +36,9 @@ export const MODE_E_EOD = 0x08
 /** The sender closes this connection after what this header announces. */
 export const MODE_E_CLOSE = 0x04
 
+/** Bits that mean nothing. */
+export const MODE_E_UNKNOWN_FLAGS = 0x03
+
 /** One decoded header. `flags` is any combination of the bits above; unknown bits are kept. */
 export interface ModeEHeader {
   readonly flags: number

@@ -12,6 +12,7 @@ import {
   MODE_E_EOF,
   MODE_E_HEADER_BYTES,
   MODE_E_RESTART,
+  MODE_E_UNKNOWN_FLAGS,
   type ModeEHeader,
   modeEPayloadBytes
 } from './mode-e-header.ts'
@@ -35,10 +36,16 @@ export class BlockDecoder {
   #flags = 0
   #offset = 0
   #left = 0
+  #hasBegun = false
   #isEnded = false
 
   constructor(events: BlockEvents) {
     this.#events = events
+  }
+
+  /** A header has come that makes sense. */
+  get hasBegun(): boolean {
+    return this.#hasBegun
   }
 
   /** The EOD has been seen; whatever follows belongs to the next file. */
@@ -49,6 +56,11 @@ export class BlockDecoder {
   /** The sender closes this connection after the EOD. */
   get isClosing(): boolean {
     return (this.#flags & MODE_E_CLOSE) !== 0
+  }
+
+  /** The beginning of a header whose end has not come; a view. */
+  get unfinishedHeader(): Uint8Array {
+    return this.#header.subarray(0, this.#headerBytes)
   }
 
   /** In the middle of a header or a payload. */
@@ -91,12 +103,16 @@ export class BlockDecoder {
 
   #startBlock(header: ModeEHeader): void {
     this.#flags = header.flags
-    if ((header.flags & MODE_E_EOF) !== 0) this.#events.onEodCount(header.offset)
     this.#left = modeEPayloadBytes(header)
     this.#offset = header.offset
     if (this.#left > Number.MAX_SAFE_INTEGER - this.#offset) {
       throw new MalformedError('MODE E header', 'the block ends beyond what a file can have')
     }
+    if (!this.#hasBegun && (header.flags & MODE_E_UNKNOWN_FLAGS) !== 0) {
+      throw new MalformedError('MODE E header', `flags ${header.flags} mean nothing`)
+    }
+    this.#hasBegun = true
+    if ((header.flags & MODE_E_EOF) !== 0) this.#events.onEodCount(header.offset)
     if (this.#left === 0) this.#endBlock()
   }
 

@@ -41,6 +41,14 @@ export async function receiveStream(
   }
 }
 
+/** Who hears of what is sent. */
+export interface StreamSendOptions {
+  readonly signal: AbortSignal
+  readonly onBytes: (bytes: number) => void
+  /** Told of each array that has been sent, when nobody looks at it any more. */
+  readonly onSent?: ((piece: Uint8Array) => void) | undefined
+}
+
 /**
  * Sends a file in stream mode and ends the connection.
  *
@@ -50,11 +58,11 @@ export async function receiveStream(
 export async function sendStream(
   socket: DataSocket,
   pieces: AsyncIterable<Uint8Array>,
-  options: { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void }
+  options: StreamSendOptions
 ): Promise<void> {
-  const { signal, onBytes } = options
+  const { signal, onBytes, onSent } = options
   for await (const piece of pieces) {
-    await socket.write([piece], signal)
+    await socket.write([piece], signal, () => onSent?.(piece))
     onBytes(piece.byteLength)
   }
   await socket.finish(signal)

@@ -2,7 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { errorCode } from '../lib/errors.ts'
 import type { Random } from '../lib/random.ts'
 import type { SocketAddress } from './address.ts'
-import { DATA_SOCKET_BUFFER_BYTES, DataSocket } from './data-socket.ts'
+import { DataSocket } from './data-socket.ts'
 import { DataChannelError } from './errors.ts'
 
 /** First and last port that passive listeners may take. */
@@ -35,11 +35,7 @@ export class PassiveListener {
   /** Opens a port. @throws {DataChannelError} if none is free. */
   static async open(options: PassiveListenerOptions): Promise<PassiveListener> {
     const { host, ports, random } = options
-    const server = createServer({
-      pauseOnConnect: true,
-      noDelay: true,
-      highWaterMark: DATA_SOCKET_BUFFER_BYTES
-    })
+    const server = createServer({ pauseOnConnect: true })
     server.on('connection', (socket: Socket) => {
       const dataSocket = new DataSocket(socket)
       if (options.accepts(dataSocket)) options.onSocket(dataSocket)
@@ -53,7 +49,8 @@ export class PassiveListener {
         return new PassiveListener(server, bound)
       }
     }
-    throw new DataChannelError(425, `No free port for a data connection.`)
+    const range = ports === undefined ? '' : `: all of ${ports.join('-')} are in use`
+    throw new DataChannelError(425, `No free port for a data connection${range}.`)
   }
 
   /** Accepts nothing any more; connections that were accepted stay. */

@@ -1,5 +1,5 @@
 import { BlobswarmError, errorCode } from '../lib/errors.ts'
-import { CommandRefusedError, DataChannelError, StorageError } from './errors.ts'
+import { CommandRefusedError, DataChannelError, StorageError, StripeFailedError } from './errors.ts'
 import { revealPath } from './path.ts'
 
 /** One FTP reply: a single line, or several of which the inner ones are indented. */
@@ -63,9 +63,12 @@ const STORAGE_REPLIES: Readonly<Record<string, number>> = {
   ERR_FTP_READ_ONLY: 550,
   ERR_FTP_INVALID_PATH: 553,
   ERR_FTP_NO_SPACE: 552,
+  ERR_FTP_QUOTA: 552,
+  ERR_FTP_TOO_LARGE: 552,
   ERR_FTP_CONFLICT: 450,
   ERR_FTP_UNAVAILABLE: 451,
-  ERR_FTP_ABANDONED: 426
+  ERR_FTP_ABANDONED: 426,
+  ERR_FTP_UPLOAD_LOST: 554
 }
 
 /**
@@ -80,7 +83,11 @@ export function replyForError(error: unknown, root = '/'): Reply {
     const shown = revealPath(root, error.path)
     return reply(code, error.path === '' ? error.message : replacePath(error, shown))
   }
-  if (error instanceof CommandRefusedError || error instanceof DataChannelError) {
+  if (
+    error instanceof CommandRefusedError ||
+    error instanceof DataChannelError ||
+    error instanceof StripeFailedError
+  ) {
     return reply(error.replyCode, error.message)
   }
   if (error instanceof BlobswarmError) return reply(ownReplyCode(error.code), error.message)
@@ -92,6 +99,9 @@ function ownReplyCode(code: string): number {
     case 'ERR_FTP_TRANSFER_ABORTED':
     case 'ERR_FTP_INCOMPLETE':
       return 426
+    case 'ERR_FTP_CHECKSUM':
+    case 'ERR_FTP_CHECKSUM_UNKNOWN':
+      return 550
     default:
       return 451
   }
@@ -100,6 +110,7 @@ function ownReplyCode(code: string): number {
 /** Tells whether a failure is the machine's or the storage's and worth an operator's look. */
 export function isInternalError(error: unknown): boolean {
   if (!(error instanceof BlobswarmError)) return true
+  if (error instanceof StripeFailedError) return error.replyCode === 451
   const code = errorCode(error)
   return code === 'ERR_FTP_STORAGE_STALLED' || code === 'ERR_FTP_UNAVAILABLE'
 }

@@ -1,7 +1,8 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, isIP, isIPv4, type Server, type Socket } from 'node:net'
 import { MIB } from '../lib/bytes.ts'
 import { type Logger, noLogger } from '../lib/logger.ts'
-import { plainAddress, type SocketAddress } from './address.ts'
+import { networkOf, plainAddress, type SocketAddress } from './address.ts'
+import { ChecksumThreads } from './checksum-threads.ts'
 import { LoginThrottle } from './login-throttle.ts'
 import { formatReply, reply } from './replies.ts'
 import { Session } from './session.ts'
@@ -26,6 +27,7 @@ export class GridFtpServer {
   /** @throws {RangeError} for options that cannot be. */
   constructor(components: GridFtpComponents, options: GridFtpOptions = {}) {
     const { openStorage, authenticator, clock, random, logger = noLogger, metrics } = components
+    const { movers } = components
     this.#settings = settingsOf(options)
     this.#logger = logger.forComponent('blobswarm:gridftp')
     this.#services = {
@@ -36,7 +38,9 @@ export class GridFtpServer {
       logger: this.#logger,
       throttle: new LoginThrottle(clock, { baseDelayMs: this.#settings.loginDelayMs }),
       recorder: new TransferRecorder(logger.forComponent('blobswarm:gridftp:transfers'), metrics),
-      settings: this.#settings
+      checksums: new ChecksumThreads({ clock, metrics }),
+      settings: this.#settings,
+      movers
     }
     metrics?.gauge('blobswarm_gridftp_sessions', {
       help: 'Control connections open now',
@@ -81,23 +85,38 @@ export class GridFtpServer {
     for (const session of this.#sessions.keys()) session.stop('Server is stopping.')
     await Promise.all(this.#sessions.values())
     await closed.promise
+    await this.#services.checksums.stop()
   }
 
   #accept(socket: Socket): void {
     const { maxSessions, maxSessionsPerAddress } = this.#settings
     const address = plainAddress(socket.remoteAddress)
-    const fromThere = this.#perAddress.get(address) ?? 0
-    if (this.#sessions.size >= maxSessions || fromThere >= maxSessionsPerAddress) {
-      this.#logger.info('session of %s refused: %d are open', address, this.#sessions.size)
-      socket.on('error', () => {})
-      socket.end(formatReply(reply(421, 'Too many sessions, try again later.')), () => {
-        socket.destroySoon()
-      })
+    const network = networkOf(address)
+    const fromThere = this.#perAddress.get(network) ?? 0
+    if (this.#sessions.size >= maxSessions) {
+      this.#logger.info('session of %s refused: maxSessions (%d) are open', address, maxSessions)
+      this.#refuse(socket, 'session')
       return
     }
-    this.#perAddress.set(address, fromThere + 1)
+    if (fromThere >= maxSessionsPerAddress) {
+      const text = 'session of %s refused: maxSessionsPerAddress (%d) are open'
+      this.#logger.info(text, address, maxSessionsPerAddress)
+      this.#refuse(socket, 'sessionOfAddress')
+      return
+    }
+    this.#perAddress.set(network, fromThere + 1)
     const session = new Session(this.#services, socket)
     this.#sessions.set(session, this.#serve(session, address))
+  }
+
+  #refuse(socket: Socket, what: 'session' | 'sessionOfAddress'): void {
+    this.#services.recorder.refused(what)
+    const whose = what === 'session' ? '' : ' of your address'
+    socket.on('error', () => {})
+    socket.resume() // unread input would turn our end into a reset
+    socket.end(formatReply(reply(421, `Too many sessions${whose}, try again later.`)), () => {
+      socket.destroySoon()
+    })
   }
 
   async #serve(session: Session, address: string): Promise<void> {
@@ -107,15 +126,16 @@ export class GridFtpServer {
       this.#logger.error('session of %s failed: %e', address, error)
     } finally {
       this.#sessions.delete(session)
-      const left = (this.#perAddress.get(address) ?? 1) - 1
-      if (left === 0) this.#perAddress.delete(address)
-      else this.#perAddress.set(address, left)
+      const network = networkOf(address)
+      const left = (this.#perAddress.get(network) ?? 1) - 1
+      if (left === 0) this.#perAddress.delete(network)
+      else this.#perAddress.set(network, left)
     }
   }
 }
 
 function settingsOf(options: GridFtpOptions): GridFtpSettings {
-  const { host = '127.0.0.1', port = 0, passivePorts, advertisedAddress } = options
+  const { host = '127.0.0.1', port = 0, passivePorts, advertisedAddress, dataAddress } = options
   const { idleTimeoutMs = 600_000, loginTimeoutMs = 120_000, dataTimeoutMs = 120_000 } = options
   const { maxSessions = 256, maxSessionsPerAddress = 64, maxDataSockets = 64 } = options
   const { maxQueuedCommands = 256, maxLineBytes = 8192, allowsThirdParty = false } = options
@@ -136,7 +156,14 @@ function settingsOf(options: GridFtpOptions): GridFtpSettings {
   if (passivePorts !== undefined && !isPortRange(passivePorts)) {
     throw new RangeError(`passivePorts must be two ports in order, not ${passivePorts.join('-')}`)
   }
-  return { host, port, passivePorts, advertisedAddress, allowsThirdParty, ...checked }
+  if (advertisedAddress !== undefined && !isIPv4(advertisedAddress)) {
+    throw new RangeError(`advertisedAddress must be an IPv4 address, not ${advertisedAddress}`)
+  }
+  if (dataAddress !== undefined && isIP(dataAddress) === 0) {
+    throw new RangeError(`dataAddress must be an IP address, not ${dataAddress}`)
+  }
+  const addresses = { host, port, passivePorts, advertisedAddress, dataAddress }
+  return { ...addresses, allowsThirdParty, ...checked }
 }
 
 function isPortRange([first, last]: readonly [number, number]): boolean {

@@ -12,10 +12,22 @@ export function newSessionState(): SessionState {
     type: 'A',
     mode: 'S',
     parallelism: 1,
+    stripeLayout: undefined,
+    stripeBlockBytes: undefined,
+    performanceIntervalMs: undefined,
+    restartIntervalMs: undefined,
+    retrieveMarkerIntervalMs: undefined,
+    checksumMarkerIntervalMs: undefined,
+    bufferBytes: undefined,
+    isPassiveDelayed: false,
+    skipsListingErrors: false,
+    followsLinks: false,
     facts: new Set(MLST_FACTS),
     isEpsvOnly: false,
     restartOffset: undefined,
+    restartRanges: undefined,
     announcedBytes: undefined,
+    expectedChecksum: undefined,
     renameFrom: undefined
   }
 }
@@ -24,6 +36,13 @@ export function newSessionState(): SessionState {
 export function loggedIn(state: SessionState): LoggedIn {
   if (state.login.kind === 'loggedIn') return state.login
   throw new CommandRefusedError(530, 'Please login with USER and PASS.')
+}
+
+/** @throws {CommandRefusedError} if who is logged in may only read. */
+export function verifyMayWrite(state: SessionState): void {
+  if (!loggedIn(state).user.mayWrite) {
+    throw new CommandRefusedError(550, 'You may not change anything here.')
+  }
 }
 
 /** A path of a command as its user sees it, and as the storage does. */

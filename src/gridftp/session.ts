@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
+import type { Cancel } from '../lib/clock.ts'
+import { addressFamily, isLoopback } from './address.ts'
 import type { ParsedLine } from './command-parser.ts'
-import { findCommand } from './commands/table.ts'
+import { CommandQueue, type QueuedLine } from './command-queue.ts'
+import { findCommand, unknownCommandReply } from './commands/table.ts'
 import { ControlChannel } from './control-channel.ts'
 import { DataChannel } from './data-channel.ts'
 import { TransferAbortedError } from './errors.ts'
@@ -9,12 +12,6 @@ import { isInternalError, type Reply, reply, replyForError } from './replies.ts'
 import { newSessionState } from './session-state.ts'
 import type { Transfer } from './transfer.ts'
 import type { CommandContext, CommandDefinition, SessionServices, SessionState } from './types.ts'
-
-interface QueuedLine {
-  readonly line: ParsedLine
-  /** ABOR came after it and before its turn. */
-  isAborted: boolean
-}
 
 /**
  * One control connection from its greeting to its end. Commands are carried out one after the
@@ -29,17 +26,19 @@ export class Session implements CommandContext {
   readonly localHost: string
   transfer: Transfer | undefined
   readonly #control: ControlChannel
-  readonly #queue: QueuedLine[] = []
+  readonly #queue: CommandQueue
   readonly #gone = new AbortController()
   #command: AbortController | undefined
   #hasEnded = false
   #isQuitting = false
   #stopReply: Reply | undefined
   #wake: (() => void) | undefined
+  #cancelLogin: Cancel | undefined
 
   constructor(services: SessionServices, socket: Socket) {
-    const { settings, clock, random, logger } = services
+    const { settings, clock, random, logger, recorder } = services
     this.services = services
+    this.#queue = new CommandQueue(settings.maxQueuedCommands)
     this.#control = new ControlChannel(socket, clock, {
       maxLineBytes: settings.maxLineBytes,
       sendTimeoutMs: settings.dataTimeoutMs
@@ -47,9 +46,11 @@ export class Session implements CommandContext {
     this.peerHost = this.#control.peerHost
     this.localHost = this.#control.localHost
     this.channel = new DataChannel(
-      { random, logger },
+      { random, logger, recorder },
       {
         localHost: this.localHost,
+        dataHost: dataHostFor(this.localHost, settings.dataAddress),
+        advertisedHost: settings.advertisedAddress,
         peerHost: this.peerHost,
         passivePorts: settings.passivePorts,
         allowsThirdParty: settings.allowsThirdParty,
@@ -64,40 +65,40 @@ export class Session implements CommandContext {
 
   /** Serves the client until either side ends; resolves when every connection is closed. */
   async run(): Promise<void> {
-    const { clock, settings } = this.services
     this.#control.open({
       onInput: () => this.#readLines(),
       onEnd: () => this.#clientEnded(),
       onClose: () => this.#clientClosed()
     })
-    const cancelLogin = clock.schedule(() => {
-      if (this.state.login.kind !== 'loggedIn') this.stop('Login took too long.')
-    }, settings.loginTimeoutMs)
+    this.#watchLogin()
     try {
       await this.send(reply(220, 'blobswarm GridFTP server ready.'))
       await this.#serve()
       if (this.#stopReply !== undefined) this.#control.trySend(this.#stopReply)
     } finally {
-      cancelLogin()
+      this.#cancelLogin?.()
       this.channel.close()
+      await this.channel.settled()
       await this.#control.close()
     }
   }
 
   /** Ends the session: a running transfer fails, the client is told why. */
   stop(reason: string): void {
+    if (this.#stopReply === undefined) this.#logEnd(reason)
     this.#stopReply ??= reply(421, reason)
-    this.#queue.length = 0
+    this.#queue.clear()
     this.#abort(new TransferAbortedError(reason))
+    this.#control.giveUp()
     this.#wake?.()
   }
 
   async send(message: Reply): Promise<void> {
-    await this.#control.send(message)
+    if (!(await this.#control.send(message))) this.#logEnd('it does not read its replies')
   }
 
-  trySend(message: Reply): void {
-    this.#control.trySend(message)
+  trySend(message: Reply): boolean {
+    return this.#control.trySend(message)
   }
 
   isClientThere(): boolean {
@@ -109,6 +110,7 @@ export class Session implements CommandContext {
       const queued = await this.#nextLine()
       if (queued === undefined) return
       const answer = await this.#execute(queued)
+      if (answer === this.#stopReply) return
       await this.send(answer)
       if (answer.code === 221 || answer.code === 421) return
     }
@@ -116,7 +118,7 @@ export class Session implements CommandContext {
 
   async #nextLine(): Promise<QueuedLine | undefined> {
     const { clock, settings } = this.services
-    if (this.#queue.length === 0 && !this.#hasEnded && this.#stopReply === undefined) {
+    if (this.#queue.isEmpty && !this.#hasEnded && this.#stopReply === undefined) {
       const { promise, resolve } = Promise.withResolvers<void>()
       const cancel = clock.schedule(() => this.stop('Idle for too long.'), settings.idleTimeoutMs)
       this.#wake = resolve
@@ -124,14 +126,15 @@ export class Session implements CommandContext {
       this.#wake = undefined
       cancel()
     }
+    // Lines that came since then are not looked at, or a client could go on for ever.
+    if (this.#stopReply !== undefined) return undefined
     const next = this.#queue.shift()
-    if (this.#queue.length < settings.maxQueuedCommands / 2) this.#readLines()
+    if (this.#queue.hasRoom) this.#readLines()
     return next
   }
 
   #readLines(): void {
-    const { maxQueuedCommands } = this.services.settings
-    while (this.#queue.length < maxQueuedCommands) {
+    while (!this.#queue.isFull) {
       const line = this.#control.next()
       if (line === undefined) {
         this.#control.resume()
@@ -139,38 +142,43 @@ export class Session implements CommandContext {
       }
       this.#enqueue(line)
     }
-    if (this.#queue.length >= maxQueuedCommands) this.#control.pause()
-    if (this.#queue.length > 0) this.#wake?.()
+    if (this.#queue.isFull) this.#control.pause()
+    if (!this.#queue.isEmpty) this.#wake?.()
   }
 
   #enqueue(line: ParsedLine): void {
     const verb = line.kind === 'command' ? line.verb : undefined
     if (verb === 'QUIT') this.#isQuitting = true
     if (verb === 'ABOR') this.#abortTransfers()
-    if (verb === 'STAT' && this.transfer !== undefined) {
+    const asksNow = line.kind === 'command' && verb === 'STAT' && line.argument === ''
+    if (asksNow && this.transfer !== undefined) {
       const { request, bytes } = this.transfer
-      this.trySend(reply(213, `${request.verb} ${request.path}: ${bytes} bytes so far.`))
-      return
+      const status = reply(213, `${request.verb} ${request.path}: ${bytes} bytes so far.`)
+      if (this.#control.trySend(status)) return
     }
-    this.#queue.push({ line, isAborted: false })
+    this.#queue.push(line)
   }
 
   /** Ends the running transfer and those that wait for it; each is answered in its turn. */
   #abortTransfers(): void {
-    for (const queued of this.#queue) queued.isAborted = true
+    this.#queue.abort()
     this.#command?.abort(new TransferAbortedError('ABOR'))
   }
 
   async #execute({ line, isAborted }: QueuedLine): Promise<Reply> {
     if (line.kind === 'refused') return reply(500, line.reason)
     const command = findCommand(line.verb)
-    if (command === undefined) return reply(500, `${line.verb}: unknown command.`)
-    const refusal = this.#refusal(command, line.argument)
-    if (refusal !== undefined) return refusal
-    if (isAborted && command.isTransfer === true) return reply(426, 'Aborted before it began.')
+    if (command === undefined) return unknownCommandReply(line.verb)
+    const refusal = this.#refusal(command, line.argument, isAborted)
+    if (refusal !== undefined) {
+      this.#endTransfer(command, 'failed')
+      return refusal
+    }
     try {
       return await this.#run(command, line.argument)
     } catch (error) {
+      // Why the session ends is all there is to say; a transfer is answered by itself.
+      if (this.#stopReply !== undefined && !isAbortable(command)) return this.#stopReply
       if (isInternalError(error) && command.isTransfer !== true) {
         this.services.logger.error('%s failed: %e', command.verb, error)
       }
@@ -181,24 +189,50 @@ export class Session implements CommandContext {
 
   async #run(command: CommandDefinition, argument: string): Promise<Reply> {
     const { state } = this
-    if (command.isTransfer !== true) {
+    if (!isAbortable(command)) {
       const answer = await command.run(this, argument)
       if (command.verb !== 'RNFR') state.renameFrom = undefined
+      if (command.verb === 'REIN') this.#watchLogin()
       return answer
     }
     this.#command = new AbortController()
     if (this.#gone.signal.aborted) this.#command.abort(this.#gone.signal.reason)
+    let outcome: 'done' | 'failed' = 'failed'
     try {
-      return await command.run(this, argument)
+      const answer = await command.run(this, argument)
+      outcome = 'done'
+      return answer
     } finally {
       this.#command = undefined
-      state.restartOffset = undefined
-      state.announcedBytes = undefined
       state.renameFrom = undefined
+      this.#endTransfer(command, outcome)
     }
   }
 
-  #refusal(command: CommandDefinition, argument: string): Reply | undefined {
+  /**
+   * What was said for one transfer does not hold for the next. Nor does what was sent for an upload
+   * that failed, however early: in extended block mode it may be here already.
+   */
+  #endTransfer({ isTransfer, auth }: CommandDefinition, outcome: 'done' | 'failed'): void {
+    if (isTransfer !== true) return
+    this.state.restartOffset = undefined
+    this.state.restartRanges = undefined
+    this.state.announcedBytes = undefined
+    if (auth !== 'write') return
+    this.state.expectedChecksum = undefined
+    if (outcome === 'failed') this.channel.close()
+  }
+
+  /** Whoever has not logged in within a time, from the start or from REIN on, has to go. */
+  #watchLogin(): void {
+    const { clock, settings } = this.services
+    this.#cancelLogin?.()
+    this.#cancelLogin = clock.schedule(() => {
+      if (this.state.login.kind !== 'loggedIn') this.stop('Login took too long.')
+    }, settings.loginTimeoutMs)
+  }
+
+  #refusal(command: CommandDefinition, argument: string, isAborted: boolean): Reply | undefined {
     const { login } = this.state
     if (command.auth !== 'anyone' && login.kind !== 'loggedIn') {
       return reply(530, 'Please login with USER and PASS.')
@@ -208,7 +242,14 @@ export class Session implements CommandContext {
     }
     const isMissing = command.argument === 'required' && argument === ''
     const isTooMuch = command.argument === 'none' && argument.trim() !== ''
-    return isMissing || isTooMuch ? reply(501, syntaxOf(command)) : undefined
+    if (isMissing || isTooMuch) return reply(501, syntaxOf(command))
+    return isAborted && isAbortable(command) ? reply(426, 'Aborted before it began.') : undefined
+  }
+
+  #logEnd(reason: string): void {
+    const { login } = this.state
+    const who = login.kind === 'loggedIn' ? login.user.name : 'nobody'
+    this.services.logger.info('session of %s from %s ended: %s', who, this.peerHost, reason)
   }
 
   #clientEnded(): void {
@@ -218,7 +259,7 @@ export class Session implements CommandContext {
   }
 
   #clientClosed(): void {
-    this.#queue.length = 0
+    this.#queue.clear()
     this.#clientEnded()
   }
 
@@ -226,4 +267,19 @@ export class Session implements CommandContext {
     this.#gone.abort(reason)
     this.#command?.abort(reason)
   }
+}
+
+/**
+ * A client that came through loopback cannot come from there to another address of ours: we
+ * would take it for a stranger.
+ */
+function dataHostFor(localHost: string, dataAddress: string | undefined): string | undefined {
+  if (dataAddress === undefined || addressFamily(dataAddress) !== addressFamily(localHost)) {
+    return undefined
+  }
+  return isLoopback(localHost) && !isLoopback(dataAddress) ? undefined : dataAddress
+}
+
+function isAbortable({ isTransfer, isLong }: CommandDefinition): boolean {
+  return isTransfer === true || isLong === true
 }

@@ -21,6 +21,10 @@ export class Transfer {
   bytes = 0
   /** The first data connection is there. */
   isConnected = false
+  /** Data connections that carried it, for the log. */
+  connections = 0
+  /** What an upload became, where the storage has versions. */
+  version: number | undefined
   /** Said by an upload when its queue is full: a standstill is then the storage's. */
   isStorageBusy: () => boolean = () => false
   readonly request: TransferRequest
@@ -105,9 +109,12 @@ export class Transfer {
     const { services, state, peerHost } = this.#context
     const user = state.login.kind === 'loggedIn' ? state.login.user.name : ''
     const seconds = (services.clock.monotonic() - this.#startedMs) / 1000
-    const { bytes } = this
+    const { bytes, connections, version } = this
     services.recorder.transferEnded({
       ...this.request,
+      mode: state.mode,
+      connections,
+      version,
       user,
       address: peerHost,
       bytes,

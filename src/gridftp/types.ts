@@ -2,7 +2,11 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import type { Random } from '../lib/random.ts'
+import type { Range } from '../lib/range-set.ts'
+import type { DataMover, DataMovers } from '../metadata/stripe-types.ts'
 import type { Authenticator } from './auth.ts'
+import type { ChecksumAlgorithm } from './checksum.ts'
+import type { ChecksumThreads } from './checksum-threads.ts'
 import type { DataChannel } from './data-channel.ts'
 import type { DataStorageInterface, FtpUser, OpenStorage } from './dsi.ts'
 import type { LoginThrottle } from './login-throttle.ts'
@@ -24,6 +28,13 @@ export interface GridFtpComponents {
   readonly random: Random
   readonly logger?: LoggerFactory | undefined
   readonly metrics?: Metrics | undefined
+  /** Whoever carries stripes. @default this agent answers SPAS with a port of its own */
+  readonly movers?: FrontMovers | undefined
+}
+
+/** The data movers of the cluster, and this agent as one for want of others. */
+export interface FrontMovers extends DataMovers {
+  readonly own: DataMover
 }
 
 /** Where a server listens, and its limits. */
@@ -60,6 +71,13 @@ export interface GridFtpOptions {
    */
   readonly advertisedAddress?: string | undefined
   /**
+   * IP address at which data connections are awaited after PASV and SPAS, and from which they are
+   * opened, for clients whose control connection is of the same family; not for those on loopback.
+   *
+   * @default the control connection's
+   */
+  readonly dataAddress?: string | undefined
+  /**
    * Data may also come from and go to machines other than the client's, as transfers between two
    * servers need. In clear text anybody who finds the port could then send the data. @default false
    */
@@ -78,9 +96,11 @@ export interface GridFtpOptions {
   readonly loginDelayMs?: number
 }
 
+type AddressOptions = 'passivePorts' | 'advertisedAddress' | 'dataAddress'
+
 /** Options with every default filled in. */
-export type GridFtpSettings = Required<Omit<GridFtpOptions, 'passivePorts' | 'advertisedAddress'>> &
-  Pick<GridFtpOptions, 'passivePorts' | 'advertisedAddress'>
+export type GridFtpSettings = Required<Omit<GridFtpOptions, AddressOptions>> &
+  Pick<GridFtpOptions, AddressOptions>
 
 /** What all sessions of a server share. */
 export interface SessionServices {
@@ -91,7 +111,9 @@ export interface SessionServices {
   readonly logger: Logger
   readonly throttle: LoginThrottle
   readonly recorder: TransferRecorder
+  readonly checksums: ChecksumThreads
   readonly settings: GridFtpSettings
+  readonly movers: FrontMovers | undefined
 }
 
 /** Somebody who has logged in. */
@@ -106,6 +128,18 @@ export type LoginState =
   | { readonly kind: 'named'; readonly name: string }
   | ({ readonly kind: 'loggedIn' } & LoggedIn)
 
+/** Which part of a file each stripe of a download carries, by OPTS RETR. */
+export type StripeLayout =
+  | { readonly kind: 'partitioned' }
+  | { readonly kind: 'blocked'; readonly blockBytes: number }
+
+/** What SCKS announced of the next upload. */
+export interface ExpectedChecksum {
+  readonly algorithm: ChecksumAlgorithm
+  /** Lower-case hex. */
+  readonly sum: string
+}
+
 /** What commands of one session leave for later ones. */
 export interface SessionState {
   login: LoginState
@@ -116,13 +150,37 @@ export interface SessionState {
   mode: TransferMode
   /** Connections to open when we send in mode E. */
   parallelism: number
+  /** Undefined: the client did not ask for one. */
+  stripeLayout: StripeLayout | undefined
+  /** Block size of OPTS RETR for the next blocked layout. */
+  stripeBlockBytes: number | undefined
+  /** Time between performance markers of uploads, in milliseconds; undefined: the server's. */
+  performanceIntervalMs: number | undefined
+  /** Time between restart markers, in milliseconds; undefined: the server's. */
+  restartIntervalMs: number | undefined
+  /** Time between performance markers of downloads, in milliseconds; undefined: none. */
+  retrieveMarkerIntervalMs: number | undefined
+  /** Time between status markers of CKSM, in milliseconds; undefined: none. */
+  checksumMarkerIntervalMs: number | undefined
+  /** TCP buffer size that the client asked for, in bytes; shown by STAT, the kernel decides. */
+  bufferBytes: number | undefined
+  /** PASV and EPSV open their port when the transfer begins (OPTS PASV AllowDelayed). */
+  isPassiveDelayed: boolean
+  /** MLSR goes on where a folder cannot be listed. */
+  skipsListingErrors: boolean
+  /** MLSR goes through links to folders. */
+  followsLinks: boolean
   facts: ReadonlySet<MlstFact>
   /** EPSV ALL was given: other ways to open a data connection are refused (RFC 2428 §4). */
   isEpsvOnly: boolean
   /** Set by REST for the next command. */
   restartOffset: number | undefined
+  /** Set by REST with ranges for the next command: what has arrived at the receiver already. */
+  restartRanges: readonly Range[] | undefined
   /** Set by ALLO for the next upload. */
   announcedBytes: number | undefined
+  /** Set by SCKS for the next upload. */
+  expectedChecksum: ExpectedChecksum | undefined
   /** Set by RNFR for the next command, as the user sees it. */
   renameFrom: string | undefined
 }
@@ -139,8 +197,8 @@ export interface CommandContext {
   readonly signal: AbortSignal
   /** Sends a reply before the last one of the command. */
   send(reply: Reply): Promise<void>
-  /** Sends a reply unless the client does not read those before it. */
-  trySend(reply: Reply): void
+  /** Sends a reply unless the client does not read those before it. @returns whether it was sent. */
+  trySend(reply: Reply): boolean
   /** The client has not closed the control connection, or has said QUIT before. */
   isClientThere(): boolean
   /** The transfer that ABOR and STAT are about. */
@@ -160,8 +218,10 @@ export interface CommandDefinition {
   readonly argument: 'none' | 'optional' | 'required'
   /** What HELP shows after the verb; empty when there is no argument. */
   readonly syntax: string
-  /** Moves data: ABOR ends it. */
+  /** Moves data: ABOR ends it, and what was set for one transfer is used up. */
   readonly isTransfer?: boolean
+  /** Moves no data but may take long: ABOR ends it too. */
+  readonly isLong?: boolean
   /** Lines of FEAT that this command stands for. */
   readonly features?: readonly string[]
   readonly run: CommandHandler

@@ -1,3 +1,4 @@
+import { ChunkBuffers } from '../chunks/chunk-buffers.ts'
 import { KIB, MIB } from '../lib/bytes.ts'
 import { toError } from '../lib/to-error.ts'
 import type { WriteHandle } from './dsi.ts'
@@ -8,10 +9,16 @@ import type { WriteHandle } from './dsi.ts'
  */
 const PIECE_OVERHEAD_BYTES = KIB
 
+/** Pieces of at least an eighth as many bytes are copied into buffers that are used again. */
+const BUFFER_BYTES = 256 * KIB
+const MAX_IDLE_BYTES = 4 * MIB
+
+const NOTHING = new Uint8Array(0)
+
 /** Takes the pieces of an upload as they come from the network. */
 export interface BlockSink {
   /**
-   * Takes a piece at its offset in the file; the array belongs to the sink from then on.
+   * Takes a piece at its offset in the file; the array is only lent, until the call returns.
    *
    * @returns false when the sink is full: the caller stops reading until `whenRoom`.
    */
@@ -25,7 +32,12 @@ export interface BlockSink {
 
 /** Limits of a queue, and who is told. */
 export interface UploadQueueOptions {
-  /** Bytes that may wait or be on their way into the storage. @default 16777216 */
+  /**
+   * Bytes that may wait or be on their way into a storage that takes nothing without waiting. Of one
+   * that does only what it has no room for is held, and nothing more is read then.
+   *
+   * @default 16777216
+   */
   readonly queueBytes?: number
   /** Writes under way in the storage at the same time. @default 16 */
   readonly queueDepth?: number
@@ -39,20 +51,25 @@ export interface UploadQueueOptions {
 interface Piece {
   readonly offset: number
   readonly bytes: Uint8Array
+  /** What the bytes are in, if it may be used again. */
+  readonly buffer: Uint8Array | undefined
 }
+
+type Storage = Pick<WriteHandle, 'write' | 'tryWrite'>
 
 /**
  * The queue between the network and the storage: pieces come in as fast as they arrive and are
  * drained into the storage independently, so that neither waits for the other until the queue is
- * full.
+ * full. A storage that can take a piece at once gets it before it has to be copied for the queue.
  *
  * @see INRIA RR-7434, section 3.2
  */
 export class UploadQueue implements BlockSink {
-  readonly #handle: Pick<WriteHandle, 'write'>
+  readonly #handle: Storage
   readonly #options: UploadQueueOptions
   readonly #queueBytes: number
   readonly #queueDepth: number
+  readonly #buffers = new ChunkBuffers(MAX_IDLE_BYTES)
   readonly #idle: PromiseWithResolvers<void>[] = []
   #pieces: Piece[] = []
   #head = 0
@@ -61,14 +78,15 @@ export class UploadQueue implements BlockSink {
   #room: PromiseWithResolvers<void> | undefined
   #error: Error | undefined
 
-  constructor(handle: Pick<WriteHandle, 'write'>, options: UploadQueueOptions = {}) {
+  constructor(handle: Storage, options: UploadQueueOptions = {}) {
     const { queueBytes = 16 * MIB, queueDepth = 16 } = options
     if (!(queueBytes > 0)) throw new RangeError(`queueBytes must be above 0, not ${queueBytes}`)
     if (!(queueDepth >= 1)) throw new RangeError(`queueDepth must be 1 or more, not ${queueDepth}`)
     this.#handle = handle
     this.#options = options
     this.#queueBytes = queueBytes
-    this.#queueDepth = queueDepth
+    // Where a piece is tried again after a wait, the next one must not come before it.
+    this.#queueDepth = handle.tryWrite === undefined ? queueDepth : 1
   }
 
   /** Bytes held now, with the overhead of each piece. */
@@ -78,16 +96,16 @@ export class UploadQueue implements BlockSink {
 
   push(offset: number, bytes: Uint8Array): boolean {
     if (this.#error !== undefined) return false
-    if (bytes.byteLength > 0) {
-      this.#pieces.push({ offset, bytes })
+    if (bytes.byteLength > 0 && !this.#tryWrite(offset, bytes)) {
+      this.#pieces.push(this.#copied(offset, bytes))
       this.#heldBytes += bytes.byteLength + PIECE_OVERHEAD_BYTES
       this.#drain()
     }
-    return this.#heldBytes < this.#queueBytes
+    return this.#hasRoom
   }
 
   async whenRoom(): Promise<void> {
-    if (this.#error !== undefined || this.#heldBytes < this.#queueBytes) return
+    if (this.#error !== undefined || this.#hasRoom) return
     this.#room ??= Promise.withResolvers<void>()
     await this.#room.promise
   }
@@ -108,6 +126,31 @@ export class UploadQueue implements BlockSink {
     await this.#settled()
   }
 
+  /** What a storage had no room for shall not pile up here in memory of its own. */
+  get #hasRoom(): boolean {
+    return this.#handle.tryWrite === undefined
+      ? this.#heldBytes < this.#queueBytes
+      : this.#heldBytes === 0
+  }
+
+  /** Nothing overtakes what waits. */
+  #tryWrite(offset: number, bytes: Uint8Array): boolean {
+    if (this.#heldBytes > 0 || this.#handle.tryWrite?.(offset, bytes) !== true) return false
+    this.#options.onWritten?.(bytes.byteLength)
+    return true
+  }
+
+  #copied(offset: number, bytes: Uint8Array): Piece {
+    const length = bytes.byteLength
+    const isLarge = length >= BUFFER_BYTES / 8 && length <= BUFFER_BYTES
+    if (!isLarge || this.#handle.tryWrite === undefined) {
+      return { offset, bytes: new Uint8Array(bytes), buffer: undefined }
+    }
+    const buffer = this.#buffers.take(BUFFER_BYTES)
+    buffer.set(bytes)
+    return { offset, bytes: buffer.subarray(0, length), buffer }
+  }
+
   #drain(): void {
     while (this.#writing < this.#queueDepth) {
       const piece = this.#pieces[this.#head]
@@ -119,10 +162,10 @@ export class UploadQueue implements BlockSink {
     }
   }
 
-  async #write({ offset, bytes }: Piece): Promise<void> {
-    const length = bytes.byteLength
+  async #write(piece: Piece): Promise<void> {
+    const length = piece.bytes.byteLength
     try {
-      await this.#handle.write(offset, bytes, { signal: this.#options.signal })
+      await this.#give(piece)
       this.#options.onWritten?.(length)
     } catch (error) {
       this.#fail(toError(error))
@@ -130,8 +173,27 @@ export class UploadQueue implements BlockSink {
     this.#writing -= 1
     this.#heldBytes -= length + PIECE_OVERHEAD_BYTES
     this.#drain()
-    if (this.#heldBytes <= this.#queueBytes / 2) this.#makeRoom()
+    const isRelieved =
+      this.#handle.tryWrite !== undefined || this.#heldBytes <= this.#queueBytes / 2
+    if (isRelieved && this.#hasRoom) this.#makeRoom()
     if (this.#writing === 0) for (const idle of this.#idle.splice(0)) idle.resolve()
+  }
+
+  async #give({ offset, bytes, buffer }: Piece): Promise<void> {
+    const options = { signal: this.#options.signal }
+    if (this.#handle.tryWrite !== undefined) {
+      await this.#handle.write(offset, NOTHING, options) // only waits for room
+      if (this.#handle.tryWrite(offset, bytes)) {
+        this.#takeBack(buffer)
+        return
+      }
+    }
+    await this.#handle.write(offset, bytes, { ...options, isLent: buffer !== undefined })
+    this.#takeBack(buffer)
+  }
+
+  #takeBack(buffer: Uint8Array | undefined): void {
+    if (buffer !== undefined) this.#buffers.give(buffer)
   }
 
   #fail(error: Error): void {

@@ -1,12 +1,17 @@
+import type { Range } from '../lib/range-set.ts'
 import { toError } from '../lib/to-error.ts'
 import { nextTurn } from '../lib/turn.ts'
 import { BlockReceiver } from './block-receiver.ts'
+import { ChecksummedUpload, verifyChecksumFits } from './checksum-upload.ts'
 import type { OpenWriteOptions, WriteHandle } from './dsi.ts'
 import { UploadIncompleteError } from './errors.ts'
 import { PerformanceMarkers } from './markers.ts'
 import { receiveStream } from './mode-s.ts'
+import { openDelayedPort } from './passive-port.ts'
 import { confinePath } from './path.ts'
 import { type Reply, reply } from './replies.ts'
+import type { RestartMarkers } from './restart-markers.ts'
+import { giveUp, MeasuringSink, mayBeRestarted, openRestartMarkers } from './restart-uploads.ts'
 import { loggedIn } from './session-state.ts'
 import { Transfer } from './transfer.ts'
 import type { CommandContext } from './types.ts'
@@ -22,6 +27,14 @@ export interface UploadRequest {
   readonly streamOffset: number
   /** Added to the offsets of extended blocks. */
   readonly blockOffset: number
+  /**
+   * What a broken upload has brought already, in bytes of the file; this one goes on with it.
+   *
+   * @default nothing
+   */
+  readonly arrived?: readonly Range[]
+  /** Text of the reply that opens the transfer, where clients look for something in it. */
+  readonly opening?: string
 }
 
 interface Incoming {
@@ -29,19 +42,30 @@ interface Incoming {
   readonly transfer: Transfer
   readonly queue: UploadQueue
   readonly request: UploadRequest
+  readonly restart: RestartMarkers
 }
 
-/** Receives a file into the storage and publishes it. Whatever fails leaves nothing behind. */
+/**
+ * Receives a file into the storage and publishes it. Whatever fails leaves nothing behind, except that
+ * an upload in extended blocks is kept for its client to continue.
+ */
 export async function receiveFile(context: CommandContext, request: UploadRequest): Promise<Reply> {
-  const { verb, path, mode } = request
+  const { verb, path, mode, arrived = [] } = request
+  const isRestartable = mayBeRestarted(context, request)
+  verifyChecksumFits(context.state, mode)
   const announcedBytes = context.state.announcedBytes
   const { storage, user } = loggedIn(context.state)
   return await Transfer.run(context, { verb, path, direction: 'upload' }, async (transfer) => {
-    const handle = await storage.openWrite(confinePath(user.root, path), {
+    const opened = await storage.openWrite(confinePath(user.root, path), {
       mode,
       expectedBytes: announcedBytes,
+      isRestartable,
+      continuing: arrived,
       signal: transfer.signal
     })
+    const handle = ChecksummedUpload.guard(opened, context, request.arrived)
+    handle.failed?.addEventListener('abort', () => transfer.abort(toError(handle.failed?.reason)))
+    const restart = openRestartMarkers(context, request, isRestartable ? handle : {})
     const { queueBytes, queueDepth } = context.services.settings
     const queue = new UploadQueue(handle, {
       queueBytes,
@@ -53,14 +77,14 @@ export async function receiveFile(context: CommandContext, request: UploadReques
     transfer.isStorageBusy = () => queue.heldBytes > 0
     try {
       const expected = mode === 'replace' ? announcedBytes : undefined
-      const incoming: Incoming = { context, transfer, queue, request }
+      const incoming: Incoming = { context, transfer, queue, request, restart }
       if (context.state.mode === 'S') await receiveInStreamMode(incoming, handle, expected)
       else await receiveInBlockMode(incoming, handle, expected)
     } catch (error) {
       const reason = toError(transfer.signal.aborted ? transfer.signal.reason : error)
       transfer.abort(reason) // ends writes that wait in the storage
       await queue.abort(reason)
-      await handle.abort()
+      await giveUp(context, request, { handle, restart })
       throw reason
     }
     return reply(226, 'Transfer complete.')
@@ -74,9 +98,11 @@ async function receiveInStreamMode(
 ): Promise<void> {
   const { context, transfer, queue, request } = incoming
   context.channel.verifyEndpoint()
-  await context.send(reply(150, 'Ready to receive.'))
+  await openDelayedPort(context)
+  await context.send(reply(150, request.opening ?? 'Ready to receive.'))
   const socket = await context.channel.openOne(transfer.signal)
   transfer.isConnected = true
+  transfer.connections = 1
   try {
     const received = await receiveStream(socket, queue, {
       offset: request.streamOffset,
@@ -101,31 +127,42 @@ async function receiveInBlockMode(
   handle: WriteHandle,
   expectedBytes: number | undefined
 ): Promise<void> {
-  const { context, transfer, queue, request } = incoming
+  const { context, transfer, queue, request, restart } = incoming
   const { clock, settings } = context.services
-  const receiver = new BlockReceiver(queue, {
+  const sink = new MeasuringSink(queue)
+  const receiver = new BlockReceiver(sink, {
     offset: request.blockOffset,
     maxSockets: settings.maxDataSockets,
-    onBytes: () => transfer.touch()
+    onBytes: () => transfer.touch(),
+    onStranger: (socket, reason) => {
+      transfer.connections -= 1
+      context.channel.dropStranger(socket, reason)
+    }
   })
   const markers = new PerformanceMarkers(
     { clock, send: (marker) => context.trySend(marker), bytes: () => transfer.bytes },
-    { intervalMs: settings.markerIntervalMs }
+    { intervalMs: context.state.performanceIntervalMs ?? settings.markerIntervalMs }
   )
+  await openDelayedPort(context)
   const feed = context.channel.feed((socket) => {
     transfer.isConnected = true
+    transfer.connections += 1
     receiver.add(socket)
   })
   try {
-    await context.send(startReply(feed.isReused))
+    await context.send(startReply(feed.isReused, request.opening))
     markers.start()
+    restart.start()
     const sockets = await receiver.finished(transfer.signal)
     await queue.finish()
-    if (expectedBytes !== undefined && receiver.receivedBytes < expectedBytes) {
-      throw new UploadIncompleteError(expectedBytes, receiver.receivedBytes)
+    const bytes = receiver.receivedBytes + arrivedBytes(request)
+    if (expectedBytes !== undefined && bytes < expectedBytes) {
+      throw new UploadIncompleteError(expectedBytes, bytes)
     }
+    await restart.stop()
     await publish(incoming, handle)
     markers.finish()
+    restart.finish(sink.range)
     context.channel.keep(sockets)
   } catch (error) {
     context.channel.discard(receiver.release())
@@ -136,11 +173,15 @@ async function receiveInBlockMode(
   }
 }
 
+function arrivedBytes({ arrived = [] }: UploadRequest): number {
+  return arrived.reduce((sum, { start, end }) => sum + end - start, 0)
+}
+
 /** The reply that opens a transfer in extended block mode. */
-export function startReply(isReused: boolean): Reply {
+export function startReply(isReused: boolean, text?: string): Reply {
   return isReused
-    ? reply(125, 'Transfer starts on the open data connections.')
-    : reply(150, 'Transfer starts.')
+    ? reply(125, text ?? 'Transfer starts on the open data connections.')
+    : reply(150, text ?? 'Transfer starts.')
 }
 
 /**
@@ -152,8 +193,9 @@ async function publish({ context, transfer }: Incoming, handle: WriteHandle): Pr
   await nextTurn()
   await nextTurn()
   transfer.signal.throwIfAborted()
-  await handle.publish({
+  const { version } = await handle.publish({
     isStillWanted: () => context.isClientThere(),
     signal: transfer.signal
   })
+  transfer.version = version
 }

@@ -3,10 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { firstOf, type LoginAttempt, LoopbackAnonymous, UsersFile } from '../../src/gridftp/auth.ts'
-import { LoginThrottle } from '../../src/gridftp/login-throttle.ts'
 import { hashPassword, isPassword, parsePasswordHash } from '../../src/gridftp/password.ts'
 import { formatUserLine, parseUsersFile } from '../../src/gridftp/users-file.ts'
-import { ManualClock } from '../support/manual-clock.ts'
 
 const CHEAP = { N: 16, r: 1, p: 1 }
 const attempt = (name: string, password = '', isLoopback = true): LoginAttempt => ({
@@ -66,7 +64,26 @@ describe('the file of users', () => {
   test('a formatted line is parsed to the same user', () => {
     const user = { name: 'ada@lab', root: '/a b', mayWrite: true }
 
-    expect(parseUsersFile(formatUserLine(user, HASH)).get('ada@lab')?.user).toEqual(user)
+    for (const same of [user, { ...user, quotaBytes: 1_234_567 }]) {
+      expect(parseUsersFile(formatUserLine(same, HASH)).get('ada@lab')?.user).toEqual(same)
+    }
+  })
+
+  test('may say how much a user can store', () => {
+    const quotas = ['0', '1000', '1K', '20M', '3G', '4T'].map(
+      (quota, at) => `user${at}:${HASH}:/:rw:${quota}`
+    )
+
+    const users = [...parseUsersFile(quotas.join('\n')).values()]
+
+    expect(users.map(({ user }) => user.quotaBytes)).toEqual([
+      0,
+      1000,
+      1024,
+      20 * 1024 ** 2,
+      3 * 1024 ** 3,
+      4 * 1024 ** 4
+    ])
   })
 
   test.each([
@@ -77,6 +94,10 @@ describe('the file of users', () => {
     ['a relative root', `ada:${HASH}:images:rw`],
     ['a root that goes up', `ada:${HASH}:/a/../..:rw`],
     ['other rights', `ada:${HASH}:/:w`],
+    ['no quota', `ada:${HASH}:/:rw:`],
+    ['a quota that is no number', `ada:${HASH}:/:rw:1.5G`],
+    ['a quota beyond all numbers', `ada:${HASH}:/:rw:9999999999T`],
+    ['too many fields', `ada:${HASH}:/:rw:1G:x`],
     ['a user twice', `ada:${HASH}:/:r\nada:${HASH}:/:rw`]
   ])('with %s is refused as a whole, naming the line', (_name, text) => {
     expect(() => parseUsersFile(`ok:${HASH}:/:r\n${text}`)).toThrow(
@@ -146,35 +167,5 @@ describe('logging in', () => {
     expect(await both.authenticate(attempt('ftp'))).toMatchObject({ name: 'anonymous' })
     expect(await both.authenticate(attempt('ada', 'right'))).toMatchObject({ name: 'ada' })
     expect(await both.authenticate(attempt('ada', 'wrong'))).toBeUndefined()
-  })
-})
-
-describe('failed logins of an address', () => {
-  test('wait longer each time, up to a bound', () => {
-    const throttle = new LoginThrottle(new ManualClock(), { baseDelayMs: 100, maxDelayMs: 500 })
-
-    const delays = Array.from({ length: 5 }, () => throttle.noteFailure('a'))
-
-    expect(delays).toEqual([100, 200, 400, 500, 500])
-    expect(throttle.noteFailure('b')).toBe(100)
-  })
-
-  test('are forgotten after a login and after a while', () => {
-    const clock = new ManualClock()
-    const throttle = new LoginThrottle(clock, { forgetAfterMs: 1000 })
-    throttle.noteFailure('a')
-    throttle.noteFailure('b')
-
-    throttle.noteSuccess('a')
-    clock.advance(1001)
-
-    expect([throttle.failures('a'), throttle.failures('b')]).toEqual([0, 0])
-  })
-
-  test('are remembered for a bounded number of addresses', () => {
-    const throttle = new LoginThrottle(new ManualClock(), { maxAddresses: 2 })
-    for (const address of ['a', 'b', 'a', 'c']) throttle.noteFailure(address)
-
-    expect(['a', 'b', 'c'].map((address) => throttle.failures(address))).toEqual([2, 0, 1])
   })
 })

@@ -66,3 +66,21 @@ test('a file with a pinned version is not removed', async () => {
 
   await expect(storage.removeFile('/a')).rejects.toThrow(/pinned/)
 })
+
+test('a byte far beyond what a file may have is refused, and nothing is published', async () => {
+  const most = CHUNK * 2 ** 22
+  const upload = await storage.openWrite('/far', { mode: 'replace' })
+
+  const taken = [
+    upload.tryWrite?.(most, Buffer.from('x')),
+    upload.tryWrite?.(2 ** 53 - 2, Buffer.from('x'))
+  ]
+  await expect(upload.write(most, Buffer.from('x'))).rejects.toMatchObject({
+    code: 'ERR_FTP_TOO_LARGE',
+    message: `/far: file is too large: ${most + 1} bytes are too many, at most ${most}`
+  })
+  await upload.abort()
+
+  expect(taken).toEqual([false, false])
+  expect(await storage.stat('/far')).toBeUndefined()
+})

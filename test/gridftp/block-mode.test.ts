@@ -66,6 +66,7 @@ describe('upload', () => {
     expect(atOnce).toMatch(/^112-Perf Marker\n Timestamp: {2}0.0\n[^]*Transferred: 0\n/)
     expect(later).toMatch(/^112-Perf Marker\n Timestamp: {2}5.0\n[^]*Transferred: 0\n/)
     expect(last).toMatch(/^112-Perf Marker\n[^]*Transferred: 5\n Total Stripe Count: 1\n112 End/)
+    expect(await raw.reply()).toBe('111 Range Marker 0-5')
     expect(await raw.reply()).toMatch(/^226 /)
   })
 
@@ -269,7 +270,7 @@ describe('bad uploads publish nothing, and the session goes on', () => {
   test('a header that cannot be', async () => {
     await failsWith(async (port) => {
       const data = await openData(port)
-      data.write(Buffer.alloc(17, 0xb7))
+      data.write(Buffer.concat([block(0, 0, 'a'), Buffer.alloc(17, 0xb7)]))
     }, /^426 MODE E header is malformed/)
   })
 

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, Socket } from 'node:net'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { DataSocket } from '../../src/gridftp/data-socket.ts'
 import { MIB } from '../../src/lib/bytes.ts'
+import { nextTurn } from '../../src/lib/turn.ts'
 import { readAll } from '../support/raw-ftp.ts'
+import { sampleBytes, sha256 } from '../support/sample-bytes.ts'
 
 let server: Server
 let near: Socket
@@ -29,7 +31,10 @@ const never = new AbortController().signal
 function collect(socket: DataSocket): { text: () => string; ended: Promise<Error | undefined> } {
   const parts: Uint8Array[] = []
   const ended = Promise.withResolvers<Error | undefined>()
-  socket.startReading({ onData: (bytes) => parts.push(bytes), onEnd: ended.resolve })
+  socket.startReading({
+    onData: (bytes) => parts.push(Buffer.from(bytes)), // they are only lent
+    onEnd: ended.resolve
+  })
   return { text: () => Buffer.concat(parts).toString(), ended: ended.promise }
 }
 
@@ -61,6 +66,63 @@ test('gives the next reader what the one before left', async () => {
   expect(before).toBe('first|')
   expect(await next.ended).toBeUndefined()
   expect(next.text()).toBe('second')
+})
+
+test('reads nothing while it is paused, and everything in order after that', async () => {
+  const socket = new DataSocket(near)
+  const bytes = sampleBytes(3 * MIB)
+  const room = Promise.withResolvers<void>()
+  const paused = Promise.withResolvers<void>()
+  const ended = Promise.withResolvers<Error | undefined>()
+  const parts: Buffer[] = []
+  let whilePaused = 0
+  socket.startReading({
+    onData: (lent) => {
+      parts.push(Buffer.from(lent))
+      if (parts.length > 1) return
+      socket.pauseUntil(room.promise)
+      whilePaused = parts.length
+      paused.resolve()
+    },
+    onEnd: ended.resolve
+  })
+  far.end(bytes)
+
+  await paused.promise
+  for (let turn = 0; turn < 5; turn++) await nextTurn()
+  const readMeanwhile = parts.length - whilePaused
+  room.resolve()
+
+  expect(await ended.promise).toBeUndefined()
+  expect(readMeanwhile).toBe(0)
+  expect(sha256(Buffer.concat(parts))).toBe(sha256(bytes))
+})
+
+test('keeps what it reads right after it was told to stop', async () => {
+  const socket = new DataSocket(near)
+  far.write('for the second')
+  socket.startReading({ onData: () => {}, onEnd: () => {} })
+  socket.stopReading()
+  for (let turn = 0; turn < 5; turn++) await nextTurn()
+
+  const next = collect(socket)
+  far.end(' reader')
+
+  expect(await next.ended).toBeUndefined()
+  expect(next.text()).toBe('for the second reader')
+})
+
+test('reads from connections that have no handle, too', async () => {
+  class Wrapped extends Socket {}
+  const wrapped = new Wrapped({ allowHalfOpen: false })
+  const socket = new DataSocket(wrapped)
+  const reading = collect(socket)
+
+  wrapped.push('wrapped')
+  wrapped.push(null)
+
+  expect(await reading.ended).toBeUndefined()
+  expect(reading.text()).toBe('wrapped')
 })
 
 test('a reader of a closed connection hears of it', async () => {

@@ -60,6 +60,20 @@ test('storing to a link replaces the link, not what it points to', async () => {
   expect(await readFile(join(folder, 'link'), 'utf8')).toBe('mine')
 })
 
+test('a listing tells what is a link', async () => {
+  const storage = await FileDsi.open(folder)
+  await mkdir(join(folder, 'real'))
+  await symlink('real', join(folder, 'link'))
+
+  const found: unknown[] = []
+  for await (const { name, type, isLink } of storage.list('/')) found.push([name, type, isLink])
+
+  expect(found).toEqual([
+    ['link', 'directory', true],
+    ['real', 'directory', undefined]
+  ])
+})
+
 test('links inside the folder are followed', async () => {
   const storage = await FileDsi.open(folder)
   await mkdir(join(folder, 'real'))

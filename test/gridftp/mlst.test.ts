@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
+import * as fc from 'fast-check'
 import type { FileStatus } from '../../src/gridftp/dsi.ts'
 import {
   formatFactList,
@@ -6,7 +7,8 @@ import {
   formatMlst,
   formatTime,
   MLST_FACTS,
-  parseFacts
+  parseFacts,
+  parseTime
 } from '../../src/gridftp/mlst.ts'
 
 const TIME = Date.UTC(2026, 10, 2, 3, 4, 5)
@@ -52,6 +54,30 @@ test('facts are chosen in any case, unknown ones are left out', () => {
 
 test('times are in UTC, without fractions', () => {
   expect(formatTime(Date.UTC(2026, 0, 2, 3, 4, 5, 678))).toBe('20260102030405')
+})
+
+test('every time that is shown can be set', () => {
+  const years = { min: new Date(0), max: new Date('9999-12-31T23:59:59Z'), noInvalidDate: true }
+
+  fc.assert(
+    fc.property(fc.date(years), (date) => {
+      const timeMs = date.getTime() - date.getMilliseconds()
+      expect(parseTime(formatTime(timeMs))).toBe(timeMs)
+    })
+  )
+})
+
+test.each([
+  ['20260102030405.678', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+  ['20240229000000', Date.UTC(2024, 1, 29)],
+  ['20230229000000', undefined],
+  ['20261301000000', undefined],
+  ['20260101240000', undefined],
+  ['00990101000000', undefined],
+  ['2026010203040', undefined],
+  ['yesterday', undefined]
+])('the time %s', (text, expected) => {
+  expect(parseTime(text)).toBe(expected)
 })
 
 describe('formatListLine', () => {

@@ -46,6 +46,36 @@ describe('BlockDecoder', () => {
     expect(input.subarray(taken)).toEqual(next)
   })
 
+  test.each([
+    ['flags that mean nothing', block(0x02, 0)],
+    ['text', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['a block that ends beyond what a file can have', block(0, 2 ** 53 - 2, 'abc')]
+  ])('has not begun after %s', (_name, bytes) => {
+    const { decoder } = new Decoded()
+
+    expect(() => decoder.push(bytes)).toThrow('MODE E header')
+
+    expect(decoder.hasBegun).toBe(false)
+  })
+
+  test('passes over flags that mean nothing once it has begun', () => {
+    const decoded = new Decoded(2)
+
+    decoded.decoder.push(Buffer.concat([block(0, 0, 'a'), block(0x02, 1, 'b')]))
+
+    expect([decoded.file.toString(), decoded.decoder.hasBegun]).toEqual(['ab', true])
+  })
+
+  test('shows what it has of a header that is not whole', () => {
+    const { decoder } = new Decoded()
+    const header = block(0, 0, 'a').subarray(0, 16)
+
+    decoder.push(header)
+
+    expect(Buffer.from(decoder.unfinishedHeader)).toEqual(header)
+    expect(decoder.hasBegun).toBe(false)
+  })
+
   test('takes an EOD on a block with payload', () => {
     const decoded = new Decoded(4)
 

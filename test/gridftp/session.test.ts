@@ -34,6 +34,25 @@ describe('commands sent ahead', () => {
     expect(new Set(replies)).toEqual(new Set(['200 OK.']))
   })
 
+  test('are left unread when they are long, too', async () => {
+    await using stage = await GridFtpStage.open()
+    const raw = await stage.login()
+    const data = await openData(await raw.passive())
+    await raw.command('STOR image')
+
+    raw.send(`MKD ${'x'.repeat(8000)}\r\n`.repeat(1500))
+    for (let turn = 0; turn < 200; turn += 1) await new Promise(setImmediate)
+    const unread = raw.socket.writableLength
+    data.end('x')
+    const stored = await raw.reply()
+    const replies = new Set<string>()
+    for (let left = 1500; left > 0; left -= 1) replies.add(await raw.reply())
+
+    expect(unread).toBeGreaterThan(0)
+    expect(stored).toMatch(/^226 /)
+    expect(replies.size).toBe(1)
+  })
+
   test('QUIT waits for the transfer', async () => {
     await using stage = await GridFtpStage.open()
     const raw = await stage.login()
@@ -171,7 +190,9 @@ describe('limits', () => {
     await first.command('ABOR')
 
     expect(given).toBe(port)
-    expect(refused).toBe('425 No free port for a data connection.')
+    expect(refused).toBe(
+      `425 No free port for a data connection: all of ${port}-${port} are in use.`
+    )
     expect(await second.passive()).toBe(port)
   })
 })
@@ -219,6 +240,23 @@ test('a wrong password is answered late', async () => {
 
   expect(await answer).toBe('530 Login incorrect.')
   expect(early).toBe(false)
+})
+
+test('a login that takes too long for want of the right password is 421, once', async () => {
+  const clock = new ManualClock()
+  const limits = { loginDelayMs: 5000, loginTimeoutMs: 1000 }
+  await using stage = await GridFtpStage.open({ clock, ...limits })
+  const raw = await stage.connect()
+  await raw.command('USER nobody')
+  const refused = stage.logger.next(/login of nobody .* refused/)
+  raw.send('PASS wrong\r\n')
+  await refused
+  await new Promise(setImmediate)
+
+  clock.advance(1000)
+
+  expect(await raw.reply()).toBe('421 Login took too long.')
+  expect(await raw.replyOrClose()).toBeUndefined()
 })
 
 test('passwords never reach the log', async () => {
@@ -271,6 +309,24 @@ describe('stopping', () => {
     expect(storage.content('/image')).toBeUndefined()
     expect(stage.server.sessionCount).toBe(0)
     expect(stage.server.address).toBeUndefined()
+  })
+
+  test('a client that never stops to send commands does not keep its session', async () => {
+    await using stage = await GridFtpStage.open({ maxQueuedCommands: 4 })
+    const raw = await stage.login()
+    const flood = async (): Promise<void> => {
+      while (!raw.socket.closed) {
+        raw.send('NOOP\r\n'.repeat(20))
+        await new Promise(setImmediate)
+      }
+    }
+
+    const flooding = flood()
+    await raw.reply()
+    await stage.server.stop()
+    await flooding
+
+    expect(stage.server.sessionCount).toBe(0)
   })
 
   test('may come before starting, and starting is once only', async () => {

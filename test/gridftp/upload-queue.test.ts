@@ -122,6 +122,108 @@ test('abort drops what waits and waits for what runs', async () => {
   expect(storage.calls).toEqual([])
 })
 
+/** A storage that takes as many blocks at once as the test says, and the others when it says so. */
+class EagerStorage extends SlowStorage {
+  readonly content: number[] = []
+  room = 0
+
+  tryWrite(offset: number, block: Uint8Array): boolean {
+    if (this.room === 0) return false
+    this.room -= 1
+    this.#put(offset, block)
+    return true
+  }
+
+  override async write(offset: number, block = bytes()): Promise<void> {
+    await super.write(offset)
+    this.#put(offset, block)
+  }
+
+  #put(offset: number, block: Uint8Array): void {
+    for (const [at, byte] of block.entries()) this.content[offset + at] = byte
+  }
+}
+
+test('gives a storage that takes blocks at once the array that was lent, and holds nothing', () => {
+  const storage = new EagerStorage()
+  storage.room = 2
+  let written = 0
+  const queue = new UploadQueue(storage, { onWritten: (length) => (written += length) })
+  const lent = Uint8Array.of(1, 2)
+
+  const answers = [queue.push(0, lent)]
+  lent.set([3, 4])
+  answers.push(queue.push(2, lent))
+
+  expect(answers).toEqual([true, true])
+  expect(storage.content).toEqual([1, 2, 3, 4])
+  expect([written, queue.heldBytes]).toEqual([4, 0])
+})
+
+test('copies what such a storage has no room for, and is full until that is taken', async () => {
+  const storage = new EagerStorage()
+  const queue = new UploadQueue(storage)
+  const lent = Uint8Array.of(1)
+
+  const hasRoom = queue.push(0, lent)
+  lent.fill(9)
+  const room = queue.whenRoom()
+  storage.room = 2
+  storage.finishOne()
+  await room
+
+  expect(hasRoom).toBe(false)
+  expect(storage.content).toEqual([1])
+  expect(queue.push(1, lent)).toBe(true)
+})
+
+test('lets nothing overtake what waits', async () => {
+  const storage = new EagerStorage()
+  const queue = new UploadQueue(storage)
+  queue.push(0, Uint8Array.of(1))
+  storage.room = 5
+
+  const hasRoom = queue.push(0, Uint8Array.of(2))
+  storage.finishOne()
+  await turns()
+  storage.finishOne()
+  await queue.finish()
+
+  expect(hasRoom).toBe(false)
+  expect(storage.content).toEqual([2])
+})
+
+test('gives a block away that the storage does not take at once after a wait either', async () => {
+  const storage = new EagerStorage()
+  const queue = new UploadQueue(storage)
+  queue.push(0, Uint8Array.of(1))
+
+  storage.finishOne()
+  await turns()
+  storage.finishOne()
+  await queue.finish()
+
+  expect(storage.content).toEqual([1])
+})
+
+test('gives what waited as it came, whatever became of the array and of earlier buffers', async () => {
+  const storage = new EagerStorage()
+  const queue = new UploadQueue(storage)
+  const lent = bytes(200 * KIB)
+  const seen: (number | undefined)[] = []
+
+  for (const value of [1, 2, 3]) {
+    queue.push(0, lent.fill(value))
+    lent.fill(9)
+    storage.room = 1
+    storage.finishOne()
+    await queue.finish()
+    seen.push(storage.content.at(-1))
+  }
+
+  expect(seen).toEqual([1, 2, 3])
+})
+
 test('refuses impossible limits', () => {
   expect(() => new UploadQueue(new SlowStorage(), { queueBytes: 0 })).toThrow(RangeError)
   expect(() => new UploadQueue(new SlowStorage(), { queueDepth: 0 })).toThrow(RangeError)

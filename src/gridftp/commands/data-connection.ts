@@ -6,19 +6,21 @@ import {
   parseHostPort,
   type SocketAddress
 } from '../address.ts'
+import type { PassiveVerb } from '../data-channel.ts'
 import { CommandRefusedError } from '../errors.ts'
+import { openExtendedPort, openPassivePort } from '../passive-port.ts'
 import { type Reply, reply, replyWithLines } from '../replies.ts'
 import type { CommandContext } from '../types.ts'
 
 /** PASV. */
 export async function passive(context: CommandContext): Promise<Reply> {
   refuseAfterEpsvAll(context)
-  const address = await listen(context)
-  if (addressFamily(address.host) !== 1) {
+  if (addressFamily(context.channel.toldHost) !== 1) {
     context.channel.close()
     return reply(425, 'PASV needs IPv4: use EPSV.')
   }
-  return reply(227, `Entering Passive Mode (${formatHostPort(address)})`)
+  if (context.state.isPassiveDelayed) return delay(context, 'PASV')
+  return await openPassivePort(context, 227)
 }
 
 /** EPSV [1|2|ALL]. @see RFC 2428 §3 */
@@ -30,16 +32,13 @@ export async function extendedPassive(context: CommandContext, argument: string)
   }
   const family = addressFamily(context.localHost)
   if (wanted !== '' && wanted !== String(family)) return unsupportedFamily(family)
-  const port = await context.channel.listen()
-  return reply(229, `Entering Extended Passive Mode (|||${port}|)`)
+  if (context.state.isPassiveDelayed) return delay(context, 'EPSV')
+  return await openExtendedPort(context, 229)
 }
 
-/** SPAS [1|2]: one address, because we are one stripe. */
-export async function stripedPassive(context: CommandContext, argument: string): Promise<Reply> {
-  refuseAfterEpsvAll(context)
-  const wanted = argument.trim()
+/** Answers SPAS with the port of this agent, as the only stripe. `wanted` is a family or nothing. */
+export async function singlePassive(context: CommandContext, wanted: string): Promise<Reply> {
   const family = addressFamily(context.localHost)
-  if (wanted !== '' && wanted !== '1' && wanted !== '2') return reply(501, 'Not a protocol family.')
   if (wanted === '1' && family === 2) return unsupportedFamily(family)
   if (wanted === '' && family === 2) return reply(425, 'SPAS needs IPv4: use SPAS 2.')
   const address = await listen(context)
@@ -69,15 +68,21 @@ export function extendedPort(context: CommandContext, argument: string): Reply {
 }
 
 async function listen(context: CommandContext): Promise<SocketAddress> {
-  const { advertisedAddress } = context.services.settings
   const port = await context.channel.listen()
-  return { host: advertisedAddress ?? context.localHost, port }
+  return { host: context.channel.toldHost, port }
+}
+
+/** OPTS PASV AllowDelayed: the transfer opens the port and tells it. */
+function delay(context: CommandContext, verb: PassiveVerb): Reply {
+  context.channel.delay(verb)
+  return reply(200, 'Passive delayed.')
 }
 
 function unsupportedFamily(family: 1 | 2): Reply {
   return reply(522, `Network protocol not supported, use (${family}).`)
 }
 
-function refuseAfterEpsvAll({ state }: CommandContext): void {
+/** @throws {CommandRefusedError} if EPSV ALL was given. @see RFC 2428 §4 */
+export function refuseAfterEpsvAll({ state }: CommandContext): void {
   if (state.isEpsvOnly) throw new CommandRefusedError(501, 'EPSV ALL was given: only EPSV will do.')
 }

@@ -19,7 +19,7 @@ const LISTING_PIECE_BYTES = 32 * KIB
 
 /** LIST: lines for people, of a directory or one file. */
 export async function list(context: CommandContext, argument: string): Promise<Reply> {
-  const path = pathOf(context.state, withoutSwitches(argument) || '.')
+  const path = await listedPath(context, argument)
   const status = await statusOf(context, path)
   const { user } = loggedIn(context.state)
   const now = context.services.clock.now()
@@ -31,7 +31,7 @@ export async function list(context: CommandContext, argument: string): Promise<R
 
 /** NLST: names only. */
 export async function nameList(context: CommandContext, argument: string): Promise<Reply> {
-  const path = pathOf(context.state, withoutSwitches(argument) || '.')
+  const path = await listedPath(context, argument)
   const status = await statusOf(context, path)
   const lines = mapEntries(entriesOf(context, path, status), ({ name }) => name)
   return await sendListing(context, 'NLST', path, lines)
@@ -60,7 +60,7 @@ export async function showStatus(context: CommandContext, argument: string): Pro
     return reply(213, `${request.verb} ${request.path}: ${bytes} bytes so far.`)
   }
   if (argument === '') return sessionStatus(context)
-  const path = pathOf(context.state, withoutSwitches(argument) || '.')
+  const path = await listedPath(context, argument)
   const found = await statusOf(context, path)
   const { user } = loggedIn(context.state)
   const now = context.services.clock.now()
@@ -78,12 +78,22 @@ export async function showStatus(context: CommandContext, argument: string): Pro
 function sessionStatus({ state, peerHost }: CommandContext): Reply {
   const name = state.login.kind === 'loggedIn' ? `user ${state.login.user.name}` : 'not logged in'
   const settings = `TYPE ${state.type}, MODE ${state.mode}, parallelism ${state.parallelism}`
-  return replyWithLines(211, 'Status', [`client ${peerHost}`, name, settings])
+  const { bufferBytes } = state
+  const buffers = bufferBytes === undefined ? [] : [`TCP buffers of ${bufferBytes} bytes asked for`]
+  return replyWithLines(211, 'Status', [`client ${peerHost}`, name, settings, ...buffers])
 }
 
-/** `-la` and the like, which people give to LIST out of habit. */
-function withoutSwitches(argument: string): string {
-  return argument.replace(/^(-[A-Za-z1]+(\s+|$))+/, '')
+/**
+ * The path of a listing. `-la` and the like, which people give to LIST out of habit, are left out,
+ * unless there is something with such a name.
+ */
+async function listedPath({ state }: CommandContext, argument: string): Promise<ResolvedPath> {
+  const switches = /^(-[A-Za-z1]+(\s+|$))+/.exec(argument)?.[0] ?? ''
+  if (switches !== '') {
+    const named = pathOf(state, argument)
+    if ((await loggedIn(state).storage.stat(named.stored)) !== undefined) return named
+  }
+  return pathOf(state, argument.slice(switches.length) || '.')
 }
 
 async function* entriesOf(
@@ -95,7 +105,8 @@ async function* entriesOf(
   else yield* loggedIn(state).storage.list(path.stored)
 }
 
-async function* machineLines(
+/** @yields a line for a folder itself, one for the folder above it, and one for each of its entries. */
+export async function* machineLines(
   context: CommandContext,
   path: ResolvedPath,
   own: FileStatus
@@ -107,7 +118,8 @@ async function* machineLines(
   for await (const entry of entriesOf(context, path, own)) yield formatMlst(entry, entry.name, view)
 }
 
-function factView({ state }: CommandContext): FactView {
+/** What the client wants to see of each entry, and what it may do. */
+export function factView({ state }: CommandContext): FactView {
   return { facts: state.facts, mayWrite: loggedIn(state).user.mayWrite }
 }
 
@@ -118,7 +130,8 @@ async function* mapEntries(
   for await (const entry of entries) yield format(entry)
 }
 
-async function sendListing(
+/** Sends lines over the data connections of the session. */
+export async function sendListing(
   context: CommandContext,
   verb: string,
   path: ResolvedPath,
@@ -144,7 +157,8 @@ async function sendListing(
 async function* inPieces(lines: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   let piece = ''
   for await (const line of lines) {
-    piece += `${line}\r\n`
+    // Such a name cannot be made, but may be there from an earlier program.
+    piece += `${line.replaceAll(/[\r\n]/g, '?')}\r\n`
     if (piece.length >= LISTING_PIECE_BYTES) {
       yield Buffer.from(piece)
       piece = ''

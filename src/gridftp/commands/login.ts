@@ -1,5 +1,6 @@
 import { isLoopback } from '../address.ts'
 import { isAnonymousName } from '../auth.ts'
+import type { FtpUser } from '../dsi.ts'
 import { type Reply, reply } from '../replies.ts'
 import type { CommandContext } from '../types.ts'
 
@@ -14,10 +15,7 @@ export function nameUser({ state }: CommandContext, argument: string): Reply {
   return reply(331, 'Password required.')
 }
 
-/**
- * Answers a failure late, the later the more of them there were, and ends the session at the
- * fifth.
- */
+/** Checks who it is when the throttle lets it; the fifth failure ends the session. */
 export async function checkPassword(context: CommandContext, password: string): Promise<Reply> {
   const { services, state, peerHost, localHost, signal } = context
   if (state.login.kind === 'loggedIn') return reply(503, 'You are already logged in.')
@@ -29,16 +27,18 @@ export async function checkPassword(context: CommandContext, password: string): 
     address: peerHost,
     isLoopback: isLoopback(peerHost) && isLoopback(localHost)
   }
-  const user = await services.authenticator.authenticate(attempt)
-  services.recorder.loginEnded(name, peerHost, user !== undefined)
+  const check = async (): Promise<FtpUser | undefined> => {
+    const found = await services.authenticator.authenticate(attempt)
+    services.recorder.loginEnded(name, peerHost, found !== undefined)
+    return found
+  }
+  const user = await services.throttle.attempt({ address: peerHost, name }, check, signal)
   if (user !== undefined) {
-    services.throttle.noteSuccess(peerHost)
     state.login = { kind: 'loggedIn', user, storage: services.openStorage(user) }
     return reply(230, `User ${user.name} logged in.`)
   }
   state.login = { kind: 'nobody' }
   state.failedLogins += 1
-  await services.clock.sleep(services.throttle.noteFailure(peerHost), { signal })
   if (state.failedLogins >= MAX_FAILED_LOGINS) return reply(421, 'Too many failed logins.')
   return reply(530, 'Login incorrect.')
 }

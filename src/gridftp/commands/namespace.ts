@@ -1,6 +1,5 @@
 import type { FileStatus } from '../dsi.ts'
 import { IsDirectoryError, NotDirectoryError, PathNotFoundError } from '../errors.ts'
-import { formatTime } from '../mlst.ts'
 import { quotePath, type Reply, reply } from '../replies.ts'
 import { loggedIn, pathOf, type ResolvedPath } from '../session-state.ts'
 import type { CommandContext } from '../types.ts'
@@ -63,12 +62,6 @@ export async function renameTo({ state }: CommandContext, argument: string): Pro
 export async function size(context: CommandContext, argument: string): Promise<Reply> {
   const status = await fileStatusOf(context, pathOf(context.state, argument))
   return reply(213, String(status.bytes))
-}
-
-/** MDTM, in UTC. @see RFC 3659 §3 */
-export async function modificationTime(context: CommandContext, argument: string): Promise<Reply> {
-  const status = await statusOf(context, pathOf(context.state, argument))
-  return reply(213, formatTime(status.modifiedMs))
 }
 
 /** Status of something that must be there. @throws {PathNotFoundError} if it is not. */

@@ -1,5 +1,7 @@
-import { formatFactList, parseFacts } from '../mlst.ts'
-import { type Reply, reply, replyWithLines } from '../replies.ts'
+import type { Range } from '../../lib/range-set.ts'
+import { type Reply, reply } from '../replies.ts'
+import { parseRestartPoint } from '../restart-ranges.ts'
+import { loggedIn } from '../session-state.ts'
 import type { CommandContext, TransferMode } from '../types.ts'
 
 /**
@@ -43,130 +45,56 @@ export function allocate({ state }: CommandContext, argument: string): Reply {
   const match = /^\s*(\d{1,16})(?:\s+R\s+\d+)?\s*$/i.exec(argument)
   const bytes = Number(match?.[1])
   if (!Number.isSafeInteger(bytes)) return reply(501, 'Not a number of bytes.')
-  state.announcedBytes = bytes
+  state.announcedBytes = bytes // kept in any case: STOR is refused then before anything is sent
+  const { quotaBytes } = loggedIn(state).user
+  if (quotaBytes !== undefined && bytes > quotaBytes) {
+    return reply(552, `${bytes} bytes exceed the quota of ${quotaBytes}.`)
+  }
   return reply(200, 'ALLO command successful.')
 }
 
-/** REST n. Restart by ranges belongs to restart markers, which are not sent. @see RFC 3659 §5 */
+/** REST n, or REST a-b,c-d with what has arrived already. @see RFC 3659 §5, GFD.020 */
 export function restart({ state }: CommandContext, argument: string): Reply {
-  const offset = /^\d{1,16}$/.test(argument.trim()) ? Number(argument.trim()) : Number.NaN
-  if (!Number.isSafeInteger(offset)) return reply(501, 'Not an offset in bytes.')
-  state.restartOffset = offset
-  return reply(350, `Restart at ${offset}. Send STOR or RETR to initiate transfer.`)
+  const point = parseRestartPoint(argument)
+  if (point === undefined) return reply(501, 'Neither an offset nor ranges a-b,c-d apart.')
+  state.restartOffset = point.kind === 'offset' ? point.offset : undefined
+  state.restartRanges = point.kind === 'ranges' ? point.ranges : undefined
+  const where = point.kind === 'offset' ? `at ${point.offset}` : `without ${bytesIn(point.ranges)}`
+  return reply(350, `Restart ${where}. Send STOR or RETR to initiate transfer.`)
 }
 
-/** OPTS. What is refused is what we would not do. @see RFC 2389 §4 */
-export function options(context: CommandContext, argument: string): Reply {
-  const space = argument.indexOf(' ')
-  const subject = space === -1 ? argument : argument.slice(0, space)
-  const value = space === -1 ? '' : argument.slice(space + 1).trim()
-  switch (subject.toUpperCase()) {
-    case 'RETR':
-      return retrieveOptions(context, value)
-    case 'MLST':
-      context.state.facts = parseFacts(value)
-      return reply(200, `MLST OPTS ${factNames(context)}`.trimEnd())
-    case 'UTF8':
-      if (/^(on)?$/i.test(value)) return reply(200, 'UTF-8 is always on.')
-      return reply(504, 'UTF-8 cannot be switched off.')
-    case 'PASV':
-      if (/^AllowDelayed=0;?$/i.test(value)) return reply(200, 'OPTS Command Successful.')
-      return reply(501, 'PASV is never delayed.')
-    default:
-      return reply(501, 'No options for that.')
-  }
+function bytesIn(ranges: readonly Range[]): string {
+  return `${ranges.reduce((sum, { start, end }) => sum + end - start, 0)} bytes that arrived`
 }
 
-/** `Parallelism=n,n,n;StripeLayout=…;BlockSize=n;`. With one stripe every layout is the same. */
-function retrieveOptions({ state, services }: CommandContext, value: string): Reply {
-  let parallelism = state.parallelism
-  for (const option of value.split(';').filter((text) => text.trim() !== '')) {
-    const [name = '', setting = ''] = option.trim().split('=')
-    switch (name.toLowerCase()) {
-      case 'parallelism': {
-        parallelism = parseParallelism(setting)
-        break
-      }
-      case 'stripelayout':
-        if (!/^(partitioned|blocked)$/i.test(setting)) return reply(501, 'Unknown stripe layout.')
-        break
-      case 'blocksize':
-        if (!/^\d{1,15}$/.test(setting)) return reply(501, 'Block size is not a number.')
-        break
-      default:
-        return reply(501, 'Unknown option of RETR.')
-    }
-  }
-  if (!(parallelism >= 1)) return reply(501, 'Parallelism must be 1 or more.')
-  state.parallelism = Math.min(parallelism, services.settings.maxDataSockets)
-  return reply(200, 'OPTS Command Successful.')
+/** Largest TCP buffer that is noted. */
+const MAX_BUFFER_BYTES = 2 ** 31 - 1
+
+/**
+ * SBUF n, also by the names that SITE has for it. The size is noted and no more: the kernel sizes the
+ * buffers of a connection itself, and does that better than most who ask.
+ */
+export function bufferSize({ state }: CommandContext, argument: string): Reply {
+  const bytes = /^\d{1,12}$/.test(argument.trim()) ? Number(argument.trim()) : Number.NaN
+  if (!(bytes <= MAX_BUFFER_BYTES)) return reply(501, 'Not a number of bytes.')
+  state.bufferBytes = bytes === 0 ? undefined : bytes
+  return reply(200, 'Noted; buffers are sized by the kernel.')
 }
 
-/** `starting,minimum,maximum`: the first number counts. */
-function parseParallelism(setting: string): number {
-  return /^\d{1,6}(,\d{1,6}){0,2}$/.test(setting) ? Number(setting.split(',')[0]) : Number.NaN
-}
+/** A marker that is not wanted comes once a day, which no transfer lives to see. */
+const NEVER_MS = 24 * 3600 * 1000
 
-function factNames({ state }: CommandContext): string {
-  return formatFactList(state.facts)
-    .split(';')
-    .filter((fact) => fact.endsWith('*'))
-    .map((fact) => `${fact.slice(0, -1)};`)
-    .join('')
-}
-
-/** LANG. @see RFC 2640 §4.1 */
-export function language(_context: CommandContext, argument: string): Reply {
-  const isEnglish = /^(en(-\w+)?)?$/i.test(argument.trim())
-  return isEnglish ? reply(200, 'Language is EN.') : reply(504, 'Only EN is spoken.')
-}
-
-const BUFFER_COMMANDS = [
-  'RETRBUFSIZE',
-  'RBUFSZ',
-  'RBUFSIZ',
-  'STORBUFSIZE',
-  'SBUFSZ',
-  'SBUFSIZ',
-  'BUFSIZE'
-]
-
-/** SITE. Buffer sizes are taken and left to the kernel, which sizes its buffers itself. */
-export function site({ services }: CommandContext, argument: string): Reply {
-  const [name = '', value = ''] = argument.trim().split(' ', 2)
-  const command = name.toUpperCase()
-  if (command === 'HELP') {
-    const lines = ['HELP', 'CLIENTINFO', ...BUFFER_COMMANDS]
-    return replyWithLines(214, 'SITE commands', lines)
-  }
-  if (command === 'CLIENTINFO') {
-    services.logger.debug('client says that it is %s', argument.trim().slice(name.length + 1))
-    return reply(250, 'OK.')
-  }
-  if (BUFFER_COMMANDS.includes(command)) {
-    if (!/^\d{1,12}$/.test(value)) return reply(501, 'Not a number of bytes.')
-    return reply(200, 'Buffers are sized by the kernel.')
-  }
-  return reply(500, 'Unknown SITE command.')
-}
-
-/** SYST: what clients take for "listings look like ls -l". */
-export function system(): Reply {
-  return reply(215, 'UNIX Type: L8')
-}
-
-/** NOOP: keeps the session from its idle limit. */
-export function noop(): Reply {
-  return reply(200, 'OK.')
-}
-
-/** QUIT: the session ends after this reply. */
-export function quit(): Reply {
-  return reply(221, 'Goodbye.')
-}
-
-/** ABOR, once nothing runs any more: the transfer itself was answered with 426 before. */
-export function abort({ channel }: CommandContext): Reply {
-  channel.close()
-  return reply(226, 'Abort successful.')
+/**
+ * TREV PERF n, TREV RESTART n: seconds from one marker of an upload to the next; 0 leaves only those
+ * at its begin and end.
+ */
+export function markerInterval({ state }: CommandContext, argument: string): Reply {
+  const match = /^(\w+)\s+(\d{1,5})$/.exec(argument.trim())
+  if (match === null) return reply(501, 'Syntax: TREV <PERF|RESTART> <seconds>')
+  const intervalMs = Number(match[2]) * 1000 || NEVER_MS
+  const event = match[1]?.toUpperCase()
+  if (event === 'PERF') state.performanceIntervalMs = intervalMs
+  else if (event === 'RESTART') state.restartIntervalMs = intervalMs
+  else return reply(504, 'Only PERF and RESTART are known.')
+  return reply(200, 'Marker interval set.')
 }
