@@ -83,6 +83,8 @@ export interface AgentControlComponents {
   readonly handOver?: { readonly figures: object } | undefined
   /** Present at a provider. */
   readonly scrubber?: { readonly figures: object } | undefined
+  /** Broken uploads of this agent's front. */
+  readonly keptUploads?: { readonly figures: object } | undefined
   readonly partials: PartialFiles
   readonly collector: CollectionRunner
   readonly node: Libp2pNode
@@ -267,7 +269,7 @@ export class AgentControl implements AgentOperations {
   }
 
   async status(options: AbortOptions = {}): Promise<object> {
-    const { node, store, clock, handOver, scrubber } = this.#components
+    const { node, store, clock, handOver, scrubber, keptUploads } = this.#components
     const { version, roles, zone, metadataList } = this.#options
     const { chunkCount, storedBytes } = store
     return {
@@ -288,6 +290,7 @@ export class AgentControl implements AgentOperations {
       uptimeSeconds: Math.round((clock.monotonic() - this.#startedMs) / 1000),
       pid: process.pid,
       ...(scrubber === undefined ? {} : { scrub: scrubber.figures }),
+      ...(keptUploads === undefined ? {} : { brokenUploads: keptUploads.figures }),
       ...(await clusterHealth(this.#components, options))
     }
   }

@@ -11,7 +11,9 @@ import {
   type Surroundings
 } from './compose/foundation.ts'
 import { composeGridFtp, composeHttp, type Outward } from './compose/fronts.ts'
+import { composeKeptUploads } from './compose/kept-uploads.ts'
 import { composeHeartbeat, composeManagers, composeRepository } from './compose/managers.ts'
+import { composeMovers } from './compose/movers.ts'
 import { composeScrubber } from './compose/repair.ts'
 import { serviceOf } from './compose/service.ts'
 import { composeStorage } from './compose/storage.ts'
@@ -78,8 +80,10 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
   const { config, data, node, logger, authority } = foundation
   const storage = composeStorage(foundation)
   const managers = composeManagers(foundation, storage)
-  const repository = composeRepository(foundation, storage, managers)
+  const keptUploads = composeKeptUploads(foundation, managers)
+  const repository = composeRepository(foundation, storage, { ...managers, keptUploads })
   const swarm = composeSwarm(foundation, storage)
+  const movers = composeMovers(foundation, repository, swarm.directory)
   const partials = new PartialFiles(
     data.file('partials'),
     logger.forComponent('blobswarm:agent:pull')
@@ -90,6 +94,7 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
       ...storage,
       ...managers,
       scrubber,
+      keptUploads,
       repository,
       swarm: swarm.service,
       partials,
@@ -121,7 +126,9 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     ...swarm.services,
     ...composeHeartbeat(foundation, storage, managers),
     ...(scrubber === undefined ? [] : [scrubber]),
-    ...composeGridFtp(foundation, repository, outward),
+    ...(keptUploads === undefined ? [] : [serviceOf('kept uploads', keptUploads)]),
+    ...movers.services,
+    ...composeGridFtp(foundation, { repository, movers: movers.front }, outward),
     serviceOf('control', controlServer),
     ...composeHttp(foundation, control, outward)
   ]

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP, isIPv4 } from 'node:net'
 import { parse as parseYaml, YAMLParseError } from 'yaml'
 import { z } from 'zod'
 import { ROLES } from '../peer/types.ts'
@@ -38,6 +39,12 @@ const count = whole.refine((value) => value > 0, 'is below 1')
 const atLeast = (least: number) => bytes.refine((value) => value >= least, `is below ${least}`)
 const atMost = (most: number) => count.refine((value) => value <= most, `is above ${most}`)
 
+/** `true` or `false`, also as text, as variables and flags have it. */
+const flag = z.preprocess(
+  (value) => (value === 'true' ? true : value === 'false' ? false : value),
+  z.boolean('is neither true nor false')
+)
+
 /** `HOST:PORT`, also `[::1]:2811`; empty where a listener may be left out. */
 const hostPort = z.string().refine((text) => text === '' || isHostPort(text), 'is not HOST:PORT')
 
@@ -52,6 +59,13 @@ const chunkBytes = z.preprocess(
     .transform((value): number | 'auto' => value ?? 'auto')
 )
 
+const ipv4Address = z
+  .string()
+  .refine((text) => text === '' || isIPv4(text), 'is not an IPv4 address')
+const ipAddress = z
+  .string()
+  .refine((text) => text === '' || isIP(text) !== 0, 'is not an IP address')
+
 const portRange = z
   .string()
   .regex(/^(\d{1,5}-\d{1,5})?$/, 'is not LOW-HIGH')
@@ -60,8 +74,9 @@ const portRange = z
     return low === undefined || high === undefined ? undefined : [low, high]
   })
   .refine(
-    (range) => range === undefined || (range[0] >= 1 && range[0] <= range[1] && range[1] <= 65_535),
-    'is not LOW-HIGH with 1 <= LOW <= HIGH <= 65535'
+    (range) =>
+      range === undefined || (range[0] >= 1024 && range[0] <= range[1] && range[1] <= 65_535),
+    'is not LOW-HIGH with 1024 <= LOW <= HIGH <= 65535'
   )
 
 const list = <T extends z.ZodType>(item: T) =>
@@ -96,7 +111,7 @@ const schema = z.strictObject({
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
-    uploadBudgetBytes: atLeast(33_554_432).default(67_108_864),
+    uploadBudgetBytes: atLeast(33_554_432).default(50_331_648),
     lease: duration.prefault('15m'),
     putTimeout: duration.prefault('10s'),
     sendRate: bytes.default(0),
@@ -107,13 +122,21 @@ const schema = z.strictObject({
     anonymous: z.enum(['loopback', 'off']).default('loopback'),
     users: z.string().default(''),
     passivePorts: portRange.prefault(''),
-    advertisedAddress: z.string().default(''),
+    advertisedAddress: ipv4Address.default(''),
+    dataAddress: ipAddress.default(''),
     maxSessions: count.default(1000),
     maxSessionsPerAddress: count.default(500),
+    maxDataConnections: atMost(1024).default(64),
+    loginDelay: duration.prefault('500ms'),
     queueBytes: atLeast(1_048_576).default(16_777_216),
     queueDepth: count.default(32),
+    mover: flag.default(true),
+    maxStripes: atMost(64).default(16),
     idleTimeout: duration.prefault('600s'),
     loginTimeout: duration.prefault('120s'),
+    markerInterval: duration.prefault('5s'),
+    keepPartial: interval.prefault('24h'),
+    thirdParty: z.enum(['refuse', 'allow']).default('refuse'),
     dataTimeout: duration.prefault('60s')
   }),
   http: section({ listen: hostPort.default('127.0.0.1:9470') }),

@@ -40,6 +40,7 @@ export interface ClusterState {
  * DATA/draining          whether this provider drains, yes or no
  * DATA/http.token        bearer token of the control API over TCP, mode 600
  * DATA/versions.sqlite   version manager    DATA/metadata.sqlite   metadata provider
+ * DATA/uploads.sqlite    what broken uploads have stored, for their clients to continue
  * DATA/store/            chunks             DATA/staging/          part-filled chunks of uploads
  * DATA/scrub.json        how far the scrubber is, and what it found last
  * DATA/partials/         links to half-written files of pulls   DATA/control.sock      control API

@@ -5,7 +5,10 @@ import type { ScrubFigures } from '../scrub-timer.ts'
 import { formatBytes, formatTime } from './format.ts'
 
 type Status = Readonly<Record<string, unknown>> &
-  Partial<ClusterHealth> & { readonly scrub?: ScrubFigures }
+  Partial<ClusterHealth> & {
+    readonly scrub?: ScrubFigures
+    readonly brokenUploads?: { readonly count: number; readonly bytes: number }
+  }
 
 /** `blobswarm status`: shows what the agent is and does, and how the cluster's chunks are. */
 export const statusCommand: Command = {
@@ -18,9 +21,13 @@ export const statusCommand: Command = {
 }
 
 function* linesOf(status: Status): Generator<readonly [name: string, text: string]> {
-  const { providers, repair, scrub, ...rest } = status
+  const { providers, repair, scrub, brokenUploads, ...rest } = status
   for (const [name, value] of Object.entries(rest)) {
     yield [name, typeof value === 'string' ? value : JSON.stringify(value)]
+  }
+  if (brokenUploads !== undefined) {
+    const { count, bytes } = brokenUploads
+    yield ['broken uploads', `${count}, ${formatBytes(bytes)} of which are kept`]
   }
   if (scrub !== undefined) yield ['scrub', scrubText(scrub)]
   if (providers !== undefined) yield ['providers', providersText(providers)]

@@ -1,5 +1,6 @@
 import { firstOf, LoopbackAnonymous, UsersFile } from '../../gridftp/auth.ts'
 import { BlobDsi } from '../../gridftp/blob-dsi.ts'
+import { Quotas } from '../../gridftp/quotas.ts'
 import { GridFtpServer } from '../../gridftp/server.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { systemClock } from '../../lib/clock.ts'
@@ -13,6 +14,7 @@ import { ListenError } from '../errors.ts'
 import { formatHostPort, parseHostPort } from '../host-port.ts'
 import { HttpStatusServer } from '../http-status.ts'
 import type { Foundation } from './foundation.ts'
+import type { Movers } from './movers.ts'
 import { serviceOf } from './service.ts'
 
 /** What the services show the outside. */
@@ -25,34 +27,41 @@ export interface Outward {
 /** The GridFTP server, if this agent has the role. */
 export function composeGridFtp(
   { config, logger, metrics }: Foundation,
-  repository: Repository,
+  { repository, movers }: { readonly repository: Repository; readonly movers: Movers['front'] },
   { addresses }: Outward
 ): AgentService[] {
-  const { listen, anonymous, users, advertisedAddress, ...limits } = config.gridftp
+  const { listen, anonymous, users, advertisedAddress, dataAddress, ...limits } = config.gridftp
   if (!config.agent.roles.includes('gridftp') || listen === '') return []
   const authenticators = [
     ...(anonymous === 'loopback' ? [new LoopbackAnonymous()] : []),
     ...(users === '' ? [] : [new UsersFile(users)])
   ]
+  const quotas = new Quotas(async (root) => (await repository.usage(root)).bytes)
   const server = new GridFtpServer(
     {
-      openStorage: (user) => new BlobDsi(repository, user),
+      openStorage: (user) => new BlobDsi(repository, user, quotas),
       authenticator: firstOf(authenticators),
       clock: systemClock,
       random: systemRandom,
       logger,
-      metrics
+      metrics,
+      movers
     },
     {
       ...parseHostPort(listen),
       passivePorts: limits.passivePorts,
       advertisedAddress: advertisedAddress === '' ? undefined : advertisedAddress,
+      dataAddress: dataAddress === '' ? undefined : dataAddress,
+      maxDataSockets: limits.maxDataConnections,
+      loginDelayMs: limits.loginDelay,
       maxSessions: limits.maxSessions,
       maxSessionsPerAddress: limits.maxSessionsPerAddress,
       queueBytes: limits.queueBytes,
       queueDepth: limits.queueDepth,
       idleTimeoutMs: limits.idleTimeout,
       loginTimeoutMs: limits.loginTimeout,
+      markerIntervalMs: limits.markerInterval,
+      allowsThirdParty: limits.thirdParty === 'allow',
       dataTimeoutMs: limits.dataTimeout
     }
   )

@@ -5,6 +5,7 @@ import { ReplicatedWriter } from '../../chunks/replicated-writer.ts'
 import type { ProviderManager } from '../../chunks/types.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { systemRandom } from '../../lib/random.ts'
+import type { KeptUploads } from '../../metadata/kept-uploads.ts'
 import { LocalVersionManager } from '../../metadata/local-version-manager.ts'
 import { Repository } from '../../metadata/repository.ts'
 import { ManifestSealer } from '../../metadata/sealing.ts'
@@ -137,8 +138,13 @@ function composeVersionManager(
 /** Images by path and version, for the fronts and the control API. */
 export function composeRepository(
   { config, data, logger, metrics }: Foundation,
-  { metadata, signer, verifier }: Storage,
-  { versions, reader, writer }: Managers
+  { metadata, signer, verifier, readBuffers }: Storage,
+  {
+    versions,
+    reader,
+    writer,
+    keptUploads
+  }: Managers & { readonly keptUploads?: KeptUploads | undefined }
 ): Repository {
   const { replicas, chunkBytes, uploadBudgetBytes, lease } = config.storage
   return new Repository(
@@ -152,7 +158,9 @@ export function composeRepository(
       verifier,
       clock: systemClock,
       logger,
-      metrics
+      metrics,
+      readBuffers,
+      keptUploads
     },
     {
       stagingFolder: data.file('staging'),

@@ -3,7 +3,9 @@ import { ChunkCopier } from '../../chunks/chunk-copier.ts'
 import { DiskStore } from '../../chunks/disk-store.ts'
 import { LeaseTable } from '../../chunks/lease-table.ts'
 import { LocalProvider } from '../../chunks/local-provider.ts'
+import { ReadBuffers } from '../../chunks/read-buffers.ts'
 import { ReadOnlyProvider } from '../../chunks/read-only-provider.ts'
+import { MIB } from '../../lib/bytes.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { Ed25519Key } from '../../lib/ed25519.ts'
 import { DiskMetadataStore } from '../../metadata/disk-node-store.ts'
@@ -22,6 +24,9 @@ import { serviceOf } from './service.ts'
 /** Chunks are swept at a stretch, so a collection that asks nothing for as long is over. */
 const COLLECTION_IDLE_MS = 300_000
 
+/** Buffers of chunks that were read and sent, which are kept to be read into again. */
+const READ_BUFFER_BYTES = 16 * MIB
+
 /** What this agent keeps, and its signature: chunk store, metadata store, signer and verifier. */
 export function composeStorage(foundation: Foundation) {
   const { config, data, seed, node, logger, metrics } = foundation
@@ -32,8 +37,9 @@ export function composeStorage(foundation: Foundation) {
     const { bavail, bsize } = await statfs(directory)
     return bavail * bsize
   }
+  const readBuffers = new ReadBuffers(READ_BUFFER_BYTES)
   const store = new DiskStore(
-    { logger, metrics, freeBytes: diskFreeBytes },
+    { logger, metrics, freeBytes: diskFreeBytes, readBuffers },
     {
       directory,
       reserveBytes,
@@ -75,7 +81,17 @@ export function composeStorage(foundation: Foundation) {
     ...(handOver === undefined ? [] : [serviceOf('hand-over', handOver)])
   ]
   const reached = { remotes, sources }
-  return { store, provider, verifier, signer, metadata, handOver, ...reached, services }
+  return {
+    store,
+    readBuffers,
+    provider,
+    verifier,
+    signer,
+    metadata,
+    handOver,
+    ...reached,
+    services
+  }
 }
 
 /** What this agent's store is to others, and how it reaches those of others. */

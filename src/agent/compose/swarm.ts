@@ -51,6 +51,7 @@ export function composeSwarm(foundation: Foundation, { store, metadata, provider
   )
   return {
     service,
+    directory: images,
     services: [
       serviceOf('image directory', images),
       serviceOf('swarm', service),
