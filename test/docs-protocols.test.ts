@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from '@jest/globals'
 import { HELLO } from '../src/peer/protocols/hello.ts'
+import { MOVER_PROTOCOL } from '../src/peer/protocols/mover.ts'
 import { PROVIDERS_PROTOCOL } from '../src/peer/protocols/providers.ts'
 import { STORE_PROTOCOL } from '../src/peer/protocols/store.ts'
 import { SWARM_PROTOCOL } from '../src/peer/protocols/swarm.ts'
@@ -38,7 +39,7 @@ describe('docs/protocols.md', () => {
 
   test('tells how long messages may be and how many streams there may be', () => {
     const specs = [HELLO, VERSION_PROTOCOL, TREE_PROTOCOL, PROVIDERS_PROTOCOL]
-    const all = [...specs, STORE_PROTOCOL, SWARM_PROTOCOL]
+    const all = [...specs, STORE_PROTOCOL, SWARM_PROTOCOL, MOVER_PROTOCOL]
     const bytes = all.map(({ maxMessageBytes }) => maxMessageBytes.toLocaleString('en-US'))
     const streams = all.map(({ maxStreams }) => String(maxStreams))
 

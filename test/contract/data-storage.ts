@@ -77,6 +77,24 @@ function testUploads(storage: () => DataStorageInterface): void {
     await fresh.abort()
   })
 
+  test.each([
+    ['small', 6],
+    ['large', 600_000]
+  ])('reads a %s upload back before it is published, gaps as zeros', async (_name, at) => {
+    const handle = await storage().openWrite('/image', { mode: 'replace' })
+    await handle.write(at, Buffer.from('six'))
+    await handle.write(0, Buffer.from('zer'))
+    await handle.write(2, Buffer.from('ro'))
+
+    const parts: Uint8Array[] = []
+    for await (const part of handle.readBack?.(1) ?? []) parts.push(part)
+    await handle.publish()
+
+    const expected = `zero${'\0'.repeat(at - 4)}six`
+    expect(Buffer.concat(parts).toString()).toBe(expected.slice(1))
+    expect(await read(storage(), '/image')).toBe(expected)
+  })
+
   test('replaces a longer file whole', async () => {
     await store(storage(), '/image', 'a long old content')
     await store(storage(), '/image', 'new')
@@ -256,6 +274,24 @@ function testNames(storage: () => DataStorageInterface): void {
     expect(status?.unique).not.toBe('')
     expect(await storage().stat('/')).toMatchObject({ type: 'directory' })
     expect(await storage().stat('/nothing/below')).toBeUndefined()
+  })
+
+  test('shows a time that was set until there is new content, also under another name', async () => {
+    const modifiedMs = Date.UTC(2011, 1, 3, 4, 5, 6)
+    await store(storage(), '/folder/image', 'old')
+    await storage().makeDirectory('/other')
+
+    await storage().setModified('/folder/image', modifiedMs)
+    await storage().setModified('/other', modifiedMs)
+
+    expect(await storage().stat('/folder/image')).toMatchObject({ modifiedMs, bytes: 3 })
+    expect(await storage().stat('/other')).toMatchObject({ modifiedMs })
+    await storage().rename('/folder/image', '/folder/renamed')
+    expect(await storage().stat('/folder/renamed')).toMatchObject({ modifiedMs })
+    await store(storage(), '/folder/renamed', 'new')
+    expect(await storage().stat('/folder/renamed')).not.toMatchObject({ modifiedMs })
+    const setting = storage().setModified('/nothing', modifiedMs)
+    await expect(setting).rejects.toMatchObject(code('NOT_FOUND'))
   })
 
   test('makes and removes folders', async () => {

@@ -1,28 +1,18 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect } from '@jest/globals'
-import { BlobDsi } from '../../src/gridftp/blob-dsi.ts'
-import { urlOf } from '../contract/gridftp-clients/bench.ts'
-import { type ServerUnderTest, testGridFtpClients } from '../contract/gridftp-clients.ts'
+import { type OwnServer, urlOf } from '../contract/gridftp-clients/bench.ts'
+import { globusUrlCopy } from '../contract/gridftp-clients/globus-run.ts'
+import { testGridFtpClients } from '../contract/gridftp-clients.ts'
+import { startBlobServer } from '../support/blob-server.ts'
 import { run, runOk, testWith } from '../support/programs.ts'
-import { startTestRepository } from '../support/repository.ts'
 import { sampleBytes, sha256 } from '../support/sample-bytes.ts'
-import { serveStorage } from '../support/server-under-test.ts'
-
-async function startBlobServer(): Promise<ServerUnderTest> {
-  const test = await startTestRepository({ stores: 'disk' })
-  return serveStorage({
-    openStorage: (user) => new BlobDsi(test.repository, user),
-    leftovers: async () => readdir(test.stagingFolder),
-    stop: async () => test.stop()
-  })
-}
 
 testGridFtpClients('GridFtpServer over blobs', startBlobServer)
 
 describe('GridFtpServer over blobs shows versions', () => {
-  let server: ServerUnderTest
+  let server: OwnServer
   let folder = ''
 
   beforeAll(async () => {
@@ -81,5 +71,24 @@ describe('GridFtpServer over blobs shows versions', () => {
     expect(overwritten.stderr).toMatch(/< 55[03][ -].*fixed\.raw@1/)
     expect(invented.stderr).toMatch(/< 55[03][ -].*new\.raw@7/)
     expect(await server.readFile('/new.raw@7')).toBeUndefined()
+  })
+
+  testWith('globus-url-copy', 'and answers an upload as the Globus server does', async () => {
+    await writeFile(local('marked'), sampleBytes(3_000_000, 5))
+
+    const upload = await globusUrlCopy(
+      '-p 4',
+      `file://${local('marked')}`,
+      urlOf(server, '/marked')
+    )
+
+    const [start, ...rest] = upload.replies.split('\n').slice(-5)
+    expect(start).toMatch(/^150 /)
+    expect(rest).toEqual([
+      '112 End.',
+      '112 End.',
+      '111 Range Marker 0-3000000',
+      '226 Transfer complete.'
+    ])
   })
 })

@@ -1,5 +1,5 @@
 /**
- * Commits versions, makes folders, and pins, holds, clones and forgets one after the other and
+ * Commits versions, makes folders and short files, and pins, holds, clones and forgets one after the other and
  * prints a line for each once it is acknowledged, until it is killed. Run by local-version-manager-crash.test.ts: node
  * commit-loop.ts FOLDER
  */
@@ -47,6 +47,16 @@ async function commitLoop(): Promise<void> {
   }
 }
 
+async function shortFileLoop(): Promise<void> {
+  const { id, bytes } = leafList!
+  const request = { chunkBytes: 65_536, replicas: 1, writer: 'writer', endBytes: 0, leafList: id }
+  for (let number = 0; ; number++) {
+    const name = `/short/${process.pid}/${number}`
+    await versions.publishFile({ ...request, path: name, leafPages: [bytes] })
+    console.log(`made ${name}`)
+  }
+}
+
 async function folderLoop(): Promise<void> {
   for (let number = 0; ; number++) {
     const name = `/${process.pid}-${number}`
@@ -79,4 +89,5 @@ async function retentionLoop(): Promise<void> {
   }
 }
 
-await Promise.all([commitLoop(), commitLoop(), commitLoop(), folderLoop(), retentionLoop()])
+const loops = [commitLoop(), commitLoop(), commitLoop(), folderLoop(), shortFileLoop()]
+await Promise.all([...loops, retentionLoop()])

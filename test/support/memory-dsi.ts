@@ -156,6 +156,10 @@ export class MemoryDsi implements DataStorageInterface {
     this.#nodes.set(to, node)
   }
 
+  async setModified(path: string, modifiedMs: number): Promise<void> {
+    this.#nodes.set(path, { ...this.#node(path), modifiedMs })
+  }
+
   get #maxBytes(): number {
     return this.#options.maxBytes ?? Number.MAX_SAFE_INTEGER
   }
@@ -180,6 +184,9 @@ export class MemoryDsi implements DataStorageInterface {
         if (end > bytes.byteLength) bytes = Buffer.concat([bytes, Buffer.alloc(end)])
         bytes.set(piece, call.offset)
         length = Math.max(length, end)
+      },
+      readBack: async function* readBack(offset): AsyncGenerator<Uint8Array> {
+        yield Uint8Array.from(bytes.subarray(offset, length))
       },
       publish: async ({ isStillWanted, signal }: PublishOptions = {}): Promise<Published> => {
         signal?.throwIfAborted()

@@ -14,6 +14,7 @@ export class RawFtp {
 
   private constructor(socket: Socket) {
     this.socket = socket
+    socket.setNoDelay(true) // a command that follows another one at once must not wait for its reply
     socket.setEncoding('utf8')
     socket.on('data', (text: string) => this.#read(text))
     socket.on('error', () => {})
@@ -25,7 +26,8 @@ export class RawFtp {
 
   /** Connects and does not read the greeting. */
   static async connect(port: number, localAddress = '127.0.0.1'): Promise<RawFtp> {
-    const socket = connect({ port, host: '127.0.0.1', localAddress })
+    const host = localAddress.includes(':') ? '::1' : '127.0.0.1'
+    const socket = connect({ port, host, localAddress })
     const raw = new RawFtp(socket)
     await once(socket, 'connect')
     return raw
@@ -169,7 +171,8 @@ export function closeAllData(): void {
 
 /** Opens a data connection to the server; `closeAllData` closes it at the latest. */
 export async function openData(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', localAddress })
+  const host = localAddress.includes(':') ? '::1' : '127.0.0.1'
+  const socket = connect({ port, host, localAddress })
   opened.add(socket)
   socket.on('error', () => {})
   await once(socket, 'connect')

@@ -50,7 +50,7 @@ function acknowledged(events: readonly FileEvent[]): string[] {
 
 testWith(
   'strace',
-  'whatever a version manager, a metadata store and a chunk store acknowledge is on disk by then',
+  'whatever a version manager, a metadata store, a chunk store and an upload journal acknowledge is on disk by then',
   async () => {
     const events = await trace('metadata-driver')
 

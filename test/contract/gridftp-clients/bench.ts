@@ -1,27 +1,40 @@
+import type { GridFtpOptions } from '../../../src/gridftp/types.ts'
 import { MIB } from '../../../src/lib/bytes.ts'
+import type { FolderTree } from '../../support/folder-tree.ts'
 import { sampleBytes, sha256 } from '../../support/sample-bytes.ts'
 
-/** A GridFTP server with anonymous login on 127.0.0.1, empty at first. */
+/** A GridFTP server with anonymous login on this machine, empty at first. */
 export interface ServerUnderTest {
+  /** @default '127.0.0.1' */
+  readonly host?: string
   readonly port: number
+  /** Folder on the server that its paths are in. @default '' */
+  readonly root?: string
   readonly stop: () => Promise<void>
   /** Content of a file, undefined if there is none. */
   readonly readFile: (path: string) => Promise<Uint8Array | undefined>
+}
+
+/** A server of ours. */
+export interface OwnServer extends ServerUnderTest {
   /** Resolves when the next upload to `path` has failed and everything of it is gone. */
   readonly uploadFailed: (path: string) => Promise<void>
   /** Names of what the storage still keeps of uploads that were not published. */
   readonly leftovers: () => Promise<readonly string[]>
 }
 
+/** Starts a server over a storage of its own. */
+export type StartServer = (options?: GridFtpOptions) => Promise<OwnServer>
+
 /** What the tests of one client need. */
 export interface Bench {
-  readonly server: ServerUnderTest
+  readonly server: OwnServer
   /** `ftp://127.0.0.1:PORT` and a path. */
   readonly url: (path: string) => string
   /** Path of a local file of the tests' own. */
   readonly local: (name: string) => string
   /** Starts one more server, stopped at the end. */
-  readonly another: () => Promise<ServerUnderTest>
+  readonly another: StartServer
 }
 
 /** The bench exists only while tests run. */
@@ -39,9 +52,22 @@ export const TREE = {
   'inner/deeper/last.bin': sampleBytes(2_500_000, 14)
 }
 
+const NAMES =
+  "-dash/ lead/trail /q'uote/per%cent/hash#x/ques?tion/semi;colon/back\\slash/st*ar/[br]/ü ñ 漢字/" +
+  'at@sign/plus+eq=/~tilde/a&b/...'
+
+/** One file for each name that a client or a server could trip over. */
+export const ODD_NAMES: FolderTree = Object.fromEntries(
+  NAMES.split('/').map((name, index) => [name, sampleBytes(100 + index, index)])
+)
+
 /** URL of a path on a server. */
-export function urlOf(server: ServerUnderTest, path: string): string {
-  return `ftp://127.0.0.1:${server.port}${encodeURI(path)}`
+export function urlOf(
+  { host = '127.0.0.1', port, root = '' }: ServerUnderTest,
+  path: string
+): string {
+  const name = host.includes(':') ? `[${host}]` : host
+  return `ftp://${name}:${port}${encodeURI(root + path)}`
 }
 
 /** SHA-256 of a file on a server, undefined if there is none. */

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { expect } from '@jest/globals'
 import { MIB } from '../../../src/lib/bytes.ts'
-import { RunningProgram, runOk, testWith } from '../../support/programs.ts'
+import { RunningProgram, run, runOk, testWith } from '../../support/programs.ts'
 import { sampleBytes, sha256 } from '../../support/sample-bytes.ts'
-import { digestOf, type GetBench, SIZES } from './bench.ts'
+import { digestOf, type GetBench, SIZES, urlOf } from './bench.ts'
 
 /** Uploads, downloads, parts, listings. */
 export function testCurl(bench: GetBench): void {
@@ -108,6 +108,94 @@ export function testCurl(bench: GetBench): void {
     expect(await digestOf(server, '/active.raw')).toBe(sha256(bytes))
     expect(sha256(await readFile(local('active.copy')))).toBe(sha256(bytes))
   })
+
+  testWith('curl', '-r -N and -C N: the last bytes, the rest from an offset', async () => {
+    const { url, local } = bench()
+    const bytes = sampleBytes(300_000, 6)
+    await writeFile(local('ends'), bytes)
+    await curl('-T', local('ends'), url('/ends.raw'))
+
+    await curl('-r', '-500', '-o', local('last'), url('/ends.raw'))
+    await curl('-C', '299000', '-o', local('rest'), url('/ends.raw'))
+
+    expect(sha256(await readFile(local('last')))).toBe(sha256(bytes.subarray(-500)))
+    expect(sha256(await readFile(local('rest')))).toBe(sha256(bytes.subarray(299_000)))
+  })
+
+  testWith('curl', '-B: a text in ASCII type is not changed', async () => {
+    const { server, url, local } = bench()
+    await writeFile(local('text'), 'one\r\ntwo\r\n')
+    await curl('-T', local('text'), url('/text.txt'))
+
+    const shown = await curl('-B', url('/text.txt'))
+
+    expect(shown).toBe('one\ntwo\n') // curl takes the CR away
+    expect(await digestOf(server, '/text.txt')).toBe(sha256(Buffer.from('one\r\ntwo\r\n')))
+  })
+
+  testWith('curl', '-Q: commands before and after a transfer', async () => {
+    const { server, url, local } = bench()
+    await writeFile(local('quoted'), 'quoted')
+
+    const renamed = ['-Q', '-RNFR /quoted/a.raw', '-Q', '-RNTO /quoted/b.raw']
+    const changed = ['-Q', '-SITE CHMOD 640 /quoted/b.raw']
+    const upload = ['-T', local('quoted'), url('/quoted/a.raw')]
+
+    await curl('-Q', 'MKD /quoted', ...renamed, ...changed, ...upload)
+    const listed = await curl('-l', url('/quoted/'))
+    await curl('-l', '-Q', '-DELE /quoted/b.raw', '-Q', '-RMD /quoted', url('/'))
+
+    expect(listed).toMatch(/^b\.raw\r?\n$/)
+    expect(await server.readFile('/quoted/b.raw')).toBeUndefined()
+  })
+
+  testWith('curl', 'several files over one control connection', async () => {
+    const { url, local } = bench()
+    const bytes = [1, 2, 3].map((seed) => sampleBytes(50_000, seed))
+    for (const [index, part] of bytes.entries()) await writeFile(local(`part-${index}`), part)
+
+    const up = bytes.flatMap((_, index) => ['-T', local(`part-${index}`), url(`/several-${index}`)])
+    const { stderr } = await run('curl', ['-v', ...up])
+    await curl('-o', local('again-#1'), url('/several-[0-2]').replaceAll(/%5B|%5D/g, bracket))
+
+    expect(stderr.match(/< 220 /g)).toHaveLength(1)
+    for (const [index, part] of bytes.entries()) {
+      expect(sha256(await readFile(local(`again-${index}`)))).toBe(sha256(part))
+    }
+  })
+
+  testWith('curl', '-z: only what is newer', async () => {
+    const { url, local } = bench()
+    await writeFile(local('timed'), 'timed')
+    await curl('-T', local('timed'), url('/timed.raw'))
+
+    await curl('-z', '20360101', '-o', local('not-newer'), url('/timed.raw'))
+    await curl('-z', '20010101', '-R', '-o', local('newer'), url('/timed.raw'))
+
+    await expect(readFile(local('not-newer'))).rejects.toThrow('ENOENT')
+    expect(await readFile(local('newer'), 'utf8')).toBe('timed')
+  })
+
+  testWith('curl', 'IPv6, passive and active', async () => {
+    const { local, another } = bench()
+    const server = await another({ host: '::1' })
+    const bytes = sampleBytes(400_000, 7)
+    await writeFile(local('six'), bytes)
+
+    await curl('-g', '-T', local('six'), urlOf(server, '/six.raw'))
+    await curl('-g', '--ftp-port', '::1', '-o', local('six.copy'), urlOf(server, '/six.raw'))
+
+    expect(sha256(await readFile(local('six.copy')))).toBe(sha256(bytes))
+  })
+
+  testWith('curl', 'a missing file and a missing folder are refused', async () => {
+    const { url } = bench()
+
+    const file = await run('curl', ['-sS', url('/missing.raw')])
+    const folder = await run('curl', ['-sS', '-T', '/dev/null', url('/missing/missing.raw')])
+
+    expect([file.exitCode, folder.exitCode]).toEqual([78, 9])
+  })
 }
 
 /** What is left of an upload whose client was killed. */
@@ -150,4 +238,8 @@ export function testKilledUpload(bench: GetBench): void {
 
 async function curl(...args: readonly string[]): Promise<string> {
   return runOk('curl', ['-sS', '--max-time', '25', ...args])
+}
+
+function bracket(escaped: string): string {
+  return escaped === '%5B' ? '[' : ']'
 }

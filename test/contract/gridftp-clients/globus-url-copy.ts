@@ -1,10 +1,10 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { expect } from '@jest/globals'
-import { MIB } from '../../../src/lib/bytes.ts'
 import { digestFolder, digestTree, writeTree } from '../../support/folder-tree.ts'
-import { RunningProgram, run, runOk, testWith } from '../../support/programs.ts'
+import { runOk, testWith } from '../../support/programs.ts'
 import { sampleBytes, sha256 } from '../../support/sample-bytes.ts'
-import { digestOf, type GetBench, SIZES, TREE, urlOf } from './bench.ts'
+import { digestOf, type GetBench, ODD_NAMES, SIZES, TREE } from './bench.ts'
+import { fileUrl, globusUrlCopy } from './globus-run.ts'
 
 const GLOBUS_WAYS = {
   'one stream': '',
@@ -12,22 +12,7 @@ const GLOBUS_WAYS = {
   '-p 2 -bs 4M': '-p 2 -bs 4194304'
 }
 
-/**
- * Options that change what goes over the control connection. Without -sbs: globus-url-copy 10.12 then
- * leaves the end of an upload out (the Globus server stores 1,100,000 of 1,500,000 bytes and says 226).
- */
-const OTHER_OPTIONS = [
-  '-stripe',
-  '-stripe -p 3',
-  '-tcp-bs 262144 -p 2',
-  '-ipv6',
-  '-ipv6 -p 2',
-  '-vb -p 2',
-  '-rst -p 2',
-  '-bs 1000 -p 8'
-]
-
-/** Between a local disk and the server. */
+/** Files, folders and parts, between a local disk and the server. */
 export function testGlobusUrlCopy(bench: GetBench): void {
   for (const [way, options] of Object.entries(GLOBUS_WAYS)) {
     for (const size of SIZES) {
@@ -36,8 +21,8 @@ export function testGlobusUrlCopy(bench: GetBench): void {
         const bytes = sampleBytes(size, size)
         await writeFile(local('up'), bytes)
 
-        await globusUrlCopy(options, `file://${local('up')}`, url('/globus'))
-        await globusUrlCopy(options, url('/globus'), `file://${local('down')}`)
+        await globusUrlCopy(options, fileUrl(local('up')), url('/globus'))
+        await globusUrlCopy(options, url('/globus'), fileUrl(local('down')))
 
         expect(await digestOf(server, '/globus')).toBe(sha256(bytes))
         expect(sha256(await readFile(local('down')))).toBe(sha256(bytes))
@@ -45,29 +30,22 @@ export function testGlobusUrlCopy(bench: GetBench): void {
     }
   }
 
-  for (const options of OTHER_OPTIONS) {
-    testWith('globus-url-copy', `${options}: both ways`, async () => {
-      const { server, url, local } = bench()
-      const bytes = sampleBytes(1_500_000, 3)
-      await writeFile(local('other'), bytes)
+  testFolders(bench)
+  testLists(bench)
+  testParts(bench)
+}
 
-      await globusUrlCopy(options, `file://${local('other')}`, url('/other'))
-      await globusUrlCopy(options, url('/other'), `file://${local('other.copy')}`)
-
-      expect(await digestOf(server, '/other')).toBe(sha256(bytes))
-      expect(sha256(await readFile(local('other.copy')))).toBe(sha256(bytes))
-    })
-  }
-
-  for (const options of ['-r -cd', '-r -cd -fast', '-r -cd -p 2', '-r -cd -cc 3 -p 2 -fast']) {
+function testFolders(bench: GetBench): void {
+  const ways = ['-r -cd', '-r -cd -fast', '-r -cd -p 2', '-r -cd -cc 3 -p 2 -fast', '-r -cd -pp']
+  for (const options of ways) {
     testWith('globus-url-copy', `${options}: a tree of folders both ways`, async () => {
       const { server, url, local } = bench()
       const remote = `/tree${options.replaceAll(' ', '')}`
       await writeTree(local('tree'), TREE)
       await rm(local('tree.copy'), { recursive: true, force: true })
 
-      await globusUrlCopy(options, `file://${local('tree')}/`, url(`${remote}/`))
-      await globusUrlCopy(options, url(`${remote}/`), `file://${local('tree.copy')}/`)
+      await globusUrlCopy(options, fileUrl(local('tree/')), url(`${remote}/`))
+      await globusUrlCopy(options, url(`${remote}/`), fileUrl(local('tree.copy/')))
 
       for (const [path, bytes] of Object.entries(TREE)) {
         expect([path, await digestOf(server, `${remote}/${path}`)]).toEqual([path, sha256(bytes)])
@@ -76,11 +54,66 @@ export function testGlobusUrlCopy(bench: GetBench): void {
     })
   }
 
+  testWith('globus-url-copy', '-fast -r: one data connection for all, both ways', async () => {
+    const { url, local } = bench()
+    await writeTree(local('fast'), TREE)
+    await rm(local('fast.copy'), { recursive: true, force: true })
+
+    const put = await globusUrlCopy('-r -cd -fast', fileUrl(local('fast/')), url('/fast/'))
+    const got = await globusUrlCopy('-r -cd -fast', url('/fast/'), fileUrl(local('fast.copy/')))
+
+    expect([put.sent().match(/^PASV$/gm), put.sent().match(/^STOR /gm)?.length]).toEqual([
+      ['PASV'],
+      5
+    ])
+    expect([got.sent().match(/^PORT /gm), got.sent().match(/^(?:RETR|MLSD) /gm)?.length]).toEqual([
+      ['PORT '],
+      8
+    ])
+    expect(await digestFolder(local('fast.copy'))).toEqual(digestTree(TREE))
+  })
+
+  testWith('globus-url-copy', '-r: names of every kind, both ways', async () => {
+    const { url, local } = bench()
+    await writeTree(local('odd'), ODD_NAMES)
+    await rm(local('odd.copy'), { recursive: true, force: true })
+
+    await globusUrlCopy('-r -cd -fast', fileUrl(local('odd/')), url('/odd/'))
+    await globusUrlCopy('-r -cd -pp', url('/odd/'), url('/odd too/'))
+    await globusUrlCopy('-r -cd', url('/odd too/'), fileUrl(local('odd.copy/')))
+
+    expect(await digestFolder(local('odd.copy'))).toEqual(digestTree(ODD_NAMES))
+  })
+
+  testWith('globus-url-copy', 'wildcards and a list of URLs', async () => {
+    const { server, url, local } = bench()
+    await writeTree(local('some'), {
+      'a1.raw': sampleBytes(11, 1),
+      'a2.raw': sampleBytes(12, 2),
+      'b.raw': sampleBytes(13, 3)
+    })
+    await globusUrlCopy('-cd', fileUrl(local('some/a*')), url('/some/'))
+    await writeFile(
+      local('pairs'),
+      `# two of them\n${url('/some/a1.raw')} ${url('/some/c1.raw')}\n` +
+        `"${fileUrl(local('some/b.raw'))}" ${url('/some/c2.raw')}\n`
+    )
+
+    await runOk('globus-url-copy', ['-f', local('pairs')])
+
+    expect(await server.readFile('/some/b.raw')).toBeUndefined()
+    expect(await digestOf(server, '/some/a2.raw')).toBe(sha256(sampleBytes(12, 2)))
+    expect(await digestOf(server, '/some/c1.raw')).toBe(sha256(sampleBytes(11, 1)))
+    expect(await digestOf(server, '/some/c2.raw')).toBe(sha256(sampleBytes(13, 3)))
+  })
+}
+
+function testLists(bench: GetBench): void {
   for (const options of ['-list', '-fast -list']) {
     testWith('globus-url-copy', `${options}: the names in a folder`, async () => {
       const { url, local } = bench()
       await writeTree(local('list'), { 'a b.raw': sampleBytes(5), 'inner/c.raw': sampleBytes(6) })
-      await globusUrlCopy('-r -cd', `file://${local('list')}/`, url('/listed/'))
+      await globusUrlCopy('-r -cd', fileUrl(local('list/')), url('/listed/'))
 
       const printed = await runOk('globus-url-copy', [...options.split(' '), url('/listed/')])
 
@@ -89,113 +122,57 @@ export function testGlobusUrlCopy(bench: GetBench): void {
     })
   }
 
+  testWith('globus-url-copy', '-do: what would be transferred, without a transfer', async () => {
+    const { server, url, local } = bench()
+    await writeTree(local('dump'), TREE)
+    await globusUrlCopy('-r -cd', fileUrl(local('dump/')), url('/dump/'))
+
+    await globusUrlCopy(`-r -do ${local('dumped')}`, url('/dump/'), url('/other-place/'))
+
+    const dumped = await readFile(local('dumped'), 'utf8')
+    expect(dumped.match(/\/dump\/\S+\.(?:bin|txt)/g)).toHaveLength(5)
+    expect(await server.readFile('/other-place/one.bin')).toBeUndefined()
+  })
+}
+
+function testParts(bench: GetBench): void {
   testWith('globus-url-copy', '-off -len: a part of a file both ways', async () => {
     const { server, url, local } = bench()
     const bytes = sampleBytes(1_000_000)
     await writeFile(local('whole'), bytes)
-    await globusUrlCopy('', `file://${local('whole')}`, url('/partial'))
+    await globusUrlCopy('', fileUrl(local('whole')), url('/partial'))
     const expected = Buffer.from(bytes)
     expected.fill(7, 300_000)
     await writeFile(local('patch'), expected)
 
     for (const [index, options] of ['', '-p 3 -fast '].entries()) {
       const part = local(`part${index}`)
-      await globusUrlCopy(`${options}-off 1000 -len 600000`, url('/partial'), `file://${part}`)
+      await globusUrlCopy(`${options}-off 1000 -len 600000`, url('/partial'), fileUrl(part))
       expect(sha256((await readFile(part)).subarray(-600_000))).toBe(
         sha256(bytes.subarray(1000, 601_000))
       )
     }
-    await globusUrlCopy('-off 300000', `file://${local('patch')}`, url('/partial'))
+    await globusUrlCopy('-off 300000', fileUrl(local('patch')), url('/partial'))
 
     expect(await digestOf(server, '/partial')).toBe(sha256(expected))
   })
 
-  testWith('globus-url-copy', '-stripe -sbs: a download in blocks of that size', async () => {
-    const { url, local } = bench()
-    const bytes = sampleBytes(1_500_000, 5)
-    await writeFile(local('striped'), bytes)
-    await globusUrlCopy('', `file://${local('striped')}`, url('/striped'))
-
-    const options = '-stripe -p 3 -sbs 100000'
-    await globusUrlCopy(options, url('/striped'), `file://${local('striped.copy')}`)
-
-    expect(sha256(await readFile(local('striped.copy')))).toBe(sha256(bytes))
-  })
-
-  testWith('globus-url-copy', '-sync: only what changed is copied', async () => {
+  testWith('globus-url-copy', '-off -p: a patch in extended blocks', async () => {
     const { server, url, local } = bench()
-    await writeTree(local('sync'), { 'a.raw': sampleBytes(10, 1), 'b.raw': sampleBytes(10, 2) })
-    await globusUrlCopy('-r -cd', `file://${local('sync')}/`, url('/sync/'))
-    await writeTree(local('sync'), { 'b.raw': sampleBytes(20, 3) })
+    const bytes = sampleBytes(2_000_000, 8)
+    await writeFile(local('before'), bytes)
+    await globusUrlCopy('-p 2', fileUrl(local('before')), url('/patched'))
+    const expected = Buffer.from(bytes)
+    expected.fill(9, 1_234_567)
+    await writeFile(local('after'), expected)
 
-    await globusUrlCopy('-r -cd -sync', `file://${local('sync')}/`, url('/sync/'))
-
-    expect(await digestOf(server, '/sync/a.raw')).toBe(sha256(sampleBytes(10, 1)))
-    expect(await digestOf(server, '/sync/b.raw')).toBe(sha256(sampleBytes(20, 3)))
-  })
-
-  testWith('globus-url-copy', 'refuses a missing file with its name', async () => {
-    const { url, local } = bench()
-
-    const result = await run('globus-url-copy', [url('/nowhere.raw'), `file://${local('none')}`])
-
-    expect(result.exitCode).toBe(1)
-    expect(result.stderr).toMatch(/550.*nowhere\.raw/)
-  })
-}
-
-/** Between two servers; the bytes do not pass through the client. */
-export function testThirdParty(bench: GetBench): void {
-  for (const options of ['', '-p 4', '-p 4 -fast', '-pp -r', '-pp -r -p 2 -fast']) {
-    testWith('globus-url-copy', `third party ${options || 'stream'}`, async () => {
-      const { server, url, local, another } = bench()
-      const target = await another()
-      await writeTree(local('third'), TREE)
-      await globusUrlCopy('-r -cd', `file://${local('third')}/`, url('/third/'))
-
-      if (options.includes('-r')) {
-        await globusUrlCopy(`-cd ${options}`, url('/third/'), urlOf(target, '/third/'))
-      } else {
-        for (const path of Object.keys(TREE)) {
-          await globusUrlCopy(
-            `-cd ${options}`,
-            url(`/third/${path}`),
-            urlOf(target, `/third/${path}`)
-          )
-        }
-      }
-
-      for (const path of Object.keys(TREE)) {
-        const copied = await digestOf(target, `/third/${path}`)
-        expect([path, copied]).toEqual([path, await digestOf(server, `/third/${path}`)])
-      }
-    })
-  }
-}
-
-/** What is left of an upload in extended block mode whose client was killed. */
-export function testKilledGlobusUrlCopy(bench: GetBench): void {
-  testWith('globus-url-copy', 'kill -9 in the middle of an upload publishes nothing', async () => {
-    const { server, url } = bench()
-    const failed = server.uploadFailed('/killed.raw')
-    const upload = new RunningProgram(
-      'globus-url-copy',
-      ['-p', '2', '-bs', '65536', '-', url('/killed.raw')],
-      { keepsInputOpen: true }
+    const { sent } = await globusUrlCopy(
+      '-off 1234567 -p 3 -bs 100000',
+      fileUrl(local('after')),
+      url('/patched')
     )
 
-    // More than sockets and the server's queue can hold: some of it is in the storage by then.
-    for (let index = 0; index < 48; index += 1) await upload.feed(sampleBytes(MIB, index))
-    upload.kill()
-    await upload.ended()
-    await failed
-
-    expect(await server.readFile('/killed.raw')).toBeUndefined()
-    expect(await server.leftovers()).toEqual([])
+    expect(sent()).toMatch(/^ESTO A 1234567 /m)
+    expect(await digestOf(server, '/patched')).toBe(sha256(expected))
   })
-}
-
-async function globusUrlCopy(options: string, from: string, to: string): Promise<void> {
-  const flags = options.split(' ').filter((flag) => flag !== '')
-  await runOk('globus-url-copy', [...flags, from, to])
 }
