@@ -24,6 +24,7 @@ const TASKS = {
   test: [...JEST, '--selectProjects', 'unit', 'simulation', 'system'],
   interop: [...JEST, '--selectProjects', 'interop', '--runInBand'],
   'experiment:chunk-store': ['experiments/chunk-store/run.ts'],
+  'experiment:gridftp-upload': ['experiments/gridftp-upload/run.ts'],
   'experiment:metadata': ['experiments/metadata/run.ts'],
   'experiment:providers': ['experiments/providers/run.ts'],
   'soak:upload': ['experiments/upload-memory/run.ts'],
