@@ -129,7 +129,7 @@ const schema = z.strictObject({
     maxDataConnections: atMost(1024).default(64),
     loginDelay: duration.prefault('500ms'),
     queueBytes: atLeast(1_048_576).default(16_777_216),
-    queueDepth: count.default(32),
+    queueDepth: count.default(64),
     mover: flag.default(true),
     maxStripes: atMost(64).default(16),
     idleTimeout: duration.prefault('600s'),

@@ -6,6 +6,8 @@ import type { ChunkBuffers } from './chunk-buffers.ts'
 export interface ChunkHandOutComponents {
   /** Memory for chunks that have been handed out; may be shared. */
   readonly inFlight: Budget
+  /** Chunks of this upload that may be handed out at the same time. */
+  readonly slots: Budget
   readonly buffers: ChunkBuffers
   /** Told of every failure to take a chunk. */
   readonly onFailure: (error: Error) => void
@@ -30,20 +32,32 @@ export class ChunkHandOut {
 
   /** Takes room for a chunk if there is some at once. */
   tryReserve(): boolean {
-    return this.#components.inFlight.tryAcquire(this.#chunkBytes)
+    const { slots, inFlight } = this.#components
+    if (!slots.tryAcquire(1)) return false
+    if (inFlight.tryAcquire(this.#chunkBytes)) return true
+    slots.release(1)
+    return false
   }
 
   /** Takes room for a chunk, waiting for it. @throws {unknown} the reason of either signal. */
   async reserve(signal: AbortSignal | undefined): Promise<void> {
-    const { inFlight, failed } = this.#components
+    const { slots, inFlight, failed } = this.#components
     failed.throwIfAborted()
-    if (inFlight.tryAcquire(this.#chunkBytes)) return
-    await inFlight.acquire(this.#chunkBytes, { signal: anySignal([signal, failed]) })
+    if (this.tryReserve()) return
+    const waiting = { signal: anySignal([signal, failed]) }
+    await slots.acquire(1, waiting)
+    try {
+      await inFlight.acquire(this.#chunkBytes, waiting)
+    } catch (error) {
+      slots.release(1)
+      throw error
+    }
   }
 
   /** Gives the room for a chunk back. */
   release(): void {
     this.#components.inFlight.release(this.#chunkBytes)
+    this.#components.slots.release(1)
   }
 
   /**

@@ -65,6 +65,8 @@ export interface ChunkerOptions {
   readonly baseOffset?: number | undefined
   /** Separate runs of bytes in part-filled chunks, of all chunks together. @default 1,048,576 */
   readonly maxRanges?: number | undefined
+  /** Chunks that may be handed out at the same time. @default as many as there is memory for */
+  readonly maxHandedOut?: number | undefined
 }
 
 type State =
@@ -101,6 +103,7 @@ export class Chunker {
   constructor(components: ChunkerComponents, options: ChunkerOptions) {
     const { chunkBytes, stagingFolder, baseOffset = 0, maxRanges = 2 ** 20 } = options
     const { inFlight = new Budget(32 * MIB), staging: memory = new Budget(64 * MIB) } = components
+    const { maxHandedOut = Number.MAX_SAFE_INTEGER } = options
     const { buffers = new ChunkBuffers(inFlight.total), files = systemFiles } = components
     if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1) {
       throw new RangeError(`chunkBytes cannot be ${chunkBytes}`)
@@ -118,17 +121,18 @@ export class Chunker {
     this.#baseOffset = baseOffset
     const failed = this.#failed.signal
     const onFailure = (error: Error): void => this.#fail(error)
-    this.#handOut = new ChunkHandOut({ inFlight, buffers, onFailure, failed }, chunkBytes)
+    const slots = new Budget(maxHandedOut, 'maxHandedOut')
+    this.#handOut = new ChunkHandOut({ inFlight, slots, buffers, onFailure, failed }, chunkBytes)
     this.#staging = new StagingFile(files, stagingFolder, chunkBytes)
     const parts = { memory, buffers, staging: this.#staging }
     this.#parts = new PartialChunks(parts, chunkBytes, maxRanges)
   }
 
   /**
-   * Takes a block, which belongs to the chunker from then on unless it is only lent; blocks of any size may come at any
-   * offset and several calls may be under way. Where they overlap the later call wins. Resolves
-   * when the block is taken, which waits for room in flight: that is the back-pressure. An aborted
-   * call may have been taken in part. An empty block only waits for room.
+   * Takes a block, which belongs to the chunker from then on unless it is only lent; blocks of any
+   * size may come at any offset and several calls may be under way. Where they overlap the later
+   * call wins. Resolves when the block is taken, which waits for room in flight: that is the
+   * back-pressure. An aborted call may have been taken in part. An empty block only waits for room.
    *
    * @throws {unknown} what `onChunk` threw for any chunk, from then on.
    * @throws {StoreFullError | StoreFailedError | LimitExceededError} if part-filled chunks find no

@@ -115,6 +115,8 @@ export interface OpenWriteOptions {
   readonly mode: 'replace' | 'patch' | 'append'
   /** What the client announced (ALLO), in bytes: a hint for the layout, and refused early when there is no room. */
   readonly expectedBytes?: number | undefined
+  /** Pieces of the file that may be on their way to its disks. @default the storage's choice */
+  readonly maxUnderWay?: number | undefined
   /** `checkpoint` and `suspend` will be used. @default false */
   readonly isRestartable?: boolean | undefined
   /**

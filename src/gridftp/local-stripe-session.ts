@@ -99,7 +99,12 @@ export class LocalStripeSession implements StripeSession {
       const { description, baseOffset, isRestartable: isNoted } = stripe
       checkChunkBytes(description.chunkBytes)
       const { signal } = transfer
-      const extents = await storage.openExtents(description, { baseOffset, isNoted, signal })
+      const extents = await storage.openExtents(description, {
+        baseOffset,
+        isNoted,
+        maxUnderWay: this.#options.queueDepth,
+        signal
+      })
       const intake = new StripeIntake({ extents, channel: this.#incoming, transfer }, this.#options)
       this.#intake = intake
       return await intake.run(stripe.blockOffset)

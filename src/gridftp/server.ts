@@ -139,7 +139,7 @@ function settingsOf(options: GridFtpOptions): GridFtpSettings {
   const { idleTimeoutMs = 600_000, loginTimeoutMs = 120_000, dataTimeoutMs = 120_000 } = options
   const { maxSessions = 256, maxSessionsPerAddress = 64, maxDataSockets = 64 } = options
   const { maxQueuedCommands = 256, maxLineBytes = 8192, allowsThirdParty = false } = options
-  const { queueBytes = 16 * MIB, queueDepth = 16 } = options
+  const { queueBytes = 16 * MIB, queueDepth = 64 } = options
   const { markerIntervalMs = 5000, loginDelayMs = 500 } = options
   const numbers = {
     idleTimeoutMs,

@@ -84,7 +84,7 @@ export interface GridFtpOptions {
   readonly allowsThirdParty?: boolean
   /** Bytes of one upload that may wait for the storage. @default 16777216 */
   readonly queueBytes?: number
-  /** Writes of one upload that may be under way in the storage. @default 16 */
+  /** Writes, or chunks, of one upload that may be under way in the storage. @default 64 */
   readonly queueDepth?: number
   /** Time from one performance marker to the next, in milliseconds. @default 5000 */
   readonly markerIntervalMs?: number

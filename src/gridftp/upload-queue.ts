@@ -39,7 +39,7 @@ export interface UploadQueueOptions {
    * @default 16777216
    */
   readonly queueBytes?: number
-  /** Writes under way in the storage at the same time. @default 16 */
+  /** Writes under way in the storage at the same time. @default 64 */
   readonly queueDepth?: number
   /** Called at the first failed write; the queue takes nothing any more then. */
   readonly onError?: (error: Error) => void
@@ -79,7 +79,7 @@ export class UploadQueue implements BlockSink {
   #error: Error | undefined
 
   constructor(handle: Storage, options: UploadQueueOptions = {}) {
-    const { queueBytes = 16 * MIB, queueDepth = 16 } = options
+    const { queueBytes = 16 * MIB, queueDepth = 64 } = options
     if (!(queueBytes > 0)) throw new RangeError(`queueBytes must be above 0, not ${queueBytes}`)
     if (!(queueDepth >= 1)) throw new RangeError(`queueDepth must be 1 or more, not ${queueDepth}`)
     this.#handle = handle
@@ -101,7 +101,7 @@ export class UploadQueue implements BlockSink {
       this.#heldBytes += bytes.byteLength + PIECE_OVERHEAD_BYTES
       this.#drain()
     }
-    return this.#hasRoom
+    return this.#error === undefined && this.#hasRoom
   }
 
   async whenRoom(): Promise<void> {
@@ -133,10 +133,19 @@ export class UploadQueue implements BlockSink {
       : this.#heldBytes === 0
   }
 
-  /** Nothing overtakes what waits. */
+  /**
+   * Nothing overtakes what waits.
+   *
+   * @returns true if the piece need not be queued: it was taken, or has ended the upload.
+   */
   #tryWrite(offset: number, bytes: Uint8Array): boolean {
-    if (this.#heldBytes > 0 || this.#handle.tryWrite?.(offset, bytes) !== true) return false
-    this.#options.onWritten?.(bytes.byteLength)
+    if (this.#heldBytes > 0) return false
+    try {
+      if (this.#handle.tryWrite?.(offset, bytes) !== true) return false
+      this.#options.onWritten?.(bytes.byteLength)
+    } catch (thrown) {
+      this.#fail(toError(thrown)) // here it would end the agent, not only this upload
+    }
     return true
   }
 

@@ -56,9 +56,11 @@ export async function receiveFile(context: CommandContext, request: UploadReques
   const announcedBytes = context.state.announcedBytes
   const { storage, user } = loggedIn(context.state)
   return await Transfer.run(context, { verb, path, direction: 'upload' }, async (transfer) => {
+    const { queueBytes, queueDepth } = context.services.settings
     const opened = await storage.openWrite(confinePath(user.root, path), {
       mode,
       expectedBytes: announcedBytes,
+      maxUnderWay: queueDepth,
       isRestartable,
       continuing: arrived,
       signal: transfer.signal
@@ -66,7 +68,6 @@ export async function receiveFile(context: CommandContext, request: UploadReques
     const handle = ChecksummedUpload.guard(opened, context, request.arrived)
     handle.failed?.addEventListener('abort', () => transfer.abort(toError(handle.failed?.reason)))
     const restart = openRestartMarkers(context, request, isRestartable ? handle : {})
-    const { queueBytes, queueDepth } = context.services.settings
     const queue = new UploadQueue(handle, {
       queueBytes,
       queueDepth,

@@ -46,6 +46,8 @@ export interface BlobWriterOptions {
   readonly mode: WriteMode
   /** Folder for the file that takes what the staging memory cannot; it must exist. */
   readonly stagingFolder: string
+  /** Chunks that may be on their way to providers. @default as many as there is memory for */
+  readonly maxUnderWay?: number | undefined
   /** Condition: the version is refused unless this path still names the blob then. */
   readonly path?: string | undefined
   /** Condition: the version is refused unless this one is the newest then. */

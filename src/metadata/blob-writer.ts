@@ -55,13 +55,14 @@ export class BlobWriter {
     options: BlobWriterOptions,
     start: WriterStart
   ) {
-    const { description, stagingFolder, leaseMs, notes, continuing } = options
+    const { description, stagingFolder, leaseMs, notes, continuing, maxUnderWay } = options
     const { parent, appendedAt } = start
     this.#components = components
     this.#options = options
     this.#appendedAt = appendedAt
     this.#logger = components.logger.forComponent(LOG)
-    const cutting = { description, stagingFolder, parent, baseOffset: appendedAt, leaseMs }
+    const where = { stagingFolder, parent, baseOffset: appendedAt }
+    const cutting = { description, ...where, leaseMs, maxUnderWay }
     const restarting = { continuing, isNoted: notes !== undefined }
     const logged = { ...components, logger: this.#logger }
     this.#extents = new ExtentWriter(logged, { ...cutting, ...restarting })

@@ -57,6 +57,8 @@ export interface ExtentWriterOptions {
   readonly leaseMs?: number | undefined
   /** What an upload that broke has stored, and providers have: it need not be written again. */
   readonly continuing?: LeafList | undefined
+  /** Chunks that may be on their way to providers. @default as many as there is memory for */
+  readonly maxUnderWay?: number | undefined
   /** `storedSince` will be called. @default false */
   readonly isNoted?: boolean | undefined
 }
@@ -98,7 +100,7 @@ export class ExtentWriter {
 
   constructor(components: ExtentWriterComponents, options: ExtentWriterOptions) {
     const { description, stagingFolder, parent, baseOffset = 0, leaseMs } = options
-    const { continuing, isNoted = false } = options
+    const { continuing, isNoted = false, maxUnderWay: maxHandedOut } = options
     const { writer, inFlight, staging, buffers, clock, logger } = components
     this.#components = components
     this.#options = options
@@ -121,7 +123,7 @@ export class ExtentWriter {
         staging,
         buffers
       },
-      { chunkBytes, stagingFolder, baseOffset }
+      { chunkBytes, stagingFolder, baseOffset, maxHandedOut }
     )
   }
 

@@ -65,6 +65,8 @@ export interface OpenWriteOptions extends AbortOptions {
   readonly note?: string | undefined
   /** Refuses the version with a TicketConflictError unless this one is the newest then. */
   readonly ifNewest?: Version | undefined
+  /** Chunks that may be on their way to providers. @default as many as there is memory for */
+  readonly maxUnderWay?: number | undefined
   /** Keeps the upload when it breaks, for the same user. Not for appending. @default not kept */
   readonly restart?: RestartOptions | undefined
 }

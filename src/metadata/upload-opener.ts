@@ -24,7 +24,10 @@ import { checkConditions } from './version-requests.ts'
 const MAX_SMALL_BYTES = DEFAULT_CHUNK_BYTES
 
 /** What of an upload is written here. */
-export type OpenExtentsOptions = Pick<ExtentWriterOptions, 'baseOffset' | 'continuing' | 'isNoted'>
+export type OpenExtentsOptions = Pick<
+  ExtentWriterOptions,
+  'baseOffset' | 'continuing' | 'isNoted' | 'maxUnderWay'
+>
 
 export interface UploadOpenerComponents extends RepositoryComponents {
   readonly blobs: BlobReader
@@ -100,7 +103,7 @@ export class UploadOpener {
     path: string,
     options: OpenWriteOptions & Pick<BlobWriterOptions, 'notes' | 'continuing'>
   ): Promise<BlobWriter> {
-    const { mode, note, ifNewest, notes, continuing, signal } = options
+    const { mode, note, ifNewest, notes, continuing, maxUnderWay, signal } = options
     if (ifNewest !== undefined) {
       // The ticket asks again; this spares the client from sending everything in vain.
       const newest = await this.#components.versions.newest(description.blob, { signal })
@@ -115,7 +118,7 @@ export class UploadOpener {
       uploadedBytes: this.#uploadedBytes
     }
     const upload = { description, mode, path, note, ifNewest, signal }
-    const settings = { stagingFolder, leaseMs, notes, continuing }
+    const settings = { stagingFolder, leaseMs, notes, continuing, maxUnderWay }
     return await BlobWriter.open(components, { ...upload, ...settings })
   }
 

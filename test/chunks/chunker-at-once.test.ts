@@ -29,6 +29,7 @@ interface Setup {
   readonly stagingBytes?: number
   readonly baseOffset?: number
   readonly maxRanges?: number
+  readonly maxHandedOut?: number
 }
 
 function make(image: CutImage, setup: Setup = {}) {
@@ -73,6 +74,27 @@ test('takes a block by copying it, so that its array can be used again at once',
   expect([image.whole, image.partial]).toEqual([[0], [1]])
 })
 
+test('hands out only so many chunks at the same time', async () => {
+  const image = new CutImage()
+  let underWay = 0
+  let most = 0
+  image.onTake = async () => {
+    underWay += 1
+    most = Math.max(most, underWay)
+    await nextTurn()
+    underWay -= 1
+  }
+  const { chunker } = make(image, { maxHandedOut: 2 })
+
+  const isTaken = chunker.tryWrite(0, pattern(0, 40))
+  await chunker.write(40, pattern(40, 16))
+  await chunker.finish()
+
+  expect(isTaken).toBe(true)
+  expect(most).toBe(2)
+  expect(image.bytes).toEqual(Array.from(pattern(0, 56)))
+})
+
 test('gives the array that was written, whatever way each block took', async () => {
   const block = fc.record({
     offset: fc.nat(100),
@@ -85,7 +107,8 @@ test('gives the array that was written, whatever way each block took', async () 
     chunkBytes: fc.integer({ min: 1, max: 16 }),
     inFlightBytes: fc.integer({ min: 16, max: 40 }),
     stagingBytes: fc.integer({ min: 1, max: 60 }),
-    baseOffset: fc.nat(20)
+    baseOffset: fc.nat(20),
+    maxHandedOut: fc.integer({ min: 1, max: 4 })
   })
   const blocks = fc.array(block, { maxLength: 25 })
   await fc.assert(

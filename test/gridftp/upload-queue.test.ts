@@ -160,6 +160,21 @@ test('gives a storage that takes blocks at once the array that was lent, and hol
   expect([written, queue.heldBytes]).toEqual([4, 0])
 })
 
+test('a storage that throws where it may only say no ends its upload, and nothing else', async () => {
+  const storage = new EagerStorage()
+  storage.tryWrite = () => {
+    throw new TypeError('a defect')
+  }
+  const errors: Error[] = []
+  const queue = new UploadQueue(storage, { onError: (error) => errors.push(error) })
+
+  const hasRoom = queue.push(0, bytes())
+
+  expect(hasRoom).toBe(false)
+  expect(errors.map(({ message }) => message)).toEqual(['a defect'])
+  await expect(queue.finish()).rejects.toThrow('a defect')
+})
+
 test('copies what such a storage has no room for, and is full until that is taken', async () => {
   const storage = new EagerStorage()
   const queue = new UploadQueue(storage)
