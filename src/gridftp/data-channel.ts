@@ -1,51 +1,32 @@
-import type { Logger } from '../lib/logger.ts'
 import type { Random } from '../lib/random.ts'
 import { toError } from '../lib/to-error.ts'
 import { addressFamily, type SocketAddress } from './address.ts'
+import {
+  DataAdmission,
+  type DataAdmissionComponents,
+  type DataAdmissionOptions
+} from './data-admission.ts'
+import { type DataEndpoint, noEndpoint, type PassiveVerb, stripesOnly } from './data-endpoint.ts'
 import { connectDataSocket, type DataSocket } from './data-socket.ts'
-import { CommandRefusedError, DataChannelError } from './errors.ts'
+import { DataChannelError } from './errors.ts'
 import { PassiveListener, type PortRange } from './passive-listener.ts'
 import type { Stripes } from './stripes.ts'
-import type { TransferRecorder } from './transfer-recorder.ts'
 
 /** What a data channel uses. */
-export interface DataChannelComponents {
+export interface DataChannelComponents extends DataAdmissionComponents {
   readonly random: Random
-  readonly logger: Logger
-  /** Counts what is turned away. */
-  readonly recorder?: Pick<TransferRecorder, 'refused'> | undefined
 }
 
 /** Who may connect, where, and how often. */
-export interface DataChannelOptions {
+export interface DataChannelOptions extends DataAdmissionOptions {
   /** Address of our end of the control connection. */
   readonly localHost: string
   /** Where passive ports are opened and where we connect from. @default localHost */
   readonly dataHost?: string | undefined
   /** IPv4 address that clients are told instead, where they reach us through another one. */
   readonly advertisedHost?: string | undefined
-  /** Address of the client's end: the only one that data may come from or go to. */
-  readonly peerHost: string
   readonly passivePorts?: PortRange | undefined
-  /** Data may also come from and go to other machines (transfers between two servers). */
-  readonly allowsThirdParty: boolean
-  /** Data connections that one session may have open. */
-  readonly maxSockets: number
 }
-
-/** Commands whose port may be opened later than they are answered. */
-export type PassiveVerb = 'PASV' | 'EPSV'
-
-type Endpoint =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'passive'; readonly listener: PassiveListener }
-  /** A passive port that is opened when the transfer begins. */
-  | { readonly kind: 'delayed'; readonly verb: PassiveVerb }
-  | { readonly kind: 'active'; readonly target: SocketAddress }
-  /** Ports of data movers. */
-  | { readonly kind: 'striped'; readonly stripes: Stripes }
-  /** Several targets, to which only data movers connect. */
-  | { readonly kind: 'targets'; readonly targets: readonly SocketAddress[] }
 
 /** Data connections that go to a receiver of extended blocks while a transfer runs. */
 export interface SocketFeed {
@@ -65,7 +46,8 @@ export interface SocketFeed {
 export class DataChannel {
   readonly #components: DataChannelComponents
   readonly #options: DataChannelOptions
-  #endpoint: Endpoint = { kind: 'none' }
+  readonly #admission: DataAdmission
+  #endpoint: DataEndpoint = { kind: 'none' }
   /** Open connections without a transfer: accepted early, or cached. */
   #idle: DataSocket[] = []
   #inUse = 0
@@ -77,6 +59,7 @@ export class DataChannel {
   constructor(components: DataChannelComponents, options: DataChannelOptions) {
     this.#components = components
     this.#options = options
+    this.#admission = new DataAdmission(components, options)
   }
 
   /**
@@ -131,7 +114,7 @@ export class DataChannel {
    * connects anywhere is a tool for attacks on third parties (RFC 2577).
    */
   connectTo(target: SocketAddress): void {
-    this.#verifyTarget(target)
+    this.#admission.verifyTarget(target)
     this.close()
     this.#endpoint = { kind: 'active', target }
   }
@@ -141,7 +124,7 @@ export class DataChannel {
    * `connectTo` does.
    */
   connectToAll(targets: readonly SocketAddress[]): void {
-    for (const target of targets) this.#verifyTarget(target)
+    for (const target of targets) this.#admission.verifyTarget(target)
     this.close()
     this.#endpoint = { kind: 'targets', targets }
   }
@@ -325,43 +308,14 @@ export class DataChannel {
   }
 
   #accepts(socket: DataSocket): boolean {
-    const { logger, recorder } = this.#components
-    if (!this.#isAllowed(socket.peer)) {
-      recorder?.refused('stranger')
-      logger.info(
-        'data connection from %s refused: the client is %s',
-        socket.peer,
-        this.#options.peerHost
-      )
-      return false
-    }
     this.#idle = this.#idle.filter((idle) => idle.isOpen)
-    if (this.#idle.length + this.#inUse < this.#options.maxSockets) return true
-    recorder?.refused('dataConnection')
-    logger.info(
-      'data connection from %s refused: %d are open',
-      socket.peer,
-      this.#options.maxSockets
-    )
-    return false
-  }
-
-  #verifyTarget(target: SocketAddress): void {
-    if (target.port < 1024) throw new CommandRefusedError(501, 'Illegal port: below 1024.')
-    if (!this.#isAllowed(target.host)) {
-      throw new CommandRefusedError(501, `Illegal address: ${target.host} is not yours.`)
-    }
+    return this.#admission.admits(socket.peer, this.#idle.length + this.#inUse)
   }
 
   #letGo(stripes: Stripes | undefined): void {
     if (stripes === undefined) return
     const closing = stripes.close().finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
-  }
-
-  #isAllowed(host: string): boolean {
-    const { peerHost, allowsThirdParty } = this.#options
-    return allowsThirdParty || host === peerHost
   }
 
   #arrived(socket: DataSocket): void {
@@ -393,12 +347,4 @@ export class DataChannel {
       signal.removeEventListener('abort', onAbort)
     }
   }
-}
-
-function noEndpoint(): DataChannelError {
-  return new DataChannelError(425, 'No data connection: give PASV or PORT first.')
-}
-
-function stripesOnly(): DataChannelError {
-  return new DataChannelError(425, 'Several addresses are for files in mode E: give PASV or PORT.')
 }

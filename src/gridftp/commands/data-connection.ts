@@ -6,7 +6,7 @@ import {
   parseHostPort,
   type SocketAddress
 } from '../address.ts'
-import type { PassiveVerb } from '../data-channel.ts'
+import type { PassiveVerb } from '../data-endpoint.ts'
 import { CommandRefusedError } from '../errors.ts'
 import { openExtendedPort, openPassivePort } from '../passive-port.ts'
 import { type Reply, reply, replyWithLines } from '../replies.ts'
