@@ -25,7 +25,7 @@ import { serviceOf } from './service.ts'
 const COLLECTION_IDLE_MS = 300_000
 
 /** Buffers of chunks that were read and sent, which are kept to be read into again. */
-const READ_BUFFER_BYTES = 16 * MIB
+const READ_BUFFER_BYTES = 8 * MIB
 
 /** What this agent keeps, and its signature: chunk store, metadata store, signer and verifier. */
 export function composeStorage(foundation: Foundation) {
