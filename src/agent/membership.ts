@@ -1,11 +1,14 @@
-import { readFileIfThere } from '../lib/atomic-file.ts'
+import { readFileIfThere, writeFileDurably } from '../lib/atomic-file.ts'
 import { fromHex, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { toError } from '../lib/to-error.ts'
 import { Authority } from '../peer/authority.ts'
+import { NotMemberError, PeerUnreachableError } from '../peer/errors.ts'
 import { parseJoinToken } from '../peer/join-token.ts'
+import { FileMemberRegister, type MemberRegister } from '../peer/member-register.ts'
 import type { MembershipDocuments } from '../peer/membership.ts'
 import type { Libp2pNode } from '../peer/node.ts'
+import { Revoker } from '../peer/revoker.ts'
 import { TokenIssuer } from '../peer/token-issuer.ts'
 import { FileTokenTable } from '../peer/token-table.ts'
 import { RIGHTS, type Right, ROLES, type Role } from '../peer/types.ts'
@@ -13,6 +16,7 @@ import type { DataDirectory } from './data-directory.ts'
 import { BadRequestError, ConfigError, ListenError } from './errors.ts'
 import { METADATA_LIST } from './metadata-list.ts'
 import type { TokenRequest } from './operations.ts'
+import { REVOCATIONS } from './revocations.ts'
 
 const DEFAULT_TOKEN_MS = 3_600_000
 const MAX_TOKEN_MS = 30 * 24 * 3_600_000
@@ -21,6 +25,16 @@ const MAX_TOKEN_MS = 30 * 24 * 3_600_000
 export interface ClusterAuthority {
   readonly authority: Authority
   readonly issuer: TokenIssuer
+  readonly members: MemberRegister
+  readonly revoker: Revoker
+}
+
+/** What decides whether an agent begins a cluster, and how. */
+export interface AuthorityRequest {
+  readonly roles: readonly Role[]
+  readonly joinToken?: string | undefined
+  /** How long certificates hold, in milliseconds. @default 30 days */
+  readonly certificateMs?: number | undefined
 }
 
 /**
@@ -31,7 +45,7 @@ export interface ClusterAuthority {
  */
 export async function openAuthority(
   data: DataDirectory,
-  request: { readonly roles: readonly Role[]; readonly joinToken?: string | undefined },
+  request: AuthorityRequest,
   clock: Clock
 ): Promise<ClusterAuthority | undefined> {
   const hasJoined = (await data.certificate()) !== undefined
@@ -39,9 +53,28 @@ export async function openAuthority(
     !hasJoined && request.joinToken === undefined && request.roles.includes('versionManager')
   const seed = await data.seed('authority.key', isFirst)
   if (seed === undefined) return undefined
-  const authority = new Authority(seed, clock)
+  const { certificateMs } = request
+  const authority = new Authority(seed, clock, certificateMs === undefined ? {} : { certificateMs })
   const tokens = await FileTokenTable.open(data.file('tokens.json'))
-  return { authority, issuer: new TokenIssuer({ authority, tokens, clock }) }
+  const members = await FileMemberRegister.open(data.file('members.json'))
+  const path = data.file(REVOCATIONS)
+  const save = async (list: Uint8Array): Promise<void> => writeFileDurably(path, list)
+  const revoker = new Revoker({ authority, clock, save })
+  const revocations = await readFileIfThere(path)
+  if (revocations !== undefined) revoker.adopt(revocations)
+  const issuer = new TokenIssuer({ authority, tokens, clock, members, revoker })
+  return { authority, issuer, members, revoker }
+}
+
+/** A certificate for the agent that has the authority, which admits itself. */
+export async function admitItself(
+  { authority, members }: Pick<ClusterAuthority, 'authority' | 'members'>,
+  peerId: string,
+  roles: readonly Role[]
+): Promise<Uint8Array> {
+  const certificate = authority.issue(peerId, { roles, rights: [...RIGHTS] })
+  await members.note(authority.read(certificate))
+  return certificate
 }
 
 /** Who enters, and with what. */
@@ -66,9 +99,10 @@ export async function enterCluster(request: EnterClusterRequest): Promise<Member
   const { data, node, roles, authority } = request
   if (authority !== undefined) {
     const { clusterId } = authority.authority
-    const certificate = authority.authority.issue(node.peerId, { roles, rights: [...RIGHTS] })
+    const certificate = await admitItself(authority, node.peerId, roles)
     const documents = { clusterId, certificate }
     node.membership.enter(documents)
+    await showLists(request)
     await data.writeCertificate(certificate)
     await data.writeCluster({ clusterId: toHex(clusterId), bootstrap: [] })
     await listen(node)
@@ -93,13 +127,47 @@ async function enterAgain(request: EnterClusterRequest): Promise<MembershipDocum
   const cluster = await data.cluster()
   if (certificate === undefined || cluster === undefined) return undefined
   const documents = { clusterId: fromHex(cluster.clusterId), certificate }
-  node.membership.enter(documents)
+  const { membership } = node
+  membership.enterExpired(documents)
   checkRoles(request, `remove ${data.file('certificate')} and join with a new token`)
+  await showLists(request)
+  const objection = membership.self && membership.objectionTo(membership.self)
+  if (objection === undefined) membership.enter(documents)
+  await listen(node)
+  if (objection !== undefined) await renewExpired(request, objection)
+  node.keepConnected(cluster.bootstrap)
+  return membership.documents()
+}
+
+/** Lists that were seen before the last stop. */
+async function showLists({ data, node }: EnterClusterRequest): Promise<void> {
+  const revocations = await readFileIfThere(data.file(REVOCATIONS))
+  if (revocations !== undefined) node.membership.offerRevocations(revocations)
   const list = await readFileIfThere(data.file(METADATA_LIST))
   if (list !== undefined) node.membership.offerMetadataList(list)
-  await listen(node)
-  node.keepConnected(cluster.bootstrap)
-  return documents
+}
+
+/** @throws {NotMemberError} with what is wrong with its certificate, if it gets no newer one. */
+async function renewExpired(
+  request: EnterClusterRequest,
+  objection: NotMemberError
+): Promise<void> {
+  const { data, node, signal } = request
+  const { bootstrap = [] } = (await data.cluster()) ?? {}
+  const { clusterId } = node.membership.documents()
+  try {
+    const certificate = await node.renew(bootstrap, { signal })
+    if (certificate === undefined) throw new PeerUnreachableError('the authority', 'not known')
+    const documents = { clusterId, certificate }
+    node.membership.enter(documents)
+    await data.writeCertificate(certificate)
+  } catch (thrown) {
+    signal.throwIfAborted()
+    const cause = toError(thrown)
+    const remedy = `remove ${data.file('certificate')} and join with a new token`
+    const reason = `${objection.reason}, and it was not renewed: ${cause.message} (${remedy})`
+    throw new NotMemberError(node.peerId, reason, { cause })
+  }
 }
 
 async function enterWithToken(request: EnterClusterRequest): Promise<MembershipDocuments> {

@@ -15,6 +15,7 @@
 import type { AbortOptions } from '../chunks/types.ts'
 import { concatBytes } from '../lib/bytes.ts'
 import { ProtocolRefusedError, ProtocolViolationError } from './errors.ts'
+import { formatPermission, PROTOCOL_PERMISSIONS } from './rights.ts'
 import type { Channel, Member } from './types.ts'
 
 /** Bytes that a verdict may have; every protocol allows messages of at least this size. */
@@ -56,8 +57,10 @@ export async function answerKnock(
     await channel.send([SERVED], options)
     return true
   }
-  const reason = Buffer.from('neither role nor right for it', 'utf8')
-  await channel.send([concatBytes([REFUSED, reason])], options)
+  const permission = PROTOCOL_PERMISSIONS[protocol]
+  const needed = permission === undefined ? '' : `: it needs ${formatPermission(permission)}`
+  const reason = `neither role nor right for it${needed}`
+  await channel.send([concatBytes([REFUSED, Buffer.from(reason, 'utf8')])], options)
   return false
 }
 

@@ -92,8 +92,19 @@ export function verifyValidity(certificate: MembershipCertificate, nowMs: number
   }
 }
 
+/**
+ * Until when the authority gives a newer certificate for this one, milliseconds since the epoch: when
+ * it has been away for long, members need not join anew.
+ */
+export function renewableUntilMs({
+  issuedMs,
+  expiresMs
+}: Pick<MembershipCertificate, 'issuedMs' | 'expiresMs'>): number {
+  return expiresMs + (expiresMs - issuedMs)
+}
+
 /** The member that a verified certificate makes of its peer. */
 export function memberOf(certificate: MembershipCertificate): Member {
-  const { peerId, roles, rights, expiresMs } = certificate
-  return { peerId, roles: new Set(roles), rights: new Set(rights), expiresMs }
+  const { peerId, roles, rights, issuedMs, expiresMs } = certificate
+  return { peerId, roles: new Set(roles), rights: new Set(rights), issuedMs, expiresMs }
 }

@@ -25,6 +25,10 @@ class Gated {
 export interface MembershipGateOptions {
   /** How long a stream waits for the hello of its connection, in milliseconds. @default 10000 */
   waitMs?: number
+  /** Connections of which nobody knows yet who is at their other end. @default 256 */
+  maxStrangers?: number
+  /** Why somebody who was admitted is no member any more. @default its certificate has expired */
+  objectionTo?: (member: Member) => Error | undefined
 }
 
 /** A member's connection that is open now. */
@@ -40,13 +44,20 @@ export interface AdmittedConnection {
 export class MembershipGate {
   readonly #clock: Clock
   readonly #waitMs: number
+  readonly #maxStrangers: number
+  readonly #objectionTo: (member: Member) => Error | undefined
   readonly #connections = new Map<string, Gated>()
+  /** Those in the state unknown, the oldest first. */
+  readonly #strangers = new Set<Gated>()
   readonly #listeners = new Set<() => void>()
 
   constructor(clock: Clock, options: MembershipGateOptions = {}) {
-    const { waitMs = 10_000 } = options
+    const { waitMs = 10_000, maxStrangers = 256, objectionTo } = options
+    if (!(maxStrangers >= 1)) throw new RangeError(`room for ${maxStrangers} strangers`)
     this.#clock = clock
     this.#waitMs = waitMs
+    this.#maxStrangers = maxStrangers
+    this.#objectionTo = objectionTo ?? ((member) => this.#expiryOf(member))
   }
 
   /** Stands before a protocol's handler, and before the use of a stream that this agent opened. */
@@ -58,9 +69,22 @@ export class MembershipGate {
     next(stream, connection)
   }
 
-  /** → unknown. */
-  opened(connection: Connection): void {
+  /**
+   * → unknown.
+   *
+   * @returns the connection that has said no hello for longest where there are too many of them: it is
+   *   to be closed, so that strangers cannot keep members out by saying nothing.
+   */
+  opened(connection: Connection): Connection | undefined {
     this.#gated(connection)
+    if (this.#strangers.size <= this.#maxStrangers) return undefined
+    const [oldest] = this.#strangers
+    return oldest?.connection
+  }
+
+  /** Tells whether there is a member at the other end. */
+  isAdmitted(connection: Connection): boolean {
+    return this.#connections.get(connection.id)?.standing.state === 'admitted'
   }
 
   /** unknown | admitted → admitted; a second hello renews. @returns whether it was the first. */
@@ -69,6 +93,7 @@ export class MembershipGate {
     const { standing } = gated
     if (standing.state === 'refused') throw standing.error
     gated.standing = { state: 'admitted', member }
+    this.#strangers.delete(gated)
     gated.decided.resolve()
     this.#changed()
     return standing.state === 'unknown'
@@ -79,6 +104,7 @@ export class MembershipGate {
     const gated = this.#gated(connection)
     const wasAdmitted = gated.standing.state === 'admitted'
     gated.standing = { state: 'refused', error }
+    this.#strangers.delete(gated)
     gated.decided.resolve()
     if (wasAdmitted) this.#changed()
   }
@@ -88,6 +114,7 @@ export class MembershipGate {
     const gated = this.#connections.get(connection.id)
     if (gated === undefined) return
     this.#connections.delete(connection.id)
+    this.#strangers.delete(gated)
     const { state } = gated.standing
     if (state === 'refused') return
     const peerId = connection.remotePeer.toString()
@@ -101,7 +128,8 @@ export class MembershipGate {
    * Tells who is at the other end, waiting for the hello if it has not been said.
    *
    * @throws {Error} what it was refused for.
-   * @throws {NotMemberError} if none was said in time, or the certificate has expired since.
+   * @throws {NotMemberError} if none was said in time, or the certificate has expired or was revoked
+   *   since.
    * @throws {PeerUnreachableError} if the connection was closed meanwhile.
    */
   async memberOf(connection: Connection, options: AbortOptions = {}): Promise<Member> {
@@ -122,7 +150,8 @@ export class MembershipGate {
   connectionTo(peerId: string): AdmittedConnection | undefined {
     for (const { connection, standing } of this.#connections.values()) {
       if (standing.state !== 'admitted' || standing.member.peerId !== peerId) continue
-      if (connection.status === 'open') return { connection, member: standing.member }
+      if (connection.status !== 'open' || this.#objectionTo(standing.member) !== undefined) continue
+      return { connection, member: standing.member }
     }
     return undefined
   }
@@ -132,6 +161,11 @@ export class MembershipGate {
     return [...this.#connections.values()].flatMap(({ connection, standing }) =>
       standing.state === 'admitted' ? [{ connection, member: standing.member }] : []
     )
+  }
+
+  /** Connections on which no hello has been said. */
+  strangers(): Connection[] {
+    return [...this.#strangers].map(({ connection }) => connection)
   }
 
   /** Members with a connection now, each once. */
@@ -154,8 +188,9 @@ export class MembershipGate {
       case 'refused':
         throw standing.error
       case 'admitted': {
-        if (this.#clock.now() < standing.member.expiresMs) return standing.member
-        throw new NotMemberError(peerId, 'its certificate has expired')
+        const objection = this.#objectionTo(standing.member)
+        if (objection === undefined) return standing.member
+        throw objection
       }
       default:
         return standing satisfies never
@@ -166,8 +201,16 @@ export class MembershipGate {
     const known = this.#connections.get(connection.id)
     if (known !== undefined) return known
     const gated = new Gated(connection)
-    if (connection.status === 'open') this.#connections.set(connection.id, gated)
+    if (connection.status === 'open') {
+      this.#connections.set(connection.id, gated)
+      this.#strangers.add(gated)
+    }
     return gated
+  }
+
+  #expiryOf({ peerId, expiresMs }: Member): Error | undefined {
+    if (this.#clock.now() < expiresMs) return undefined
+    return new NotMemberError(peerId, 'its certificate has expired')
   }
 
   #changed(): void {

@@ -9,6 +9,8 @@ import {
   verifyValidity
 } from './membership-certificate.ts'
 import { type MetadataList, verifyMetadataList } from './metadata-list.ts'
+import { NewestList } from './newest-list.ts'
+import { type Revocation, type RevocationList, verifyRevocationList } from './revocation-list.ts'
 import type { Member } from './types.ts'
 
 /** What makes an agent a member: kept in its data directory. */
@@ -19,27 +21,52 @@ export interface MembershipDocuments {
   readonly certificate: Uint8Array
 }
 
+/** Numbers of the authority's lists that somebody knows; 0: none. */
+export interface ListNumbers {
+  readonly metadata: number
+  readonly revocations: number
+}
+
 /** What a member shows of itself. */
 export interface Credentials extends MembershipDocuments {
-  /** Encoded metadata list, the newest it knows. */
+  /** Number of the newest metadata list that it knows. @default 0 */
+  readonly metadataNumber?: number | undefined
+  /** Number of the newest revocation list that it knows. @default 0 */
+  readonly revocationsNumber?: number | undefined
+  /** Encoded metadata list, where the other side has an older one. */
   readonly metadataList?: Uint8Array | undefined
+  /** Encoded revocation list, where the other side has an older one. */
+  readonly revocations?: Uint8Array | undefined
+}
+
+/** Somebody who was found to be a member. */
+export interface Admission {
+  readonly member: Member
+  /** What it knows of the authority's lists. */
+  readonly known: ListNumbers
 }
 
 /**
  * This agent's place in its cluster: its certificate, what it thinks of others' ones, and the newest
- * metadata list that anybody has shown it.
+ * lists of the authority that anybody has shown it.
  */
 export class Membership {
   readonly #peerId: string
   readonly #clock: Clock
-  readonly #listeners = new Set<(list: MetadataList) => void>()
+  readonly #metadata = new NewestList<MetadataList>()
+  readonly #revocations = new NewestList<RevocationList>()
+  readonly #renewalListeners = new Set<(member: Member) => void>()
+  /** By peer id. */
+  #revoked: ReadonlyMap<string, Revocation> = new Map()
   #documents: MembershipDocuments | undefined
   #self: Member | undefined
-  #list: { readonly list: MetadataList; readonly encoded: Uint8Array } | undefined
 
   constructor(peerId: string, clock: Clock) {
     this.#peerId = peerId
     this.#clock = clock
+    this.#revocations.onChanged(({ revoked }) => {
+      this.#revoked = new Map(revoked.map((revocation) => [revocation.peerId, revocation]))
+    })
   }
 
   /** What this agent is; undefined until it has joined. */
@@ -49,41 +76,90 @@ export class Membership {
 
   /** Newest metadata list; undefined until one was seen. */
   get metadataList(): MetadataList | undefined {
-    return this.#list?.list
+    return this.#metadata.list
   }
 
-  /** What this agent shows others. @throws {NotMemberError} if it has not joined. */
-  credentials(): Credentials {
-    if (this.#documents === undefined) {
-      throw new NotMemberError(this.#peerId, 'it has not joined a cluster')
+  /** Newest revocation list; undefined until one was seen. */
+  get revocations(): RevocationList | undefined {
+    return this.#revocations.list
+  }
+
+  /** The newest lists that this agent knows. */
+  get known(): ListNumbers {
+    return { metadata: this.#metadata.number, revocations: this.#revocations.number }
+  }
+
+  /** What this agent keeps. @throws {NotMemberError} if it has not joined. */
+  documents(): MembershipDocuments {
+    if (this.#documents !== undefined) return this.#documents
+    throw new NotMemberError(this.#peerId, 'it has not joined a cluster')
+  }
+
+  /**
+   * What this agent shows others.
+   *
+   * @param theirs what the other side knows; lists that are newer come along. @default all lists
+   * @throws {NotMemberError} if it has not joined.
+   */
+  credentials(theirs: ListNumbers = { metadata: 0, revocations: 0 }): Credentials {
+    const [metadata, revocations] = [this.#metadata, this.#revocations]
+    return {
+      ...this.documents(),
+      metadataNumber: metadata.number,
+      revocationsNumber: revocations.number,
+      metadataList: metadata.number > theirs.metadata ? metadata.encoded : undefined,
+      revocations: revocations.number > theirs.revocations ? revocations.encoded : undefined
     }
-    return { ...this.#documents, metadataList: this.#list?.encoded }
   }
 
   /** Becomes a member, or renews. @throws {NotMemberError | MalformedError} if the certificate does not hold. */
   enter(documents: MembershipDocuments): Member {
     const { clusterId, certificate } = documents
-    this.#self = memberOf(this.#verify(clusterId, certificate, this.#peerId))
+    const self = memberOf(this.#verify(clusterId, certificate, this.#peerId))
+    const isRenewal = this.#self !== undefined
+    this.#self = self
+    this.#documents = documents
+    if (isRenewal) for (const listener of this.#renewalListeners) listener(self)
+    return self
+  }
+
+  /** Checks that a certificate is this agent's and holds. @throws {NotMemberError | MalformedError} */
+  check({ clusterId, certificate }: MembershipDocuments): void {
+    this.#verify(clusterId, certificate, this.#peerId)
+  }
+
+  /**
+   * Goes by a certificate that may have expired, so that it can be renewed: others will not admit
+   * this agent until then.
+   *
+   * @throws {NotMemberError | MalformedError} if it is another's, or not signed by the authority.
+   */
+  enterExpired(documents: MembershipDocuments): Member {
+    const certificate = verifyCertificate(documents.clusterId, documents.certificate)
+    checkOwner(certificate, this.#peerId)
+    this.#self = memberOf(certificate)
     this.#documents = documents
     return this.#self
   }
 
   /**
-   * Decides whether the peer at the other end of a connection is a member, and takes over its metadata
-   * list if that is newer.
+   * Decides whether the peer at the other end of a connection is a member, and takes over its lists
+   * if they are newer.
    *
-   * @returns the member, and the number of the list that it showed (0: none).
-   * @throws {NotMemberError} if its certificate is none, of another peer or cluster, forged or expired.
-   * @throws {MalformedError} if its metadata list is not signed by the authority.
+   * @throws {NotMemberError} if its certificate is none, of another peer or cluster, forged, expired
+   *   or revoked.
+   * @throws {MalformedError} if one of its lists is not signed by the authority.
    */
-  admit(peerId: string, shown: Credentials): { member: Member; listNumber: number } {
-    const { clusterId } = this.credentials()
+  admit(peerId: string, shown: Credentials): Admission {
+    const { clusterId } = this.documents()
     if (!equalBytes(shown.clusterId, clusterId)) {
       throw new NotMemberError(peerId, 'it belongs to another cluster')
     }
+    const { metadataList, revocations, metadataNumber = 0, revocationsNumber = 0 } = shown
+    if (revocations !== undefined) this.offerRevocations(revocations)
     const member = memberOf(this.#verify(clusterId, shown.certificate, peerId))
-    const encoded = shown.metadataList
-    return { member, listNumber: encoded === undefined ? 0 : this.offerMetadataList(encoded) }
+    if (metadataList !== undefined) this.offerMetadataList(metadataList)
+    return { member, known: { metadata: metadataNumber, revocations: revocationsNumber } }
   }
 
   /**
@@ -93,29 +169,52 @@ export class Membership {
    * @throws {MalformedError} if it is not signed by the authority.
    */
   offerMetadataList(encoded: Uint8Array): number {
-    const { clusterId } = this.credentials()
-    const known = this.#list
-    if (known !== undefined && equalBytes(encoded, known.encoded)) return known.list.number
-    const list = verifyMetadataList(clusterId, encoded)
-    if (known === undefined || list.number > known.list.number) {
-      this.#list = { list, encoded }
-      for (const listener of this.#listeners) listener(list)
-    }
-    return list.number
+    const { clusterId } = this.documents()
+    return this.#metadata.offer(encoded, (bytes) => verifyMetadataList(clusterId, bytes))
+  }
+
+  /** As `offerMetadataList`, for a revocation list. @throws {MalformedError} */
+  offerRevocations(encoded: Uint8Array): number {
+    const { clusterId } = this.documents()
+    return this.#revocations.offer(encoded, (bytes) => verifyRevocationList(clusterId, bytes))
+  }
+
+  /** Why a certificate of this peer that was issued then is void; undefined if it is not. */
+  revocationOf(peerId: string, issuedMs: number): Revocation | undefined {
+    const revocation = this.#revoked.get(peerId)
+    return revocation !== undefined && issuedMs <= revocation.atMs ? revocation : undefined
+  }
+
+  /** Why somebody who was admitted is no member now; undefined if it still is one. */
+  objectionTo({ peerId, issuedMs, expiresMs }: Member): NotMemberError | undefined {
+    const revocation = this.revocationOf(peerId, issuedMs)
+    if (revocation !== undefined) return new NotMemberError(peerId, revokedText(revocation))
+    if (this.#clock.now() < expiresMs) return undefined
+    return new NotMemberError(peerId, 'its certificate has expired')
   }
 
   /** Calls back with each newer metadata list. @returns how to stop listening. */
   onMetadataListChanged(listener: (list: MetadataList) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#metadata.onChanged(listener)
+  }
+
+  /** Calls back with each newer revocation list. @returns how to stop listening. */
+  onRevocationsChanged(listener: (list: RevocationList) => void): () => void {
+    return this.#revocations.onChanged(listener)
+  }
+
+  /** Calls back when this agent has a newer certificate. @returns how to stop listening. */
+  onRenewed(listener: (member: Member) => void): () => void {
+    this.#renewalListeners.add(listener)
+    return () => this.#renewalListeners.delete(listener)
   }
 
   #verify(clusterId: Uint8Array, bytes: Uint8Array, peerId: string): MembershipCertificate {
     try {
       const certificate = verifyCertificate(clusterId, bytes)
-      if (certificate.peerId !== peerId) {
-        throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`)
-      }
+      checkOwner(certificate, peerId)
+      const revocation = this.revocationOf(peerId, certificate.issuedMs)
+      if (revocation !== undefined) throw new NotMemberError(peerId, revokedText(revocation))
       verifyValidity(certificate, this.#clock.now())
       return certificate
     } catch (error) {
@@ -123,4 +222,15 @@ export class Membership {
       throw error
     }
   }
+}
+
+/** What a revoked peer and everybody else is told. */
+export function revokedText({ atMs, reason }: Revocation): string {
+  const because = reason === '' ? '' : `: ${reason}`
+  return `its certificate was revoked at ${new Date(atMs).toISOString()}${because}`
+}
+
+function checkOwner(certificate: MembershipCertificate, peerId: string): void {
+  if (certificate.peerId === peerId) return
+  throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`)
 }

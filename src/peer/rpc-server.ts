@@ -11,9 +11,10 @@ import {
   UnknownMethodError
 } from './errors.ts'
 import { asFailure } from './failure.ts'
+import { formatPermission, type Permission, permits } from './rights.ts'
 import { decodeFrame, encodeFrame, type RpcFrame, type RpcMethod } from './rpc.ts'
 import { sendWithin } from './send-within.ts'
-import type { Channel, Member, Right } from './types.ts'
+import type { Channel, Member } from './types.ts'
 
 /** What a handler knows about a request besides its body. */
 export interface RpcContext {
@@ -30,26 +31,38 @@ export interface RpcHandler {
   answer(body: Uint8Array, context: RpcContext): Promise<Uint8Array>
 }
 
-/**
- * Makes the handler of a method.
- *
- * @param right what the member's certificate must give; others are answered with NotPermittedError.
- */
+/** Makes the handler of a method; who may ask is said by `permitted`. */
 export function answerMethod<Request, Answer>(
   method: RpcMethod<Request, Answer>,
-  right: Right,
   run: (request: Request, context: RpcContext) => Promise<Answer>
 ): RpcHandler {
   return {
     name: method.name,
     isLong: method.isLong,
-    answer: async (body, context) => {
-      if (!context.member.rights.has(right)) {
-        throw new NotPermittedError(`${method.name} needs the right to ${right}`)
-      }
-      return method.answer.encode(await run(method.request.decode(body), context))
-    }
+    answer: async (body, context) =>
+      method.answer.encode(await run(method.request.decode(body), context))
   }
+}
+
+/**
+ * Lets handlers answer those only whose certificate gives what the table says; others get
+ * NotPermittedError before their request is looked at.
+ *
+ * @throws {TypeError} for a handler that the table does not have.
+ */
+export function permitted(
+  permissions: Readonly<Record<string, Permission>>,
+  handlers: readonly RpcHandler[]
+): RpcHandler[] {
+  return handlers.map((handler) => {
+    const permission = permissions[handler.name]
+    if (permission === undefined) throw new TypeError(`nobody may ask for ${handler.name}`)
+    const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
+      if (permits(permission, context.member)) return handler.answer(body, context)
+      throw new NotPermittedError(`${handler.name} needs ${formatPermission(permission)}`)
+    }
+    return { ...handler, answer }
+  })
 }
 
 export interface ServeRpcOptions {

@@ -17,6 +17,25 @@ export interface IssuedToken {
   readonly redeemed?: { readonly peerId: string; readonly certificate: string } | undefined
 }
 
+/** A token that somebody can still join with. */
+export interface OpenToken {
+  /** The start of the hash of its secret, by which operators name it. */
+  readonly id: string
+  readonly secretHash: string
+  readonly grant: MembershipGrant
+  readonly expiresMs: number
+}
+
+/** Characters of a token's id. */
+const TOKEN_ID_LENGTH = 16
+
+/** What a token still gives; undefined if it was used or has expired. */
+export function openTokenOf(token: IssuedToken, nowMs: number): OpenToken | undefined {
+  const { secretHash, grant, expiresMs, redeemed } = token
+  if (redeemed !== undefined || nowMs >= expiresMs) return undefined
+  return { id: secretHash.slice(0, TOKEN_ID_LENGTH), secretHash, grant, expiresMs }
+}
+
 /** Who wants to use which token. */
 export interface Redemption {
   /** BLAKE3-256 of the secret, hexadecimal. */
@@ -36,6 +55,10 @@ export interface TokenTable {
    * @throws {JoinRefusedError}
    */
   redeem(redemption: Redemption, issue: (grant: MembershipGrant) => Uint8Array): Promise<Uint8Array>
+  /** Everything that is remembered. */
+  list(): IssuedToken[]
+  /** Forgets those tokens that nobody has used. */
+  remove(isMeant: (token: IssuedToken) => boolean): Promise<void>
 }
 
 /** Most tokens that are kept. */
@@ -91,6 +114,19 @@ export class MemoryTokenTable implements TokenTable {
       const redeemed = { peerId: redemption.peerId, certificate: text }
       await this.#replace(new Map(this.#tokens).set(token.secretHash, { ...token, redeemed }))
       return certificate
+    })
+  }
+
+  list(): IssuedToken[] {
+    return [...this.#tokens.values()]
+  }
+
+  async remove(isMeant: (token: IssuedToken) => boolean): Promise<void> {
+    await this.#inTurn(async () => {
+      const kept = [...this.#tokens].filter(
+        ([, token]) => token.redeemed !== undefined || !isMeant(token)
+      )
+      await this.#replace(new Map(kept))
     })
   }
 

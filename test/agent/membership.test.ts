@@ -8,7 +8,7 @@ import {
   openAuthority
 } from '../../src/agent/membership.ts'
 import { MetadataListKeeper } from '../../src/agent/metadata-list.ts'
-import { systemClock } from '../../src/lib/clock.ts'
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { MemoryLogger, noLogger } from '../../src/lib/logger.ts'
 import { systemRandom } from '../../src/lib/random.ts'
 import { Libp2pNode } from '../../src/peer/node.ts'
@@ -16,6 +16,7 @@ import type { Role } from '../../src/peer/types.ts'
 import { temporaryFolders } from '../support/temporary-folder.ts'
 
 const newFolder = temporaryFolders()
+const DAY_MS = 24 * 3_600_000
 const { signal } = new AbortController()
 
 let folder: string
@@ -31,15 +32,17 @@ interface Start {
   readonly roles: readonly Role[]
   readonly joinToken?: string
   readonly listen?: string
+  readonly clock?: Clock
 }
 
 /** An agent up to its membership: data directory, authority and node, not yet entered. */
-async function prepare(name: string, { roles, joinToken, listen }: Start) {
+async function prepare(name: string, start: Start) {
+  const { roles, joinToken, listen, clock = systemClock } = start
   const data = new DataDirectory(join(folder, name))
   await data.open()
   const seed = await data.seed('agent.key', true)
-  const authority = await openAuthority(data, { roles, joinToken }, systemClock)
-  const common = { clock: systemClock, random: systemRandom, logger: noLogger }
+  const authority = await openAuthority(data, { roles, joinToken }, clock)
+  const common = { clock, random: systemRandom, logger: noLogger }
   const options = listen === undefined ? {} : { listen: [listen] }
   const issuer = authority?.issuer
   const node = await Libp2pNode.create({ ...common, issuer }, seed ?? new Uint8Array(), options)
@@ -59,14 +62,33 @@ async function enter(name: string, start: Start) {
 }
 
 /** The first agent of a cluster, and what gives its tokens. */
-async function beginCluster(roles: readonly Role[] = ['versionManager', 'metadata']) {
-  const first = await enter('first', { roles })
+async function beginCluster(
+  roles: readonly Role[] = ['versionManager', 'metadata'],
+  clock: Clock = systemClock
+) {
+  const first = await enter('first', { roles, clock })
   const token = async (granted: Role[] = ['deploy']): Promise<string> => {
     const addresses = first.node.addresses()
     const request = { roles: granted }
     return (await createToken(first.authority?.issuer, request, addresses, systemClock)).token
   }
   return { first, token }
+}
+
+/** An agent that comes back after this time to an authority that was there all along. */
+async function stoppedFor(ms: number) {
+  let skewMs = 0
+  const clock = { ...systemClock, now: () => systemClock.now() + skewMs }
+  const { first, token } = await beginCluster(['versionManager'], clock)
+  const before = await enter('other', { roles: ['deploy'], joinToken: await token(), clock })
+  await before.stop()
+  skewMs = ms
+  const { node } = first
+  const certificate = first.authority?.authority.issue(node.peerId, { roles: [], rights: [] })
+  const { clusterId } = node.membership.documents()
+  node.membership.enter({ clusterId, certificate: certificate ?? new Uint8Array() })
+  const again = await prepare('other', { roles: ['deploy'], clock })
+  return { first, before, again }
 }
 
 describe('the first agent', () => {
@@ -133,6 +155,29 @@ describe('another agent', () => {
 
     expect(after.node.peerId).toBe(before.node.peerId)
     expect(await after.data.certificate()).toEqual(await before.data.certificate())
+  })
+
+  describe('whose certificate has expired while it was stopped', () => {
+    test('gets a newer one before anything else, and is a member again', async () => {
+      const { first, before, again } = await stoppedFor(40 * DAY_MS)
+
+      await again.enter()
+      const member = await again.node.connect(first.node.addresses()[0] ?? '')
+
+      expect(member.peerId).toBe(first.node.peerId)
+      const { expiresMs = 0 } = again.node.membership.self ?? {}
+      expect(expiresMs).toBeGreaterThan((before.node.membership.self?.expiresMs ?? 0) + 30 * DAY_MS)
+      expect(await again.data.certificate()).toEqual(again.node.membership.documents().certificate)
+    })
+
+    test('too long ago needs another token, and says so', async () => {
+      const { again } = await stoppedFor(61 * DAY_MS)
+
+      await expect(again.enter()).rejects.toMatchObject({
+        code: 'ERR_NOT_MEMBER',
+        message: expect.stringMatching(/too long ago to renew \(remove .*certificate and join with/)
+      })
+    })
   })
 
   test.each([

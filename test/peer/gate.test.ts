@@ -1,11 +1,14 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
+import type { Connection } from '@libp2p/interface'
 import { systemClock } from '../../src/lib/clock.ts'
 import { secureBytes } from '../../src/lib/random.ts'
 import { Authority } from '../../src/peer/authority.ts'
 import { KAD_PROTOCOL } from '../../src/peer/create-libp2p.ts'
+import { MembershipGate } from '../../src/peer/membership-gate.ts'
 import type { Libp2pNode } from '../../src/peer/node.ts'
-import { HELLO } from '../../src/peer/protocols/hello.ts'
+import { askToRenew, HELLO } from '../../src/peer/protocols/hello.ts'
 import type { ProtocolSpec } from '../../src/peer/types.ts'
+import { testMember } from '../support/channel-pair.ts'
 import {
   ALL_RIGHTS,
   addressOf,
@@ -73,6 +76,74 @@ describe('without a hello', () => {
     await promise
 
     expect(node.members()).toEqual([])
+  })
+})
+
+const connectionOf = (at: number): Connection =>
+  ({ id: `${at}`, status: 'open', remotePeer: `peer ${at}` }) as unknown as Connection
+
+describe('strangers who come in great numbers', () => {
+  test('make room for each other, the one that has been silent for longest first', () => {
+    const gate = new MembershipGate(systemClock, { maxStrangers: 3 })
+    const connections = Array.from({ length: 6 }, (_, at) => connectionOf(at))
+
+    const closed: (Connection | undefined)[] = []
+    for (const connection of connections) {
+      const oldest = gate.opened(connection)
+      if (oldest !== undefined) gate.refuse(oldest, new Error('too many'))
+      closed.push(oldest)
+    }
+
+    expect(closed).toEqual([undefined, undefined, undefined, ...connections.slice(0, 3)])
+    expect(gate.strangers()).toEqual(connections.slice(3))
+  })
+
+  test('take no room from members', () => {
+    const gate = new MembershipGate(systemClock, { maxStrangers: 1 })
+    const [member, stranger] = [connectionOf(1), connectionOf(2)]
+
+    gate.opened(member)
+    gate.admit(member, testMember('peer 1'))
+
+    expect(gate.opened(stranger)).toBeUndefined()
+    expect(gate.isAdmitted(member)).toBe(true)
+  })
+
+  test('are cut off at a first message of more than 16 KiB, before it has come', async () => {
+    const node = await newCluster().member()
+    const peer = await newRawPeer()
+    const connection = await peer.dial(addressOf(node))
+    const stream = await connection.newStream(HELLO.id)
+    const { promise: closed, resolve } = Promise.withResolvers<void>()
+    connection.addEventListener('close', () => resolve())
+
+    stream.send(Uint8Array.of(0x81, 0x80, 0x01, 0xa1)) // the length 16,385, and the first byte
+    await closed
+
+    expect(node.members()).toEqual([])
+  })
+
+  test('may renew nothing that is none, and their connection stays for a hello', async () => {
+    const cluster = newCluster()
+    const node = await cluster.member()
+    const peer = await newRawPeer()
+    const connection = await peer.dial(addressOf(node))
+    const { clusterId } = cluster.authority
+    const foreignCertificate = new Authority(secureBytes(32), systemClock).issue(
+      peer.peerId,
+      DEPLOYER
+    )
+
+    for (const certificate of [new Uint8Array(4096), foreignCertificate]) {
+      const channel = await peer.channel(connection, HELLO.id)
+      await expect(askToRenew(channel, { clusterId, certificate })).rejects.toMatchObject({
+        code: 'ERR_PROTOCOL_REFUSED'
+      })
+    }
+
+    const certificate = cluster.authority.issue(peer.peerId, DEPLOYER)
+    await peer.sayHello(connection, { clusterId, certificate })
+    expect(node.members()).toHaveLength(1)
   })
 })
 

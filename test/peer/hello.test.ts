@@ -1,12 +1,13 @@
-import { expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { systemClock } from '../../src/lib/clock.ts'
 import { MalformedError } from '../../src/lib/errors.ts'
 import { Authority } from '../../src/peer/authority.ts'
-import { Membership } from '../../src/peer/membership.ts'
+import { type ListNumbers, Membership } from '../../src/peer/membership.ts'
 import {
   answerHello,
   askToJoin,
+  askToRenew,
   HELLO,
   type HelloComponents,
   sayHello
@@ -39,7 +40,6 @@ test('shows each side what the other is', async () => {
   const [asking, answering] = channels()
   const asker = memberComponents('asker')
   const answerer = memberComponents('answerer')
-  asker.membership.offerMetadataList(authority.signMetadataList(3, []))
   let admitted: string | undefined
 
   const [greeting] = await Promise.all([
@@ -52,7 +52,85 @@ test('shows each side what the other is', async () => {
   expect(admitted).toBe('asker')
   expect(asker.membership.admit('answerer', greeting).member.peerId).toBe('answerer')
   expect(greeting.addresses).toEqual(['/ip4/127.0.0.1/tcp/1'])
-  expect(answerer.membership.metadataList?.number).toBe(3)
+})
+
+const REVOKED = { peerId: 'somebody', atMs: 1, untilMs: 2, reason: 'gone' }
+
+/** One hello. @returns what the asker knows of the answerer then. */
+async function greet(asker: HelloComponents, answerer: HelloComponents, theirs?: ListNumbers) {
+  const [asking, answering] = channels()
+  const [greeting] = await Promise.all([
+    sayHello(asking, asker, theirs),
+    answerHello(answering, answerer, (shown) => {
+      answerer.membership.admit('asker', shown)
+    })
+  ])
+  return { greeting, ...asker.membership.admit('answerer', greeting) }
+}
+
+test('brings the lists that the asker lacks with the answer', async () => {
+  const asker = memberComponents('asker')
+  const answerer = memberComponents('answerer')
+  answerer.membership.offerMetadataList(authority.signMetadataList(3, []))
+  answerer.membership.offerRevocations(authority.signRevocations(2, [REVOKED]))
+
+  await greet(asker, answerer)
+
+  expect(asker.membership.known).toEqual({ metadata: 3, revocations: 2 })
+  expect(asker.membership.revocations?.revoked).toEqual([REVOKED])
+})
+
+test('brings the lists that the answerer lacks with the next question', async () => {
+  const asker = memberComponents('asker')
+  const answerer = memberComponents('answerer')
+  asker.membership.offerMetadataList(authority.signMetadataList(3, []))
+  asker.membership.offerRevocations(authority.signRevocations(2, [REVOKED]))
+
+  const { known } = await greet(asker, answerer)
+  expect(answerer.membership.known).toEqual({ metadata: 0, revocations: 0 })
+  await greet(asker, answerer, known)
+
+  expect(answerer.membership.known).toEqual({ metadata: 3, revocations: 2 })
+})
+
+test('repeats no list that both know', async () => {
+  const [asker, answerer] = [memberComponents('asker'), memberComponents('answerer')]
+  const list = authority.signMetadataList(3, [])
+  asker.membership.offerMetadataList(list)
+  answerer.membership.offerMetadataList(list)
+
+  const { greeting } = await greet(asker, answerer)
+
+  expect(greeting.metadataList).toBeUndefined()
+  expect(greeting.metadataNumber).toBe(3)
+})
+
+describe('a renewal', () => {
+  const { certificate } = memberComponents('asker').membership.documents()
+
+  test('gives a newer certificate to a member', async () => {
+    const [asking, answering] = channels()
+    const newer = authority.issue('asker', DEPLOYER)
+    const issuer = { redeem: async () => newer, renew: async () => newer }
+
+    const [renewed] = await Promise.all([
+      askToRenew(asking, { clusterId, certificate }),
+      answerHello(answering, { ...memberComponents('answerer'), issuer }, () => {})
+    ])
+
+    expect(renewed).toEqual(newer)
+  })
+
+  test('is refused with its reason, and the asker stays what it is', async () => {
+    const [asking, answering] = channels()
+    const answered = answerHello(answering, memberComponents('answerer'), () => {})
+
+    const asked = askToRenew(asking, { clusterId, certificate })
+
+    await expect(asked).rejects.toThrow('this agent issues no certificates')
+    await asking.close()
+    await expect(answered).resolves.toBeUndefined()
+  })
 })
 
 test('tells the asker why it was refused', async () => {
@@ -71,7 +149,8 @@ test('tells the asker why it was refused', async () => {
 test('gives a certificate for a token', async () => {
   const [asking, answering] = channels()
   const issuer = {
-    redeem: async (_secret: Uint8Array, peerId: string) => authority.issue(peerId, DEPLOYER)
+    redeem: async (_secret: Uint8Array, peerId: string) => authority.issue(peerId, DEPLOYER),
+    renew: async (certificate: Uint8Array) => certificate
   }
 
   const [certificate] = await Promise.all([
@@ -90,7 +169,8 @@ test('refuses a token of another cluster before its secret is looked at', async 
     redeem: async (secret: Uint8Array) => {
       secrets.push(secret)
       return new Uint8Array()
-    }
+    },
+    renew: async (certificate: Uint8Array) => certificate
   }
   const answered = answerHello(answering, { ...memberComponents('answerer'), issuer }, () => {})
 

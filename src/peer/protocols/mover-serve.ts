@@ -7,8 +7,15 @@ import { decodeEnvelope } from '../../metadata/signed.ts'
 import type { Page } from '../../metadata/store-types.ts'
 import type { DataMover, OutgoingStripe, StripeSession } from '../../metadata/stripe-types.ts'
 import { InvalidRequestError } from '../errors.ts'
+import { MOVER_PERMISSIONS, permitsProtocol } from '../rights.ts'
 import type { AnswerOf, RequestOf } from '../rpc.ts'
-import { answerMethod, type RpcHandler, type ServeRpcOptions, serveRpc } from '../rpc-server.ts'
+import {
+  answerMethod,
+  permitted,
+  type RpcHandler,
+  type ServeRpcOptions,
+  serveRpc
+} from '../rpc-server.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { MAX_LEAF_ANSWER_BYTES, MOVER_PROTOCOL, moverMethods } from './mover.ts'
 
@@ -42,7 +49,7 @@ export async function serveMover(
     const end = (): void => void conversation.end() // does not reject; awaited below
     channel.ended.addEventListener('abort', end, { once: true })
     try {
-      const handlers = conversation.handlers()
+      const handlers = permitted(MOVER_PERMISSIONS, conversation.handlers())
       await serveRpc(channel, { handlers, clock, logger }, limits)
     } catch (error) {
       logger.debug('a session of %p ended: %e', channel.remote.peerId, toError(error))
@@ -51,7 +58,7 @@ export async function serveMover(
       await conversation.end()
     }
   }
-  await node.serve(MOVER_PROTOCOL, serve, (member) => member.roles.has('gridftp'))
+  await node.serve(MOVER_PROTOCOL, serve, (member) => permitsProtocol(MOVER_PROTOCOL.id, member))
 }
 
 /** The session of one channel. */
@@ -77,33 +84,27 @@ class MoverConversation {
   handlers(): RpcHandler[] {
     const methods = moverMethods
     return [
-      answerMethod(methods.open, 'read', (request) => this.#open(request)),
-      answerMethod(methods.listen, 'write', ({ family }, options) =>
-        this.#opened().listen(family, options)
-      ),
-      answerMethod(methods.connect, 'read', async (request, options) => {
+      answerMethod(methods.open, (request) => this.#open(request)),
+      answerMethod(methods.listen, ({ family }, options) => this.#opened().listen(family, options)),
+      answerMethod(methods.connect, async (request, options) => {
         const { counts, isReused } = await this.#opened().connect(request, options)
         return { counts: [...counts], isReused }
       }),
-      answerMethod(methods.receive, 'write', (request, { signal }) =>
-        this.#receive(request, signal)
-      ),
-      answerMethod(methods.checkpoint, 'write', async (_request, options) => {
+      answerMethod(methods.receive, (request, { signal }) => this.#receive(request, signal)),
+      answerMethod(methods.checkpoint, async (_request, options) => {
         return { list: this.#give(await this.#opened().checkpoint(options)) }
       }),
-      answerMethod(methods.leaves, 'write', async ({ list }) => this.#nextLeaves(list)),
-      answerMethod(methods.send, 'read', async (request, options) => {
+      answerMethod(methods.leaves, async ({ list }) => this.#nextLeaves(list)),
+      answerMethod(methods.send, async (request, options) => {
         const sentBytes = await this.#opened().send(outgoingOf(request), options)
         return { sentBytes }
       }),
-      answerMethod(methods.progress, 'read', (_request, options) =>
-        this.#opened().progress(options)
-      ),
-      answerMethod(methods.ensure, 'write', async (_request, options) => {
+      answerMethod(methods.progress, (_request, options) => this.#opened().progress(options)),
+      answerMethod(methods.ensure, async (_request, options) => {
         await this.#opened().ensure(options)
         return {}
       }),
-      answerMethod(methods.release, 'write', async (_request, options) => {
+      answerMethod(methods.release, async (_request, options) => {
         this.#lists.clear()
         await this.#opened().release(options)
         return {}

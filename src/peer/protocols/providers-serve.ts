@@ -4,8 +4,15 @@ import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
 import { NotPermittedError } from '../errors.ts'
+import { PROVIDERS_PERMISSIONS, permitsProtocol } from '../rights.ts'
 import type { AnswerOf } from '../rpc.ts'
-import { answerMethod, type RpcHandler, type ServeRpcOptions, serveRpc } from '../rpc-server.ts'
+import {
+  answerMethod,
+  permitted,
+  type RpcHandler,
+  type ServeRpcOptions,
+  serveRpc
+} from '../rpc-server.ts'
 import type { PeerNode } from '../types.ts'
 import { MAX_LISTED_PROVIDERS, PROVIDERS_PROTOCOL, providersMethods } from './providers.ts'
 import { takePage } from './schemas.ts'
@@ -32,13 +39,13 @@ export async function serveProviders(
   options: ServeRpcOptions = {}
 ): Promise<void> {
   const service = new ProvidersService(node, components)
-  const handlers = service.handlers()
+  const handlers = permitted(PROVIDERS_PERMISSIONS, service.handlers())
   const { clock } = components
   const logger = components.logger.forComponent('blobswarm:peer:providers')
   await node.serve(
     PROVIDERS_PROTOCOL,
     (channel) => serveRpc(channel, { handlers, clock, logger }, options),
-    (member) => member.rights.has('read')
+    (member) => permitsProtocol(PROVIDERS_PROTOCOL.id, member)
   )
 }
 
@@ -58,27 +65,27 @@ class ProvidersService {
   handlers(): RpcHandler[] {
     const methods = providersMethods
     return [
-      answerMethod(methods.report, 'read', async ({ report, addresses }, { member, signal }) => {
-        if (report.id !== member.peerId || !member.roles.has('provider')) {
+      answerMethod(methods.report, async ({ report, addresses }, { member, signal }) => {
+        if (report.id !== member.peerId) {
           throw new NotPermittedError(`a report of ${report.id} from ${member.peerId}`)
         }
         this.#addresses.set(report.id, addresses)
         await this.#node.learnAddresses(report.id, addresses)
         return await this.#providers.report(report, { signal })
       }),
-      answerMethod(methods.place, 'write', async (request, { signal }) =>
+      answerMethod(methods.place, async (request, { signal }) =>
         this.#describe(await this.#providers.place(request, { signal }))
       ),
-      answerMethod(methods.reportFailure, 'read', async ({ id, reason }, { signal }) => {
+      answerMethod(methods.reportFailure, async ({ id, reason }, { signal }) => {
         await this.#providers.reportFailure(id, { reason, signal })
         return {}
       }),
-      answerMethod(methods.list, 'read', ({ after }, { signal }) => this.#list(after, signal)),
-      answerMethod(methods.setDraining, 'admin', async ({ id, isDraining }, { signal }) => {
+      answerMethod(methods.list, ({ after }, { signal }) => this.#list(after, signal)),
+      answerMethod(methods.setDraining, async ({ id, isDraining }, { signal }) => {
         const state = await this.#providers.setDraining(id, isDraining, { signal })
         return { provider: { ...state, addresses: this.#addressesOf(id) } }
       }),
-      answerMethod(methods.repairFigures, 'read', async (_request, { signal }) => {
+      answerMethod(methods.repairFigures, async (_request, { signal }) => {
         return { figures: (await this.#repair?.figures({ signal })) ?? null }
       })
     ]

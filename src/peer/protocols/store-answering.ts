@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Verifier } from '../../metadata/types.ts'
 import { NotPermittedError } from '../errors.ts'
 import { verifyRetirementOrder } from '../retirement-order.ts'
+import { formatPermission, permits, STORE_PERMISSIONS } from '../rights.ts'
 import { verifySurplusOrder } from '../surplus-order.ts'
 import type { Member } from '../types.ts'
 import type { StoreRequest } from './store.ts'
@@ -69,25 +70,9 @@ export async function answerPlainRequest(
   }
 }
 
-/** Who reads may ask what is here; what changes it needs more. */
-function checkMayAsk(kind: PlainRequest['kind'], { roles, rights }: Member): void {
-  switch (kind) {
-    case 'begin':
-    case 'list':
-    case 'collect':
-      if (roles.has('versionManager')) return
-      throw new NotPermittedError('collecting needs the role of a version manager')
-    case 'trim':
-      if (roles.has('providerManager')) return
-      throw new NotPermittedError('trimming needs the role of a provider manager')
-    case 'copy':
-      if (rights.has('write') || roles.has('providerManager') || roles.has('versionManager')) return
-      throw new NotPermittedError('copying needs the right to write or the role of a manager')
-    case 'has':
-    case 'holds':
-    case 'check':
-      return
-    default:
-      throw new TypeError('not a plain request')
-  }
+/** @throws {NotPermittedError} if the certificate does not give what the request needs. */
+export function checkMayAsk(kind: keyof typeof STORE_PERMISSIONS, remote: Member): void {
+  const permission = STORE_PERMISSIONS[kind]
+  if (permits(permission, remote)) return
+  throw new NotPermittedError(`${kind} needs ${formatPermission(permission)}`)
 }

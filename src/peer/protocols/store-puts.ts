@@ -5,10 +5,11 @@ import type { Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { IdleTimer } from '../../lib/idle-timer.ts'
 import { toError } from '../../lib/to-error.ts'
-import { InvalidRequestError, NotPermittedError, PeerTimeoutError } from '../errors.ts'
+import { InvalidRequestError, PeerTimeoutError } from '../errors.ts'
 import { asFailure } from '../failure.ts'
 import type { Channel } from '../types.ts'
 import type { StoreRequest } from './store.ts'
+import { checkMayAsk } from './store-answering.ts'
 import type { StoreLimits, StoreMetrics, StoreRates } from './store-limits.ts'
 
 /** What the puts of a stream have to do with. */
@@ -133,9 +134,7 @@ export class IncomingPuts {
 
   async #admit(id: ChunkId, length: number): Promise<SpaceReservation | undefined> {
     const { channel, provider } = this.#parts
-    if (!channel.remote.rights.has('write')) {
-      throw new NotPermittedError('put needs the right to write')
-    }
+    checkMayAsk('put', channel.remote)
     if (isZeroChunk(id)) throw new InvalidRequestError('the zero chunk is never sent')
     return await provider.reserve(id, length)
   }

@@ -7,6 +7,7 @@ import type { LoggerFactory } from '../../lib/logger.ts'
 import type { Metrics } from '../../lib/metrics.ts'
 import { TokenBucket } from '../../lib/token-bucket.ts'
 import type { Verifier } from '../../metadata/types.ts'
+import { permitsProtocol } from '../rights.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { STORE_PROTOCOL } from './store.ts'
 import { StoreConversation } from './store-conversation.ts'
@@ -59,7 +60,7 @@ export async function serveStore(
   await node.serve(
     STORE_PROTOCOL,
     (channel) => server.serve(channel),
-    (member) => member.rights.has('read')
+    (member) => permitsProtocol(STORE_PROTOCOL.id, member)
   )
 }
 

@@ -10,16 +10,16 @@ import {
 import { decodeEnvelope } from '../../metadata/signed.ts'
 import type { KeptMetadata } from '../../metadata/store-types.ts'
 import type { KeyedNode, Verifier } from '../../metadata/types.ts'
-import { NotPermittedError } from '../errors.ts'
 import { verifyRetirementOrder } from '../retirement-order.ts'
+import { permitsProtocol, TREE_PERMISSIONS } from '../rights.ts'
 import {
   answerMethod,
-  type RpcContext,
+  permitted,
   type RpcHandler,
   type ServeRpcOptions,
   serveRpc
 } from '../rpc-server.ts'
-import type { PeerNode, Right, Role } from '../types.ts'
+import type { PeerNode } from '../types.ts'
 import { takePage } from './schemas.ts'
 import {
   MAX_TREE_PAYLOAD_BYTES,
@@ -51,27 +51,25 @@ export async function serveTree(
   options: ServeRpcOptions = {}
 ): Promise<void> {
   const { store, verifier, clock } = components
-  const handlers = [
+  const handlers = permitted(TREE_PERMISSIONS, [
     ...readHandlers(store),
-    ...putHandlers(store).map(alsoForKeepers),
-    ...repairHandlers(store).map((handler) => onlyFor('providerManager', handler)),
-    ...collectionHandlers(store, { verifier, provider: node.peerId }).map((handler) =>
-      onlyFor('versionManager', handler)
-    )
-  ]
+    ...putHandlers(store),
+    ...repairHandlers(store),
+    ...collectionHandlers(store, { verifier, provider: node.peerId })
+  ])
   const logger = components.logger.forComponent('blobswarm:peer:tree')
   // Requests may be of nearly 4 MiB: few of one channel are held at a time.
   const limits = { maxConcurrent: 16, ...options }
   await node.serve(
     TREE_PROTOCOL,
     (channel) => serveRpc(channel, { handlers, clock, logger }, limits),
-    (member) => member.rights.has('read')
+    (member) => permitsProtocol(TREE_PROTOCOL.id, member)
   )
 }
 
 function readHandlers(store: KeptMetadata): RpcHandler[] {
   return [
-    answerMethod(treeMethods.getNodes, 'read', async ({ keys: encoded }, { signal }) => {
+    answerMethod(treeMethods.getNodes, async ({ keys: encoded }, { signal }) => {
       const keys = encoded.map(decodeNodeKey)
       const found = await store.getNodes(keys, { signal })
       const nodes: (Uint8Array | null)[] = []
@@ -81,13 +79,13 @@ function readHandlers(store: KeptMetadata): RpcHandler[] {
       }
       return { nodes: fitting(nodes, lengthOf) }
     }),
-    answerMethod(treeMethods.getProvenNodes, 'read', async ({ keys }, { signal }) =>
+    answerMethod(treeMethods.getProvenNodes, async ({ keys }, { signal }) =>
       provenAnswer(store, keys.map(decodeNodeKey), { signal })
     ),
-    answerMethod(treeMethods.getPaths, 'read', async (request, { signal }) =>
+    answerMethod(treeMethods.getPaths, async (request, { signal }) =>
       pathsAnswer(store, unpackPaths(request), { signal })
     ),
-    answerMethod(treeMethods.getPages, 'read', async ({ ids }, { signal }) => {
+    answerMethod(treeMethods.getPages, async ({ ids }, { signal }) => {
       const pages = await store.getPages(ids, { signal })
       return {
         pages: fitting(
@@ -96,15 +94,15 @@ function readHandlers(store: KeptMetadata): RpcHandler[] {
         )
       }
     }),
-    answerMethod(treeMethods.getRecords, 'read', async ({ names }, { signal }) => {
+    answerMethod(treeMethods.getRecords, async ({ names }, { signal }) => {
       const found = await store.getRecords(names, { signal })
       const records = found.map((record) => (record === undefined ? null : packRecord(record)))
       return { records: fitting(records, recordBytes) }
     }),
-    answerMethod(treeMethods.lacking, 'read', async ({ kind, keys }, { signal }) => {
+    answerMethod(treeMethods.lacking, async ({ kind, keys }, { signal }) => {
       return { lacking: await store.lacking(kind, keys, { signal }) }
     }),
-    answerMethod(treeMethods.behind, 'read', async ({ records }, { signal }) => {
+    answerMethod(treeMethods.behind, async ({ records }, { signal }) => {
       return { behind: await store.behind(records, { signal }) }
     })
   ]
@@ -112,16 +110,16 @@ function readHandlers(store: KeptMetadata): RpcHandler[] {
 
 function putHandlers(store: KeptMetadata): RpcHandler[] {
   return [
-    answerMethod(treeMethods.putNodes, 'write', async ({ ticket, proof, nodes }, { signal }) => {
+    answerMethod(treeMethods.putNodes, async ({ ticket, proof, nodes }, { signal }) => {
       const unpacked = { ticket: decodeEnvelope(ticket), nodes: decodeEnvelope(proof) }
       await store.putNodes(await decodeNodes(nodes), unpacked, { signal })
       return {}
     }),
-    answerMethod(treeMethods.putPages, 'write', async ({ pages }, { signal }) => {
+    answerMethod(treeMethods.putPages, async ({ pages }, { signal }) => {
       await store.putPages(pages, { signal })
       return {}
     }),
-    answerMethod(treeMethods.putRecords, 'write', async ({ records }, { signal }) => {
+    answerMethod(treeMethods.putRecords, async ({ records }, { signal }) => {
       await store.putRecords(records.map(unpackRecord), { signal })
       return {}
     })
@@ -130,7 +128,7 @@ function putHandlers(store: KeptMetadata): RpcHandler[] {
 
 function repairHandlers(store: KeptMetadata): RpcHandler[] {
   return [
-    answerMethod(treeMethods.scan, 'read', async (scan, { signal }) => {
+    answerMethod(treeMethods.scan, async (scan, { signal }) => {
       return { keys: await store.scan(scan, { signal }) }
     })
   ]
@@ -141,47 +139,21 @@ function collectionHandlers(
   { verifier, provider }: { readonly verifier: Verifier; readonly provider: string }
 ): RpcHandler[] {
   return [
-    answerMethod(treeMethods.beginCollection, 'write', async (_request, { signal }) => {
+    answerMethod(treeMethods.beginCollection, async (_request, { signal }) => {
       return { collection: await store.beginCollection({ signal }) }
     }),
-    answerMethod(treeMethods.unleased, 'write', async ({ collection, ...scan }, { signal }) => {
+    answerMethod(treeMethods.unleased, async ({ collection, ...scan }, { signal }) => {
       return { keys: await store.unleased(collection, scan, { signal }) }
     }),
-    answerMethod(treeMethods.nodeVersions, 'write', async ({ collection, after }, { signal }) => {
+    answerMethod(treeMethods.nodeVersions, async ({ collection, after }, { signal }) => {
       return { versions: await store.nodeVersions(collection, after, { signal }) }
     }),
-    answerMethod(treeMethods.collect, 'write', async ({ kind, order }, { signal }) => {
+    answerMethod(treeMethods.collect, async ({ kind, order }, { signal }) => {
       const envelope = decodeEnvelope(order)
       const { collection, keys } = verifyRetirementOrder(verifier, envelope, { provider, kind })
       return store.collect(collection, { kind, keys }, { signal })
     })
   ]
-}
-
-/**
- * Lets those do what needs the right to write who do it for the cluster: metadata providers hand
- * over what they keep, and the provider manager corrects location records.
- */
-function alsoForKeepers(handler: RpcHandler): RpcHandler {
-  const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
-    const { member } = context
-    const isKeeper = member.roles.has('metadata') || member.roles.has('providerManager')
-    if (!isKeeper) return handler.answer(body, context)
-    const rights: ReadonlySet<Right> = new Set([...member.rights, 'write'])
-    return handler.answer(body, { ...context, member: { ...member, rights } })
-  }
-  return { ...handler, answer }
-}
-
-/** Collections of somebody else would end the version manager's; walks take time. */
-function onlyFor(role: Role, handler: RpcHandler): RpcHandler {
-  const answer = async (body: Uint8Array, context: RpcContext): Promise<Uint8Array> => {
-    if (!context.member.roles.has(role)) {
-      throw new NotPermittedError(`${handler.name} needs the role ${role}`)
-    }
-    return handler.answer(body, context)
-  }
-  return { ...handler, answer }
 }
 
 /** Decodes a batch, letting other work in between. @throws {MalformedError} */

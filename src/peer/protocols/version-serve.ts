@@ -13,9 +13,11 @@ import type {
   VersionSummary
 } from '../../metadata/types.ts'
 import { InvalidRequestError, NotPermittedError } from '../errors.ts'
+import { permitsProtocol, VERSION_PERMISSIONS } from '../rights.ts'
 import type { RequestOf } from '../rpc.ts'
 import {
   answerMethod,
+  permitted,
   type RpcContext,
   type RpcHandler,
   type ServeRpcOptions,
@@ -68,68 +70,66 @@ export async function serveVersion(
   components: ServeVersionComponents,
   options: ServeRpcOptions = {}
 ): Promise<void> {
-  const handlers = [
+  const handlers = permitted(VERSION_PERMISSIONS, [
     ...versionHandlers(components),
     ...retentionHandlers(components),
     ...namespaceHandlers(components.namespace)
-  ]
+  ])
   const { clock } = components
   const logger = components.logger.forComponent('blobswarm:peer:version')
   await node.serve(
     VERSION_PROTOCOL,
     (channel) => serveRpc(channel, { handlers, clock, logger }, options),
-    (member) => member.rights.has('read')
+    (member) => permitsProtocol(VERSION_PROTOCOL.id, member)
   )
 }
 
 function versionHandlers({ versions, clock }: ServeVersionComponents): RpcHandler[] {
   const methods = versionMethods
   return [
-    answerMethod(methods.createBlob, 'write', (request, { signal }) =>
+    answerMethod(methods.createBlob, (request, { signal }) =>
       versions.createBlob(request, { signal })
     ),
-    answerMethod(methods.describe, 'read', async ({ blob }, { signal }) => ({
+    answerMethod(methods.describe, async ({ blob }, { signal }) => ({
       description: await versions.describe(blob, { signal })
     })),
-    answerMethod(methods.assign, 'write', (request, context) => assign(versions, request, context)),
-    answerMethod(methods.renew, 'write', async ({ blob, version }, context) => {
+    answerMethod(methods.assign, (request, context) => assign(versions, request, context)),
+    answerMethod(methods.renew, async ({ blob, version }, context) => {
       await checkWriter(versions, { blob, version }, context)
       return { leaseUntilMs: await versions.renew(blob, version, context) }
     }),
-    answerMethod(methods.commit, 'write', async ({ blob, version }, context) => {
+    answerMethod(methods.commit, async ({ blob, version }, context) => {
       await checkWriter(versions, { blob, version }, context)
       await versions.commit(blob, version, context)
       return {}
     }),
-    answerMethod(methods.finish, 'write', async (request, context) => {
+    answerMethod(methods.finish, async (request, context) => {
       const { blob, version } = request
       await checkWriter(versions, { blob, version }, context)
       await versions.commit(blob, version, context)
       return waitPublished({ versions, clock }, request, context)
     }),
-    answerMethod(methods.waitPublished, 'read', (request, context) =>
+    answerMethod(methods.waitPublished, (request, context) =>
       waitPublished({ versions, clock }, request, context)
     ),
-    answerMethod(methods.latest, 'read', async ({ blob }, { signal }) => ({
+    answerMethod(methods.latest, async ({ blob }, { signal }) => ({
       summary: await versions.latest(blob, { signal })
     })),
-    answerMethod(methods.sealed, 'read', async ({ blob }, { signal }) => {
+    answerMethod(methods.sealed, async ({ blob }, { signal }) => {
       const sealed = await versions.sealed(blob, { signal })
       return { record: sealed && encodeEnvelope(sealed.envelope) }
     }),
-    answerMethod(methods.newest, 'read', ({ blob }, { signal }) =>
-      versions.newest(blob, { signal })
-    ),
-    answerMethod(methods.history, 'read', async ({ blob, after }, { signal }) => {
+    answerMethod(methods.newest, ({ blob }, { signal }) => versions.newest(blob, { signal })),
+    answerMethod(methods.history, async ({ blob, after }, { signal }) => {
       const limit = MAX_PAGE_VERSIONS
       const found = await versions.historyPage(blob, { after, limit }, { signal })
       const { items, isCut } = takePage(found, MAX_PAGE_BYTES, summaryBytes)
       return { versions: items, isCut: isCut || found.length === limit }
     }),
-    answerMethod(methods.record, 'read', async ({ blob, version }, { signal }) => ({
+    answerMethod(methods.record, async ({ blob, version }, { signal }) => ({
       record: encodeEnvelope((await versions.record(blob, version, { signal })).envelope)
     })),
-    answerMethod(methods.retire, 'write', async ({ blob, version }, { signal }) => {
+    answerMethod(methods.retire, async ({ blob, version }, { signal }) => {
       await versions.retire(blob, version, { signal })
       return {}
     })
@@ -143,27 +143,27 @@ function retentionHandlers({
 }: ServeVersionComponents): RpcHandler[] {
   const methods = versionMethods
   return [
-    answerMethod(methods.hold, 'read', async (request, context) => {
+    answerMethod(methods.hold, async (request, context) => {
       checkHolder(request.holder, context)
       return { untilMs: await versions.hold(request, context) }
     }),
-    answerMethod(methods.release, 'read', async (hold, context) => {
+    answerMethod(methods.release, async (hold, context) => {
       checkHolder(hold.holder, context)
       await versions.release(hold, context)
       return {}
     }),
-    answerMethod(methods.setPinned, 'admin', async ({ isPinned, ...ref }, { signal }) => {
+    answerMethod(methods.setPinned, async ({ isPinned, ...ref }, { signal }) => {
       await versions.setPinned(ref, isPinned, { signal })
       return {}
     }),
-    answerMethod(methods.setRetention, 'admin', async ({ path, policy }, { signal }) => {
+    answerMethod(methods.setRetention, async ({ path, policy }, { signal }) => {
       await namespace.setRetention(path, policy, { signal })
       return {}
     }),
-    answerMethod(methods.retention, 'read', ({ path }, { signal }) =>
+    answerMethod(methods.retention, ({ path }, { signal }) =>
       namespace.retention(path, { signal })
     ),
-    answerMethod(methods.collect, 'admin', async ({ isDryRun }, { signal }) => {
+    answerMethod(methods.collect, async ({ isDryRun }, { signal }) => {
       const report = await collector.collect({ isDryRun }, { signal })
       return { report: { ...report, missed: report.missed.slice(0, MAX_MISSED) } }
     })
@@ -173,10 +173,10 @@ function retentionHandlers({
 function namespaceHandlers(namespace: Namespace): RpcHandler[] {
   const methods = versionMethods
   return [
-    answerMethod(methods.lookup, 'read', async ({ path }, { signal }) => ({
+    answerMethod(methods.lookup, async ({ path }, { signal }) => ({
       entry: await namespace.lookup(path, { signal })
     })),
-    answerMethod(methods.list, 'read', async ({ path, after, limit }, { signal }) => {
+    answerMethod(methods.list, async ({ path, after, limit }, { signal }) => {
       if (limit < 1) throw new InvalidRequestError('a listing of no entries')
       const bounded = { limit: Math.min(limit, MAX_LIST_ENTRIES), ...(after && { after }) }
       const found = await namespace.list(path, bounded, { signal })
@@ -186,36 +186,34 @@ function namespaceHandlers(namespace: Namespace): RpcHandler[] {
         isCut: isCut || (found.length === bounded.limit && bounded.limit < limit)
       }
     }),
-    answerMethod(methods.makeDirectory, 'write', async ({ path, parents }, { signal }) => {
+    answerMethod(methods.makeDirectory, async ({ path, parents }, { signal }) => {
       await namespace.makeDirectory(path, { parents }, { signal })
       return {}
     }),
-    answerMethod(methods.reserve, 'write', ({ path, ...create }, { signal }) =>
+    answerMethod(methods.reserve, ({ path, ...create }, { signal }) =>
       namespace.reserve(path, create, { signal })
     ),
-    answerMethod(methods.isFree, 'read', async ({ path }, { signal }) => ({
+    answerMethod(methods.isFree, async ({ path }, { signal }) => ({
       isFree: await namespace.isFree(path, { signal })
     })),
-    answerMethod(methods.publishFile, 'write', async (request, { member, signal }) => {
+    answerMethod(methods.publishFile, async (request, { member, signal }) => {
       checkAsker(request.writer, member.peerId)
       return { summary: await namespace.publishFile(request, { signal }) }
     }),
-    answerMethod(methods.remove, 'write', async ({ path, kind }, { signal }) => {
+    answerMethod(methods.remove, async ({ path, kind }, { signal }) => {
       await namespace.remove(path, { kind }, { signal })
       return {}
     }),
-    answerMethod(methods.rename, 'write', async ({ from, to }, { signal }) => {
+    answerMethod(methods.rename, async ({ from, to }, { signal }) => {
       await namespace.rename(from, to, { signal })
       return {}
     }),
-    answerMethod(methods.setModified, 'write', async ({ path, modifiedMs }, { signal }) => {
+    answerMethod(methods.setModified, async ({ path, modifiedMs }, { signal }) => {
       await namespace.setModified(path, modifiedMs, { signal })
       return {}
     }),
-    answerMethod(methods.usage, 'read', ({ path }, { signal }) =>
-      namespace.usage(path, { signal })
-    ),
-    answerMethod(methods.clone, 'write', async ({ path, ...from }, { signal }) => ({
+    answerMethod(methods.usage, ({ path }, { signal }) => namespace.usage(path, { signal })),
+    answerMethod(methods.clone, async ({ path, ...from }, { signal }) => ({
       entry: await namespace.clone(from, path, { signal })
     }))
   ]
