@@ -1,36 +1,57 @@
-import pLimit from 'p-limit'
-import { isZeroChunk } from '../chunks/chunk-id.ts'
-import { loadManifest } from '../chunks/manifest-load.ts'
-import type { AbortOptions, ChunkId, ChunkReader, ChunkStore, ProviderId } from '../chunks/types.ts'
+import type { ReadBuffers } from '../chunks/read-buffers.ts'
+import type { AbortOptions, ChunkReader, ChunkStore } from '../chunks/types.ts'
+import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
-import type { Snapshot } from '../metadata/blob-reader.ts'
-import { pageFetcher } from '../metadata/page-fetch.ts'
-import { parseRef } from '../metadata/ref.ts'
+import { type EventLog, noEvents } from '../lib/events.ts'
+import { anySignal } from '../lib/signals.ts'
 import type { Repository } from '../metadata/repository.ts'
-import type { PageStore } from '../metadata/store-types.ts'
-import type { DownloadProgress } from '../peer/swarm/downloader.ts'
+import type { RecordStore } from '../metadata/store-types.ts'
+import type { Verifier } from '../metadata/types.ts'
+import type { DownloadResult } from '../peer/swarm/download.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
+import type { ImageCache } from './image-cache.ts'
 import { ImageFile } from './image-file.ts'
-import type { LongOptions, OperationProgress, PullRequest, PullResult } from './operations.ts'
+import { ImageFiller } from './image-filler.ts'
+import type { ImageOpener, OpenedImage } from './image-opener.ts'
+import { ImageSources } from './image-sources.ts'
+import type {
+  LongOptions,
+  MovedBytes,
+  PrefetchResult,
+  PullRequest,
+  PullResult
+} from './operations.ts'
 import type { PartialFiles } from './partial-files.ts'
+import { type PullEvent, type PullKind, PullReport } from './pull-report.ts'
+import { transferProgress } from './transfer-progress.ts'
 
 /** Where a pull reads, and what moves its chunks. */
 export interface PullerComponents {
-  readonly repository: Repository
-  readonly swarm: SwarmService
+  readonly repository: Pick<Repository, 'hold'>
+  readonly opener: Pick<ImageOpener, 'open'>
+  readonly cache: Pick<ImageCache, 'use'>
+  readonly swarm: Pick<SwarmService, 'download'>
   readonly store: ChunkStore
   readonly reader: ChunkReader
-  readonly metadata: PageStore
+  readonly metadata: Pick<RecordStore, 'getRecords'>
+  readonly verifier: Verifier
   /** Notes half-written files, so that the next start removes what a crash left. */
   readonly partials?: PartialFiles | undefined
+  /** What the store reads into. @default what is read is left alone */
+  readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
   readonly clock: Clock
+  readonly events?: EventLog<PullEvent> | undefined
 }
 
-/** Chunks that are read from the store and written to the file at the same time. */
-const MAX_WRITES = 8
-const PROGRESS_MS = 100
+/** What a fetch tells while it runs. */
+interface FetchOptions extends LongOptions {
+  readonly filler?: ImageFiller | undefined
+}
 
-/** Brings an image into this agent's store, from providers and peers, and writes it to a file. */
+/** What is done with an image once it is open. */
+type Work<T> = (image: OpenedImage, sources: ImageSources) => Promise<T>
+
+/** Brings images into this agent's cache, from providers and peers, and writes them to files. */
 export class Puller {
   readonly #components: PullerComponents
 
@@ -39,139 +60,172 @@ export class Puller {
   }
 
   /**
-   * The version is held meanwhile.
+   * Writes an image to a file. The version is held meanwhile; afterwards this agent goes on serving it.
    *
    * @throws {FileExistsError | LocalFileError} for the file, whatever fails on the way for the image.
+   * @throws {CacheTooSmallError | CacheFullError} if this agent cannot keep the image.
    */
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
-    const { repository } = this.#components
-    const snapshot = await repository.openRead(request.ref, options)
-    // What is removed or retired from now on stays until the file is whole.
-    const hold = await repository.hold(snapshot.record, `pull ${request.ref}`, options)
+    const { ref, file: path, force } = request
+    const startedMs = this.#components.clock.monotonic()
+    return await this.#withImage('pull', ref, options, async (image, sources) => {
+      const { partials } = this.#components
+      const file = await ImageFile.create(path, image.record.bytes, force, partials)
+      try {
+        const moved = await this.#fill(image, sources, file, options)
+        await file.finish()
+        return { ...this.#result(ref, image, moved, startedMs), file: path }
+      } finally {
+        await file.discard()
+      }
+    })
+  }
+
+  /**
+   * As a pull, without a file.
+   *
+   * @throws {CacheTooSmallError | CacheFullError} if this agent cannot keep the image.
+   */
+  async prefetch(ref: string, options: LongOptions = {}): Promise<PrefetchResult> {
+    const startedMs = this.#components.clock.monotonic()
+    return await this.#withImage('prefetch', ref, options, async (image, sources) => {
+      const moved = await this.#fetch(image, sources, options)
+      return this.#result(ref, image, moved, startedMs)
+    })
+  }
+
+  /** Opens an image, has room for it, does the work, and tells of it all. */
+  async #withImage<T>(
+    kind: PullKind,
+    ref: string,
+    options: LongOptions,
+    work: Work<T>
+  ): Promise<T> {
+    const { events = noEvents, clock } = this.#components
+    const report = new PullReport({ clock, events }, { kind, ref }, options.onProgress)
     try {
-      return await this.#pull(snapshot, request, options)
-    } finally {
-      await hold.release()
+      const done = await this.#open(`${kind} ${ref}`, ref, { ...options, report }, work)
+      report.finished()
+      return done
+    } catch (error) {
+      report.failed(error)
+      throw error
     }
   }
 
-  async #pull(
-    snapshot: Snapshot,
-    { ref, file: path, force }: PullRequest,
-    options: LongOptions
-  ): Promise<PullResult> {
-    const { partials, clock } = this.#components
-    const startedMs = clock.monotonic()
-    const { bytes, version } = snapshot.record
-    const file = await ImageFile.create(path, bytes, force, partials)
+  /** What is removed or retired from now on stays until the work is done. */
+  async #open<T>(
+    purpose: string,
+    ref: string,
+    { report, signal }: LongOptions & { readonly report: PullReport },
+    work: Work<T>
+  ): Promise<T> {
+    const { repository, cache, opener } = this.#components
+    const onRecord = (): void => report.enter('manifest pages')
+    const image = await opener.open(ref, { signal, onRecord })
+    const { record, manifest } = image
+    const { bytes, chunkCount: chunks } = manifest
+    report.opened({ image: toHex(manifest.root), bytes, chunks })
+    report.enter('location records')
+    const loading = ImageSources.load(this.#components, manifest, { signal })
+    loading.catch(() => {}) // thrown below, unless there is no hold
+    const hold = image.isOffline ? undefined : await repository.hold(record, purpose, { signal })
     try {
-      const moved = await this.#fetch(snapshot, options)
-      await this.#write(snapshot, file, options)
-      await file.finish()
-      return {
-        ref,
-        path: parseRef(ref).path,
-        version,
-        file: path,
-        bytes,
-        fromProvidersBytes: moved.bytesFromProviders,
-        fromPeersBytes: moved.bytesFromPeers,
-        reusedBytes: moved.bytesReused,
-        zeroBytes: moved.zeroBytes,
-        seconds: (clock.monotonic() - startedMs) / 1000
+      const sources = await loading
+      const onWaiting = (): void => report.enter('room in the cache')
+      const use = await cache.use(manifest, image.name, { signal, onWaiting })
+      report.enter('transfer')
+      try {
+        return await work(image, sources)
+      } finally {
+        await use.release()
       }
     } finally {
-      await file.discard()
+      await hold?.release()
     }
   }
 
   /** Fetches what the store lacks; the image is offered to others from the first chunk on. */
-  async #fetch(snapshot: Snapshot, options: LongOptions): Promise<DownloadProgress> {
-    const { swarm, metadata } = this.#components
-    const { onProgress, signal } = options
-    const { bytes, manifestRoot } = snapshot.record
-    const manifest = await loadManifest(manifestRoot, pageFetcher(metadata), options)
-    return swarm.download(manifest, {
-      signal,
-      sources: await sourcesOf(snapshot, options),
-      onProgress: (progress) => onProgress?.(describe(progress, bytes))
+  async #fetch(
+    { manifest, record }: OpenedImage,
+    sources: ImageSources,
+    { filler, onProgress, signal }: FetchOptions
+  ): Promise<DownloadResult> {
+    return await this.#components.swarm.download(manifest, {
+      signal: anySignal([signal, filler?.failed]),
+      sources: sources.providers,
+      onProgress: (progress) => onProgress?.(transferProgress(progress, record.bytes)),
+      onArrived: async (chunk, bytes) => filler?.take(chunk, bytes),
+      onHeld: (chunk) => filler?.add(chunk)
     })
   }
 
-  async #write(snapshot: Snapshot, file: ImageFile, options: LongOptions): Promise<void> {
-    const { clock } = this.#components
+  /** Fetches, and writes what is there meanwhile. */
+  async #fill(
+    image: OpenedImage,
+    sources: ImageSources,
+    file: ImageFile,
+    options: LongOptions
+  ): Promise<DownloadResult> {
+    const { readBuffers } = this.#components
     const { onProgress, signal } = options
-    const { bytes: totalBytes, chunkBytes } = snapshot.record
-    const limit = pLimit(MAX_WRITES)
-    let doneBytes = 0
-    let shownMs = clock.monotonic()
-    const writeChunk = async (id: ChunkId, index: number): Promise<void> => {
-      signal?.throwIfAborted()
-      const chunk = await this.#read(snapshot, id, index, options)
-      await file.write(index * chunkBytes, chunk)
-      doneBytes = Math.max(doneBytes, index * chunkBytes + chunk.byteLength)
-      if (clock.monotonic() - shownMs < PROGRESS_MS) return
-      shownMs = clock.monotonic()
-      onProgress?.({ phase: 'writing the file', doneBytes, totalBytes })
+    const { manifest } = image
+    const { bytes: totalBytes } = image.record
+    const filler = new ImageFiller({
+      manifest,
+      file,
+      read: async (index, ended) => {
+        const replicas = sources.replicasOf(index)
+        return await this.#read(image, index, replicas, { signal: anySignal([signal, ended]) })
+      },
+      giveBack: (bytes) => readBuffers?.giveBack(bytes)
+    })
+    try {
+      const moved = await this.#fetch(image, sources, { ...options, filler })
+      onProgress?.({ phase: 'writing the file', doneBytes: filler.doneBytes, totalBytes })
+      await filler.finish()
+      onProgress?.({ phase: 'writing the file', doneBytes: totalBytes, totalBytes })
+      return moved
+    } finally {
+      await filler.stop(signal?.reason)
     }
-    const { manifest } = snapshot
-    for (let page = 0, index = 0; page < manifest.leafPageCount; page++) {
-      const ids = await manifest.chunkIds(page, options)
-      const writes: Promise<void>[] = []
-      for (let at = 0; at < ids.count; at++, index++) {
-        const id = ids.get(at)
-        const place = index
-        if (!isZeroChunk(id)) writes.push(limit(async () => writeChunk(id, place)))
-      }
-      await Promise.all(writes)
-    }
-    onProgress?.({ phase: 'writing the file', doneBytes: totalBytes, totalBytes })
   }
 
-  /** From the store; a chunk that was evicted or found corrupt since is fetched once more. */
+  /** From the store; a chunk that was found corrupt since is fetched once more. */
   async #read(
-    snapshot: Snapshot,
-    id: ChunkId,
+    { manifest }: OpenedImage,
     index: number,
+    replicas: readonly string[],
     options: AbortOptions
   ): Promise<Uint8Array> {
     const { store, reader } = this.#components
+    const id = manifest.chunkId(index)
+    options.signal?.throwIfAborted()
     const held = await store.get(id, options)
     if (held !== undefined) return held
-    const chunk = await reader.read(id, await snapshot.manifest.replicas(index, options), options)
+    const chunk = await reader.read(id, replicas, options)
     await store.put(id, chunk, options)
     return chunk
   }
-}
 
-/** Providers that the location records name. A record that cannot be had is no failure: they are a hint. */
-async function sourcesOf(snapshot: Snapshot, options: AbortOptions): Promise<ProviderId[]> {
-  const { manifest } = snapshot
-  const sources = new Set<ProviderId>()
-  for (let page = 0; page < manifest.leafPageCount; page++) {
-    try {
-      const location = await manifest.location(page, options)
-      for (const id of location?.replicas.flat() ?? []) sources.add(id)
-    } catch {
-      options.signal?.throwIfAborted()
-    }
+  #result(
+    ref: string,
+    { name, record }: OpenedImage,
+    moved: DownloadResult,
+    startedMs: number
+  ): PrefetchResult {
+    const { path, version } = name
+    const { bytes } = record
+    const seconds = (this.#components.clock.monotonic() - startedMs) / 1000
+    return { ref, path, version, bytes, ...movedBytes(moved), seconds }
   }
-  return [...sources]
 }
 
-function describe(progress: DownloadProgress, totalBytes: number): OperationProgress {
-  const { bytesFromProviders, bytesFromPeers, bytesReused, zeroBytes } = progress
-  const share = progress.chunksTotal === 0 ? 1 : progress.chunksDone / progress.chunksTotal
+function movedBytes(moved: DownloadResult): MovedBytes {
   return {
-    phase: 'transfer',
-    doneBytes: Math.max(
-      Math.min(totalBytes, bytesFromProviders + bytesFromPeers + bytesReused + zeroBytes),
-      Math.floor(share * totalBytes)
-    ),
-    totalBytes,
-    fromProvidersBytes: bytesFromProviders,
-    fromPeersBytes: bytesFromPeers,
-    bytesPerSecond: progress.ratePerSecond,
-    waitingFor: progress.waitingFor
+    fromProvidersBytes: moved.bytesFromProviders,
+    fromPeersBytes: moved.bytesFromPeers,
+    reusedBytes: moved.bytesReused,
+    zeroBytes: moved.zeroBytes
   }
 }

@@ -42,6 +42,8 @@ export interface ChunkDisk {
   quarantine(id: ChunkId, entry: IndexEntry): Promise<void>
   /** Begins to give back space that it would leave for later if there were enough. */
   makeRoom(): void
+  /** Gives back what space it can, and resolves when it has. Harmless when called twice. */
+  reclaim(): Promise<void>
   /** The file that a chunk is in, for people. */
   pathOf(id: ChunkId, place: ChunkPlace): string
   /** Ends what runs in the background and closes all files. */

@@ -105,6 +105,10 @@ export class ChunkFiles implements ChunkDisk {
     // Deleting a file gives its space back at once.
   }
 
+  async reclaim(): Promise<void> {
+    // A deleted file's space is back at once.
+  }
+
   pathOf(id: ChunkId): string {
     return this.#layout.pathOf(id)
   }

@@ -17,6 +17,9 @@ import { RECORD_HEADER_BYTES } from './segment-format.ts'
 import { type LoadedSegment, loadSegment } from './segment-load.ts'
 import type { ChunkId } from './types.ts'
 
+/** Length of a segment unless the options say something else. */
+export const SEGMENT_BYTES = 64 * MIB
+
 const LOADS_AT_A_TIME = 4
 /** Offsets have 32 bits, and a segment may end with a record of 16 MiB. */
 const MAX_SEGMENT_BYTES = GIB
@@ -61,7 +64,7 @@ export class ChunkSegments implements ChunkDisk {
   #appender: SegmentAppender | undefined
 
   constructor(components: ChunkSegmentsComponents, options: ChunkSegmentsOptions) {
-    const { isDurable, isUnflushed = false, segmentBytes = 64 * MIB } = options
+    const { isDurable, isUnflushed = false, segmentBytes = SEGMENT_BYTES } = options
     const { leftBytes = async () => Infinity } = options
     if (!(segmentBytes > 0 && segmentBytes <= MAX_SEGMENT_BYTES)) {
       throw new RangeError(`segments of ${segmentBytes} bytes`)
@@ -169,6 +172,10 @@ export class ChunkSegments implements ChunkDisk {
 
   makeRoom(): void {
     this.#compactor.makeRoom()
+  }
+
+  async reclaim(): Promise<void> {
+    await this.#compactor.reclaim()
   }
 
   pathOf(_id: ChunkId, { segment, offset }: ChunkPlace): string {

@@ -7,12 +7,23 @@ import type { SpaceReservation } from './types.ts'
 export interface DiskIntakeComponents {
   readonly room: DiskRoom
   readonly health: DiskHealth
-  /** Bytes of chunks held. */
-  readonly storedBytes: () => number
+  /** Bytes that count against the quota. */
+  readonly usedBytes: () => number
+  /** Gives back the space of deleted chunks. @returns whether some came back. @default none does */
+  readonly reclaim?: (() => Promise<boolean>) | undefined
+  /**
+   * Gives up chunks for so many bytes if it can.
+   *
+   * @returns whether it is worth to try again. @default nothing can be given up
+   */
+  readonly makeRoom?: ((bytes: number) => Promise<boolean>) | undefined
 }
 
 /** Deleted bytes after which the disk is looked at. */
 const LOOK_AFTER_BYTES = 16 * MIB
+
+/** Others may take what was freed for one; it does not try for ever. */
+const MAX_TRIES = 16
 
 /** Decides which bytes may come: below the quota, and as long as the disk has room for them. */
 export class DiskIntake {
@@ -21,6 +32,7 @@ export class DiskIntake {
   readonly #quotaBytes: number
   #reservedBytes = 0
   #deletedBytes = 0
+  #makingRoom: Promise<boolean> | undefined
 
   constructor(components: DiskIntakeComponents, directory: string, quotaBytes: number) {
     if (!(quotaBytes > 0)) throw new RangeError(`quotaBytes must be above 0, not ${quotaBytes}`)
@@ -34,20 +46,16 @@ export class DiskIntake {
     return this.#reservedBytes
   }
 
-  /** @throws {StoreFullError} */
+  /** Waits while room is made, where that is possible. @throws {StoreFullError} */
   async reserve(bytes: number): Promise<SpaceReservation> {
-    const { room, storedBytes } = this.#components
-    if (storedBytes() + this.#reservedBytes + bytes > this.#quotaBytes) {
-      throw new StoreFullError(`${this.#directory} (quota)`, bytes)
+    const { room } = this.#components
+    for (let tries = 1, isLast = false; ; tries++) {
+      const lack = await this.#take(bytes)
+      if (lack === undefined) break
+      if (isLast) throw new StoreFullError(`${this.#directory} (${lack})`, bytes)
+      // Once more also if nothing was freed: what others freed meanwhile may do.
+      isLast = !(await this.#makeRoom(bytes)) || tries === MAX_TRIES
     }
-    this.#reservedBytes += bytes
-    let hasRoom = false
-    try {
-      hasRoom = await room.take(bytes)
-    } finally {
-      if (!hasRoom) this.#reservedBytes -= bytes
-    }
-    if (!hasRoom) throw new StoreFullError(`${this.#directory} (its disk is full)`, bytes)
     let isReleased = false
     const release = (): void => {
       if (isReleased) return
@@ -56,6 +64,35 @@ export class DiskIntake {
       room.done(bytes)
     }
     return { bytes, release }
+  }
+
+  /** Those who come meanwhile share what is freed, so that no more is given up than has to be. */
+  async #makeRoom(bytes: number): Promise<boolean> {
+    this.#makingRoom ??= this.#freeRoom(bytes).finally(() => {
+      this.#makingRoom = undefined
+    })
+    return await this.#makingRoom
+  }
+
+  async #freeRoom(bytes: number): Promise<boolean> {
+    const { reclaim = async () => false, makeRoom = async () => false } = this.#components
+    if (await reclaim()) return true
+    const isFreed = await makeRoom(bytes)
+    return (await reclaim()) || isFreed
+  }
+
+  /** @returns what there is too little of, if it cannot be promised. */
+  async #take(bytes: number): Promise<'quota' | 'its disk is full' | undefined> {
+    const { room, usedBytes } = this.#components
+    if (usedBytes() + this.#reservedBytes + bytes > this.#quotaBytes) return 'quota'
+    this.#reservedBytes += bytes
+    let hasRoom = false
+    try {
+      hasRoom = await room.take(bytes)
+    } finally {
+      if (!hasRoom) this.#reservedBytes -= bytes
+    }
+    return hasRoom ? undefined : 'its disk is full'
   }
 
   /** Looks at the disk now and then, for deleted chunks may still take room that is needed. */

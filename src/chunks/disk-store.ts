@@ -12,7 +12,7 @@ import type { ChunkDisk, ChunkPlace } from './chunk-disk.ts'
 import { ChunkFiles } from './chunk-files.ts'
 import { checkChunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { ChunkIndex, type IndexEntry } from './chunk-index.ts'
-import { ChunkSegments } from './chunk-segments.ts'
+import { ChunkSegments, SEGMENT_BYTES } from './chunk-segments.ts'
 import { DiskHealth } from './disk-health.ts'
 import { DiskIntake } from './disk-intake.ts'
 import { type DiskFormat, DiskLayout } from './disk-layout.ts'
@@ -41,6 +41,15 @@ export interface DiskStoreComponents {
   readonly clock?: Pick<Clock, 'monotonic'> | undefined
   /** Tells how many bytes the disk has free. @default unknown: only the quota counts, and what the disk says */
   readonly freeBytes?: (() => Promise<number>) | undefined
+  /** Bytes kept elsewhere that count against this quota too. @default 0 */
+  readonly otherBytes?: (() => number) | undefined
+  /**
+   * Frees space for so many bytes, here or where `otherBytes` are, by giving up what can be had
+   * again. Asked when a put finds no room; returns whether it is worth to look again.
+   *
+   * @default nothing is given up
+   */
+  readonly makeRoom?: ((bytes: number) => Promise<boolean>) | undefined
 }
 
 export interface DiskStoreOptions {
@@ -54,6 +63,13 @@ export interface DiskStoreOptions {
   readonly segmentBytes?: number | undefined
   /** Bytes of chunks held at most. @default Infinity */
   readonly quotaBytes?: number | undefined
+  /**
+   * Whether the quota counts deleted chunks until their space has come back. A put then waits for
+   * that.
+   *
+   * @default false
+   */
+  readonly countsDead?: boolean | undefined
   /** Bytes of the disk that chunks leave free for others. @default 0 */
   readonly reserveBytes?: number | undefined
   /** Puts and deletes that touch the disk at the same time. @default 32 */
@@ -98,8 +114,14 @@ export class DiskStore implements ReservingStore {
     const { tmp } = this.#layout
     this.#health = new DiskHealth({ files: this.#files, log: this.#log, clock }, directory, tmp)
     this.#room = new DiskRoom(freeBytes, reserveBytes, (leftBytes) => this.#noteLeft(leftBytes))
-    const storedBytes = (): number => this.storedBytes
-    const intake = { room: this.#room, health: this.#health, storedBytes }
+    const { otherBytes = () => 0, makeRoom } = components
+    const intake = {
+      room: this.#room,
+      health: this.#health,
+      usedBytes: () => this.usedBytes + otherBytes(),
+      reclaim: async () => await this.reclaim(),
+      makeRoom
+    }
     this.#intake = new DiskIntake(intake, directory, quotaBytes)
     this.#writes = new Budget(maxWrites, 'maxWrites')
     this.#readSlots = new Budget(maxReads, 'maxReads')
@@ -119,6 +141,11 @@ export class DiskStore implements ReservingStore {
 
   get storedBytes(): number {
     return this.#index.bytes
+  }
+
+  /** Bytes that count against the quota. */
+  get usedBytes(): number {
+    return this.#index.bytes + this.#countedDeadBytes
   }
 
   get lostCount(): number {
@@ -198,6 +225,15 @@ export class DiskStore implements ReservingStore {
     return this.#index.ids(firstByte)
   }
 
+  /** Gives back the space of deleted chunks where that counts. @returns whether some came back. */
+  async reclaim(): Promise<boolean> {
+    if (this.#options.countsDead !== true || this.#disk === undefined) return false
+    const before = this.#disk.deadBytes
+    if (before === 0) return false
+    await this.#disk.reclaim()
+    return (this.#disk?.deadBytes ?? 0) < before
+  }
+
   /**
    * @throws {StoreUnusableError} if another process uses the folder, a newer version wrote it, or
    * it cannot be made ready.
@@ -269,19 +305,22 @@ export class DiskStore implements ReservingStore {
   }
 
   async #write(id: ChunkId, bytes: Uint8Array, options: PutOptions): Promise<boolean> {
-    await this.#writes.acquire(1, options)
     const length = bytes.byteLength
-    let own: SpaceReservation | undefined
+    const isPromised = (options.reservation?.bytes ?? 0) >= length
+    // Before it has a slot: making room may need those.
+    const own = isPromised ? undefined : await this.#intake.reserve(length)
     try {
-      this.#checkRunning()
-      const isPromised = (options.reservation?.bytes ?? 0) >= length
-      if (!isPromised) own = await this.#intake.reserve(length)
-      const place = await this.#writeNoting(id, bytes)
-      this.#index.set(id, { bytes: length, isVerified: true, ...place })
-      return true
+      await this.#writes.acquire(1, options)
+      try {
+        this.#checkRunning()
+        const place = await this.#writeNoting(id, bytes)
+        this.#index.set(id, { bytes: length, isVerified: true, ...place })
+        return true
+      } finally {
+        this.#writes.release(1)
+      }
     } finally {
       own?.release()
-      this.#writes.release(1)
     }
   }
 
@@ -335,6 +374,12 @@ export class DiskStore implements ReservingStore {
   /** What is deleted is worth the work of giving it back if there is more of it than room. */
   #noteLeft(leftBytes: number): void {
     if (leftBytes < (this.#disk?.deadBytes ?? 0)) this.#disk?.makeRoom()
+  }
+
+  /** Without those of the segment that is being filled or given back just now. */
+  get #countedDeadBytes(): number {
+    const { countsDead = false, segmentBytes = SEGMENT_BYTES } = this.#options
+    return countsDead ? Math.max(0, (this.#disk?.deadBytes ?? 0) - segmentBytes) : 0
   }
 
   get #running(): ChunkDisk {

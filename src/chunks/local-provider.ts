@@ -19,6 +19,7 @@ import { SortedIds } from './sorted-ids.ts'
 import type {
   AbortOptions,
   ChunkId,
+  ChunkStore,
   CollectChunksOptions,
   Collected,
   ProviderId,
@@ -45,6 +46,8 @@ export interface LocalProviderComponents {
   readonly store: ReservingStore
   /** Tells how many bytes of chunks there is still room for. */
   readonly freeBytes: () => Promise<number>
+  /** What this agent has beside that; it is given too, but never promised. @default nothing */
+  readonly cache?: Pick<ChunkStore, 'get'> | undefined
   /** @default a table of its own, by the machine's clock and with the default lease */
   readonly leases?: LeaseTable | undefined
   /** Fetches copies from others. @default nothing is ever copied */
@@ -77,6 +80,7 @@ export class LocalProvider implements ServedProvider {
   readonly id: ProviderId
   readonly #store: ReservingStore
   readonly #freeBytes: () => Promise<number>
+  readonly #cache: Pick<ChunkStore, 'get'> | undefined
   readonly #leases: LeaseTable
   readonly #copier: ChunkCopier | undefined
   readonly #log: Logger
@@ -93,6 +97,7 @@ export class LocalProvider implements ServedProvider {
     this.id = id
     this.#store = store
     this.#freeBytes = freeBytes
+    this.#cache = components.cache
     this.#leases = leases
     this.#copier = copier
     this.#sortedIds = new SortedIds(store)
@@ -123,7 +128,9 @@ export class LocalProvider implements ServedProvider {
   }
 
   async get(id: ChunkId, options: AbortOptions = {}): Promise<Uint8Array | undefined> {
-    return await this.#counted(() => this.#store.get(id, options))
+    return await this.#counted(
+      async () => (await this.#store.get(id, options)) ?? (await this.#cache?.get(id, options))
+    )
   }
 
   async beginCollection(options: AbortOptions = {}): Promise<string> {

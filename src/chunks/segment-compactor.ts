@@ -53,6 +53,8 @@ export class SegmentCompactor {
   readonly #stopping = new AbortController()
   #running: Promise<void> | undefined
   #isRoomWanted = false
+  /** Somebody waits for whatever can be given back. */
+  #isAllWanted = false
 
   constructor(segments: CompactedSegments) {
     this.#segments = segments
@@ -62,7 +64,8 @@ export class SegmentCompactor {
   consider(segment: Segment): void {
     const { state, liveBytes, deadBytes } = segment
     const isMostlyDead = deadBytes >= (liveBytes + deadBytes) * DEAD_SHARE
-    if (state === 'sealed' && (isMostlyDead || liveBytes === 0)) this.#add(segment)
+    const isWorthIt = isMostlyDead || liveBytes === 0 || (this.#isAllWanted && deadBytes > 0)
+    if (state === 'sealed' && isWorthIt) this.#add(segment)
     else if (state === 'filling' && isMostlyDead && deadBytes >= this.#segments.minDeadBytes) {
       this.#segments.retire(segment)
     }
@@ -73,6 +76,14 @@ export class SegmentCompactor {
     if (this.#stopping.signal.aborted) return
     this.#isRoomWanted = true
     this.#running ??= this.#run()
+  }
+
+  /** Gives back all dead bytes but few that are in the segment which is being filled. */
+  async reclaim(): Promise<void> {
+    if (this.#stopping.signal.aborted) return
+    this.#isAllWanted = true
+    this.#running ??= this.#run()
+    await this.#running
   }
 
   /** Ends after the moves that are under way. */
@@ -98,13 +109,14 @@ export class SegmentCompactor {
       }
       if (this.#stopping.signal.aborted || !(await this.#addForRoom())) break
     }
+    this.#isAllWanted = false
     this.#running = undefined
   }
 
   /** @returns whether there is something to do. */
   async #addForRoom(): Promise<boolean> {
-    const isWanted = this.#isRoomWanted && (await this.#segments.isShort())
-    const most = isWanted ? this.#mostDead() : undefined
+    const isShort = this.#isRoomWanted && (await this.#segments.isShort())
+    const most = isShort || this.#isAllWanted ? this.#mostDead() : undefined
     if (most?.state === 'sealed') this.#queue.add(most)
     else {
       this.#isRoomWanted = false
@@ -116,10 +128,12 @@ export class SegmentCompactor {
 
   /** The segment with most to give back, if that is a fair part of it. */
   #mostDead(): Segment | undefined {
+    const share = this.#isAllWanted ? 0 : DEAD_SHARE_WHEN_SHORT
     const candidates = Array.from(this.#segments.all()).filter(
       ({ state, deadBytes, endBytes, isDamaged }) =>
         !isDamaged &&
-        deadBytes >= endBytes * DEAD_SHARE_WHEN_SHORT &&
+        deadBytes > 0 &&
+        deadBytes >= endBytes * share &&
         (state === 'sealed' || (state === 'filling' && deadBytes >= this.#segments.minDeadBytes))
     )
     return candidates.toSorted((one, other) => other.deadBytes - one.deadBytes)[0]
@@ -130,6 +144,7 @@ export class SegmentCompactor {
       await this.#compact(segment)
     } catch (error) {
       this.#isRoomWanted = false
+      this.#isAllWanted = false
       if (this.#stopping.signal.aborted) return
       this.#segments.log.info('%s is not compacted: %e', segment.paths.chunks, error)
     }

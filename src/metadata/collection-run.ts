@@ -183,7 +183,9 @@ export class CollectionRun {
   async #sweepMetadata(roots: readonly BlobRoots[], options: AbortOptions): Promise<void> {
     const { isDryRun } = this.#options
     const { records, nodes, pages } = this.#tallies
-    const recordsSweep = recordSweep(new LiveRecords(roots, this.#marks))
+    const blobs = roots.map(({ blob }) => blob)
+    const paths = await this.#components.versions.pathsOf?.(blobs, options)
+    const recordsSweep = recordSweep(new LiveRecords(roots, this.#marks, paths))
     await this.#metadata.each(async (participant, each) => {
       await sweep(participant, recordsSweep, { tally: records, isDryRun }, each)
     }, options)

@@ -5,6 +5,7 @@ import type { CollectionMarks } from './collection-marks.ts'
 import type { Collectable, Participant, Tally } from './collection-participants.ts'
 import type { BlobRoots } from './collection-types.ts'
 import { hasPrefix, recordName } from './metadata-keys.ts'
+import { pathRecordName } from './path-record.ts'
 import type { CollectableMetadata, MetadataKind } from './store-types.ts'
 import type { BlobId, Version } from './types.ts'
 
@@ -25,12 +26,15 @@ export interface Sweep<S> {
   ) => Promise<Collected>
 }
 
-/** Names of the records that stay: those of these versions, and of marked pages. */
+/** Names of the records that stay: those of these versions, of marked pages, and of paths. */
 export class LiveRecords {
   readonly #versions = new Map<BlobId, ReadonlySet<Version>>()
   readonly #marks: CollectionMarks
+  readonly #paths: ReadonlySet<string> | undefined
 
-  constructor(roots: readonly BlobRoots[], marks: CollectionMarks) {
+  /** `paths` are those that name a blob; undefined if that is not known. */
+  constructor(roots: readonly BlobRoots[], marks: CollectionMarks, paths?: readonly string[]) {
+    this.#paths = paths && new Set(paths.map(pathRecordName))
     for (const { blob, manifests } of roots) this.#versions.set(blob, new Set(manifests))
     this.#marks = marks
   }
@@ -40,6 +44,7 @@ export class LiveRecords {
     const location = /^location\/([0-9a-f]{64})$/.exec(name)?.[1]
     if (location !== undefined) return this.#marks.hasPage(fromHex(location))
     const [, blob, version] = /^version\/([0-9a-f]{64})\/(\d{1,16})$/.exec(name) ?? []
+    if (/^path\/[0-9a-f]{64}$/.test(name)) return this.#paths?.has(name) ?? true
     if (blob === undefined) return true
     return this.#versions.get(blob)?.has(Number(version)) === true
   }

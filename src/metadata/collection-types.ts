@@ -44,6 +44,8 @@ export interface CollectedVersions {
     range: { readonly from: Version; readonly to: Version },
     options?: AbortOptions
   ): Promise<readonly AssignedVersion[]>
+  /** Paths that name one of the blobs now. @default unknown: the records of all paths stay */
+  pathsOf?(blobs: readonly BlobId[], options?: AbortOptions): Promise<readonly string[]>
   /** Seals the version if nobody has yet, also one that is retired but stays for others. */
   recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord>
   /**

@@ -102,6 +102,14 @@ export class LocalCollectedVersions implements CollectedVersions {
     )
   }
 
+  async pathsOf(blobs: readonly BlobId[], options: AbortOptions = {}): Promise<readonly string[]> {
+    const { namespace } = this.#state
+    return await this.#state.read(
+      () => blobs.map((blob) => namespace.pathOf(blob)).filter((path) => path !== undefined),
+      options
+    )
+  }
+
   async assigned(
     blob: BlobId,
     { from, to }: { readonly from: Version; readonly to: Version },

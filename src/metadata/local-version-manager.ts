@@ -12,6 +12,7 @@ import { type LocalCollectedVersions, rootsView } from './local-collected-versio
 import { LocalNamespace } from './local-namespace.ts'
 import { NewFiles } from './new-files.ts'
 import { pageFetcher } from './page-fetch.ts'
+import { PathPublisher } from './path-publisher.ts'
 import { PublicationWaiters } from './publication-waiters.ts'
 import { RollForward } from './roll-forward.ts'
 import type { SealQueue } from './seal-queue.ts'
@@ -64,6 +65,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   readonly #newFiles: NewFiles
   readonly #waiters = new PublicationWaiters()
   readonly #seals: SealQueue
+  readonly #paths: PathPublisher | undefined
   readonly #collected: LocalCollectedVersions
   readonly #leases: WriterLeases
   readonly #rollForward: RollForward
@@ -74,7 +76,8 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     const { clock, metadata, signer, metrics } = components
     const logger = components.logger.forComponent('blobswarm:metadata:version-manager')
     const onFailure = (error: Error): void => this.#fail(error)
-    const parts = makeVersionParts({ ...components, logger, onFailure }, options)
+    const onSealed = (blob: BlobId): void => this.#paths?.note(blob)
+    const parts = makeVersionParts({ ...components, logger, onFailure, onSealed }, options)
     this.#components = components
     this.#clusterId = options.clusterId ?? new Uint8Array()
     this.#minChunkBytes = minChunkBytes
@@ -83,6 +86,11 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     this.#seals = parts.seals
     this.#collected = parts.collected
     this.#leases = parts.leases
+    if (options.publishesPaths === true) {
+      const pathOf = (blob: BlobId): string | undefined => this.#state.namespace.pathOf(blob)
+      const newest = (blob: BlobId): Version | undefined => this.#versions.latest(blob)?.version
+      this.#paths = new PathPublisher({ metadata, signer, clock, logger, pathOf, newest })
+    }
     const naming = {
       state: this.#state,
       clock,
@@ -129,7 +137,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   /** Finishes what is being written, gives up sealing and rolling forward, and closes the file. */
   async stop(): Promise<void> {
     this.#waiters.fail(new NotRunningError('version manager'))
-    await Promise.all([this.#rollForward.stop(), this.#seals.stop()])
+    await Promise.all([this.#rollForward.stop(), this.#seals.stop(), this.#paths?.stop()])
     await this.#state.stop()
   }
 
@@ -245,7 +253,9 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     options: AbortOptions = {}
   ): Promise<SignedVersionRecord> {
     await this.#state.read(() => this.#versions.checkReadable(blob, version), options)
-    return await this.#seals.record(blob, version, options)
+    const record = await this.#seals.record(blob, version, options)
+    this.#paths?.note(blob)
+    return record
   }
 
   async retire(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<void> {

@@ -5,6 +5,7 @@ import { MetadataLimitError, RecordConflictError, UntrustedSignatureError } from
 import { decodeLocation, locationRecordName } from './location.ts'
 import { encodeKeyedNode, MAX_BATCH_NODES } from './node-codec.ts'
 import type { OpenedProofs } from './opened-proofs.ts'
+import { decodePathRecord, pathRecordName } from './path-record.ts'
 import type { NamedRecord, Page } from './store-types.ts'
 import { checkProven } from './tickets.ts'
 import type { KeyedNode, NodeProof, Verifier } from './types.ts'
@@ -81,6 +82,10 @@ function signedName(
   if (purpose === 'version-record') {
     const { blob, version } = decodeVersionRecord(payload)
     return { name: versionRecordName(blob, version), sequence: 1 }
+  }
+  if (purpose === 'path') {
+    const { path, sequence } = decodePathRecord(payload)
+    return { name: pathRecordName(path), sequence }
   }
   throw new UntrustedSignatureError(`a signature for ${purpose} is no record`)
 }

@@ -24,7 +24,7 @@ export function toRecord({ name, sequence, purpose, envelope }: RecordRow): Name
 }
 
 function purposeOf(text: string): SignedPurpose {
-  if (text === 'location' || text === 'version-record') return text
+  if (text === 'location' || text === 'version-record' || text === 'path') return text
   throw new MetadataStoreError(`a record of purpose ${text}`)
 }
 

@@ -98,6 +98,7 @@ export type SignedPurpose =
   | 'ticket'
   | 'version-record'
   | 'location'
+  | 'path'
   | 'nodes'
   | 'retirement'
   | 'surplus'
@@ -122,10 +123,12 @@ export interface Verifier {
    * but nodes, which any writer signs, and surplus, which is the `providerManager`'s. Both sign
    * locations.
    *
+   * @param signedMs when it was signed, as far as the payload says so; a signer that had been shut out
+   *   of the cluster by then is not believed.
    * @returns the signer's peer id.
    * @throws {UntrustedSignatureError}
    */
-  verify(purpose: SignedPurpose, envelope: SignedEnvelope): string
+  verify(purpose: SignedPurpose, envelope: SignedEnvelope, signedMs?: number): string
 }
 
 // ---- tickets ----

@@ -46,8 +46,22 @@ export interface LocalVersionManagerOptions {
   readonly unnamedMs?: number | undefined
   /** Smallest chunk size of a new blob. @default MIN_CHUNK_BYTES */
   readonly minChunkBytes?: number | undefined
+  /**
+   * Whether the metadata providers are told what paths stand for, so that images can be found while
+   * this version manager does not answer.
+   *
+   * @default false
+   */
+  readonly publishesPaths?: boolean | undefined
   /** Files, folders and reservations. @default 4000000 */
   readonly maxEntries?: number | undefined
+}
+
+/** What the parts use. */
+export interface VersionPartsComponents extends Omit<LocalVersionManagerComponents, 'logger'> {
+  readonly logger: Logger
+  /** A version of the blob is sealed. */
+  readonly onSealed: (blob: BlobId) => void
 }
 
 /** What a version manager on this machine is made of. */
@@ -60,7 +74,7 @@ export interface VersionParts {
 
 /** Makes the parts of a version manager, none of which runs yet. */
 export function makeVersionParts(
-  components: Omit<LocalVersionManagerComponents, 'logger'> & { readonly logger: Logger },
+  components: VersionPartsComponents,
   options: LocalVersionManagerOptions
 ): VersionParts {
   const { clock, onFailure } = components
@@ -83,7 +97,7 @@ export function makeVersionParts(
 }
 
 function makeSealQueue(
-  components: Omit<LocalVersionManagerComponents, 'logger'> & { readonly logger: Logger },
+  components: VersionPartsComponents,
   state: DurableState,
   idleMs: number | undefined
 ): SealQueue {
@@ -100,6 +114,7 @@ function makeSealQueue(
       keep: async (blob, version, seal) => {
         verifyRecord(verifier, seal, { blob, version })
         await state.persist(state.versions.sealed(blob, version, seal))
+        components.onSealed(blob)
       }
     },
     idleMs === undefined ? {} : { idleMs }

@@ -104,8 +104,8 @@ export function verifyRecord(
   envelope: SignedEnvelope,
   expected?: NodeRef
 ): SignedVersionRecord {
-  verifier.verify('version-record', envelope)
   const record = decodeVersionRecord(envelope.payload)
+  verifier.verify('version-record', envelope, record.timeMs)
   if (expected === undefined) return { record, envelope }
   if (record.blob !== expected.blob || record.version !== expected.version) {
     throw new UntrustedSignatureError(
