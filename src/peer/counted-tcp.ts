@@ -1,7 +1,18 @@
 import type { Socket } from 'node:net'
-import type { MultiaddrConnection, Upgrader, UpgraderOptions } from '@libp2p/interface'
+import type {
+  MessageStream,
+  MessageStreamReadStatus,
+  MultiaddrConnection,
+  Upgrader,
+  UpgraderOptions
+} from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
+import type { Uint8ArrayList } from 'uint8arraylist'
 import type { Metrics } from '../lib/metrics.ts'
+import { type SendResult, writeBatched } from './batched-writes.ts'
+import type { NoiseWatcher } from './framed-noise.ts'
+import { GatheredFrames } from './gathered-frames.ts'
+import { readIntoShared } from './shared-reads.ts'
 
 /** Bytes that went over TCP connections, noise and framing included. */
 export interface WireBytes {
@@ -31,47 +42,92 @@ export class WireCounter {
     return { sent: this.#sent, received: this.#received }
   }
 
-  /** Counts what the socket carries from now on. */
-  watch(socket: Socket): void {
-    socket.on('data', (bytes: Uint8Array) => {
-      this.#received += bytes.byteLength
-      this.#onReceived(bytes.byteLength)
-    })
-    const write = socket.write.bind(socket)
-    socket.write = (bytes: Uint8Array): boolean => {
-      this.#sent += bytes.byteLength
-      this.#onSent(bytes.byteLength)
-      corkUntilNextTick(socket)
-      return write(bytes)
-    }
+  sent(bytes: number): void {
+    this.#sent += bytes
+    this.#onSent(bytes)
+  }
+
+  received(bytes: number): void {
+    this.#received += bytes
+    this.#onReceived(bytes)
   }
 }
 
-// Noise writes length and ciphertext of each message on their own; together they are one system call.
-function corkUntilNextTick(socket: Socket): void {
-  if (socket.writableCorked > 0) return
-  socket.cork()
-  process.nextTick(() => socket.uncork())
+/** A connection of libp2p's TCP transport, as it is inside. */
+type TcpConnection = MultiaddrConnection & {
+  readonly socket: Socket
+  readonly readStatus: MessageStreamReadStatus
+  onData(bytes: Uint8Array): void
+  sendData(bytes: Uint8ArrayList): SendResult
 }
 
-/** libp2p's TCP transport with a counter beneath everything else. */
-export function countedTcp(counter: WireCounter): ReturnType<typeof tcp> {
+/** The connections of one node beneath everything else: counted, read and written in large pieces. */
+export class Wires implements NoiseWatcher {
+  readonly #counter: WireCounter
+  readonly #frames = new WeakMap<MessageStream, GatheredFrames>()
+  readonly #secured = new WeakSet<MessageStream>()
+
+  constructor(counter: WireCounter) {
+    this.#counter = counter
+  }
+
+  /** Takes care of a new connection. */
+  watch(connection: MultiaddrConnection): void {
+    const tcpConnection = connection as TcpConnection
+    const { socket } = tcpConnection
+    this.#watchReads(tcpConnection)
+    tcpConnection.sendData = (bytes) => {
+      this.#counter.sent(bytes.byteLength)
+      return writeBatched(socket, bytes)
+    }
+  }
+
+  begin(connection: MessageStream, queued: Uint8Array): void {
+    const frames = this.#frames.get(connection)
+    frames?.begin()
+    frames?.push(queued)
+  }
+
+  secured(connection: MessageStream): void {
+    this.#secured.add(connection)
+  }
+
+  #watchReads(connection: TcpConnection): void {
+    const frames = new GatheredFrames({
+      deliver: connection.onData.bind(connection),
+      isPrompt: () =>
+        this.#secured.has(connection) &&
+        connection.readBufferLength === 0 &&
+        connection.readStatus === 'readable'
+    })
+    this.#frames.set(connection, frames)
+    const take = (bytes: Uint8Array): void => {
+      this.#counter.received(bytes.byteLength)
+      frames.push(bytes)
+    }
+    connection.onData = take
+    readIntoShared(connection.socket, take)
+    connection.socket.once('close', () => frames.end())
+  }
+}
+
+/** libp2p's TCP transport, whose connections are watched from their first byte. */
+export function countedTcp(wires: Wires): ReturnType<typeof tcp> {
   return (components) => {
     const transport = tcp()(components)
     const dial = transport.dial.bind(transport)
     const createListener = transport.createListener.bind(transport)
     transport.dial = async (address, options) =>
-      dial(address, { ...options, upgrader: countingUpgrader(options.upgrader, counter) })
+      dial(address, { ...options, upgrader: watchingUpgrader(options.upgrader, wires) })
     transport.createListener = (options) =>
-      createListener({ ...options, upgrader: countingUpgrader(options.upgrader, counter) })
+      createListener({ ...options, upgrader: watchingUpgrader(options.upgrader, wires) })
     return transport
   }
 }
 
-function countingUpgrader(upgrader: Upgrader, counter: WireCounter): Upgrader {
+function watchingUpgrader(upgrader: Upgrader, wires: Wires): Upgrader {
   const watched = (connection: MultiaddrConnection): MultiaddrConnection => {
-    const { socket } = connection as MultiaddrConnection & { readonly socket: Socket }
-    counter.watch(socket)
+    wires.watch(connection)
     return connection
   }
   return {

@@ -1,12 +1,13 @@
-import { noise } from '@chainsafe/libp2p-noise'
 import { type Identify, identify } from '@libp2p/identify'
 import type { Ed25519PrivateKey, Libp2p, StreamMiddleware } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { type Ping, ping } from '@libp2p/ping'
-import { yamux } from '@libp2p/yamux'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import { KIB, MIB } from '../lib/bytes.ts'
-import { countedTcp, type WireCounter } from './counted-tcp.ts'
+import { countedTcp, type WireCounter, Wires } from './counted-tcp.ts'
+import { framedNoise } from './framed-noise.ts'
+import type { ProviderRecords } from './provider-records.ts'
+import { thriftyYamux } from './thrifty-yamux.ts'
 
 /** Id of the DHT's protocol. */
 export const KAD_PROTOCOL = '/blobswarm/kad/1'
@@ -41,19 +42,23 @@ export interface Libp2pSettings {
   /** Stands before every protocol but hello. */
   readonly gate: StreamMiddleware
   readonly counter: WireCounter
+  /** What libp2p remembers, and as a server of the DHT keeps for others. */
+  readonly records: ProviderRecords
 }
 
 /** Makes an agent's libp2p node, not started, every library protocol behind the gate. */
 export async function createNodeLibp2p(settings: Libp2pSettings): Promise<NodeLibp2p> {
   const { privateKey, listen, announce, agentVersion, gate, counter } = settings
+  const wires = new Wires(counter)
   const libp2p = await createLibp2p<NodeServices>({
     start: false,
+    datastore: settings.records,
     privateKey,
     nodeInfo: { name: 'blobswarm', version: agentVersion, userAgent: `blobswarm/${agentVersion}` },
     addresses: { listen: [...listen], announce: [...announce] },
-    transports: [countedTcp(counter)],
-    connectionEncrypters: [noise()],
-    streamMuxers: [yamux(STREAM_LIMITS)],
+    transports: [countedTcp(wires)],
+    connectionEncrypters: [framedNoise(wires)],
+    streamMuxers: [thriftyYamux(STREAM_LIMITS)],
     connectionManager: connectionLimits(settings.maxConnections),
     // Finds hosts that vanished without a word; patient, because a busy agent answers late.
     connectionMonitor: {
@@ -61,7 +66,7 @@ export async function createNodeLibp2p(settings: Libp2pSettings): Promise<NodeLi
       pingInterval: 30_000,
       pingTimeout: { minTimeout: 20_000 }
     },
-    // Longer than the DHT keeps provider records: it fails for a whole key when one entry is gone.
+    // Longer than the DHT keeps announcements, which are of no use without addresses.
     peerStore: { maxAddressAge: 7 * DAY_MS, maxPeerAge: 30 * DAY_MS },
     services: services()
   })

@@ -1,27 +1,35 @@
 import type { Stream } from '@libp2p/interface'
 import { pipe } from 'it-pipe'
 import type { Uint8ArrayList } from 'uint8arraylist'
+import type { ReadBuffers } from '../chunks/read-buffers.ts'
 import type { AbortOptions } from '../chunks/types.ts'
+import { KIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { MalformedError } from '../lib/errors.ts'
 import { settledOrAborted } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import { PeerTimeoutError, PeerUnreachableError } from './errors.ts'
-import { encodeFrame, FrameDecoder } from './frames.ts'
-import { closeWrite, pauseReading, readBounded, writeAll } from './stream-io.ts'
+import { encodeFrame, FrameDecoder, type MessageMemory } from './frames.ts'
+import { closeWrite, isReadyFor, pauseReading, readBounded, writeAll } from './stream-io.ts'
 import type { Channel, Member, ProtocolSpec } from './types.ts'
 
 export interface MessageChannelComponents {
   readonly stream: Stream
   readonly remote: Member
   readonly clock: Clock
+  /** Where long messages are put together. @default fresh memory for each */
+  readonly memory?: ReadBuffers | undefined
 }
 
 export interface MessageChannelOptions {
   /** How long `close` flushes and waits for the other side, in milliseconds. @default 5000 */
   closeTimeoutMs?: number
+  /** Longest message that is received, in bytes. @default the protocol's */
+  maxReceivedBytes?: number
 }
+
+const MIN_REUSED_BYTES = 64 * KIB
 
 /**
  * Framed messages over a libp2p stream. `send` may be called again before the last call has resolved:
@@ -35,10 +43,13 @@ export class MessageChannel implements Channel {
   readonly #clock: Clock
   readonly #maxMessageBytes: number
   readonly #closeTimeoutMs: number
+  readonly #memory: ReadBuffers | undefined
   readonly #decoder: FrameDecoder
   #isReading = false
   #isClosedByRemote: boolean
   #lastSend: Promise<void> = Promise.resolve()
+  /** Sends that wait for others or for the network. */
+  #waitingSends = 0
   #closing: Promise<void> | undefined
 
   /** Takes over the stream, whose bytes nobody may have read. */
@@ -47,15 +58,16 @@ export class MessageChannel implements Channel {
     spec: ProtocolSpec,
     options: MessageChannelOptions = {}
   ) {
-    const { stream, remote, clock } = components
-    const { closeTimeoutMs = 5000 } = options
+    const { stream, remote, clock, memory } = components
+    const { closeTimeoutMs = 5000, maxReceivedBytes = spec.maxMessageBytes } = options
     this.remote = remote
     this.protocol = spec.id
     this.#stream = stream
     this.#clock = clock
     this.#maxMessageBytes = spec.maxMessageBytes
     this.#closeTimeoutMs = closeTimeoutMs
-    this.#decoder = new FrameDecoder(spec.maxMessageBytes, spec.id)
+    this.#memory = memory
+    this.#decoder = new FrameDecoder(maxReceivedBytes, spec.id, memoryFrom(memory))
     pauseReading(stream)
     this.#isClosedByRemote = stream.status === 'open' && stream.remoteWriteStatus === 'closed'
     stream.addEventListener('remoteCloseWrite', () => {
@@ -72,7 +84,9 @@ export class MessageChannel implements Channel {
     if (byteLength > this.#maxMessageBytes) {
       throw new RangeError(`a message of ${byteLength} bytes, at most ${this.#maxMessageBytes}`)
     }
-    const sent = this.#sendAfter(this.#lastSend, frame, signal)
+    const isBegun = this.#waitingSends === 0 && isReadyFor(this.#stream, frame.byteLength)
+    if (isBegun && this.#sendNow(frame)) return
+    const sent = this.#sendAfter(this.#lastSend, isBegun ? [] : [frame], signal)
     this.#lastSend = sent.catch(() => {})
     await settledOrAborted(sent, [signal])
     signal?.throwIfAborted()
@@ -94,6 +108,10 @@ export class MessageChannel implements Channel {
     } finally {
       this.#isReading = false
     }
+  }
+
+  giveBack(message: Uint8Array): void {
+    this.#memory?.giveBack(message)
   }
 
   async close(): Promise<void> {
@@ -121,18 +139,30 @@ export class MessageChannel implements Channel {
     for (let message = this.#decoder.next(); message; message = this.#decoder.next()) yield message
   }
 
-  async #sendAfter(
-    previous: Promise<void>,
-    frame: Uint8ArrayList,
-    signal: AbortSignal | undefined
-  ): Promise<void> {
-    await previous
-    // Given up while it waited: left out. Once begun it is sent whole, or the framing would be lost.
-    if (signal?.aborted === true) return
+  /** @returns whether more may follow at once. */
+  #sendNow(frame: Uint8ArrayList): boolean {
     try {
-      await writeAll(this.#stream, [frame])
+      return this.#stream.send(frame)
     } catch (error) {
       throw this.#unreachable(toError(error))
+    }
+  }
+
+  /** Sends what is left of a message when those before it have gone, and waits until it has gone, too. */
+  async #sendAfter(
+    previous: Promise<void>,
+    left: readonly Uint8ArrayList[],
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    this.#waitingSends++
+    try {
+      await previous
+      // Given up while it waited: left out. Once begun it is sent whole, or the framing would be lost.
+      if (signal?.aborted !== true) await writeAll(this.#stream, left)
+    } catch (error) {
+      throw this.#unreachable(toError(error))
+    } finally {
+      this.#waitingSends--
     }
   }
 
@@ -161,6 +191,16 @@ export class MessageChannel implements Channel {
   #unreachable(cause: Error): PeerUnreachableError {
     if (cause instanceof PeerUnreachableError) return cause
     return new PeerUnreachableError(this.remote.peerId, cause.message, { cause })
+  }
+}
+
+/** Short messages are left to the garbage collector. */
+function memoryFrom(memory: ReadBuffers | undefined): MessageMemory {
+  return {
+    take: (length) =>
+      memory === undefined || length < MIN_REUSED_BYTES
+        ? new Uint8Array(length)
+        : memory.take(length)
   }
 }
 

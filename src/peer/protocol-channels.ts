@@ -1,5 +1,7 @@
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
+import { ReadBuffers } from '../chunks/read-buffers.ts'
 import type { AbortOptions } from '../chunks/types.ts'
+import { MIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
@@ -21,10 +23,14 @@ export interface ProtocolChannelsComponents {
   readonly own: (task: Promise<void>) => void
 }
 
+/** Memory of long messages that waits for the next ones. */
+const IDLE_MESSAGE_BYTES = 8 * MIB
+
 /** The channels of our protocols that are open, made here or served here. */
 export class ProtocolChannels {
   readonly #components: ProtocolChannelsComponents
   readonly #open = new Set<Channel>()
+  readonly #memory = new ReadBuffers(IDLE_MESSAGE_BYTES)
 
   constructor(components: ProtocolChannelsComponents) {
     this.#components = components
@@ -71,9 +77,11 @@ export class ProtocolChannels {
     })
   }
 
-  /** Ends all channels at once. */
-  abort(reason: Error): void {
-    for (const channel of this.#open) channel.abort(reason)
+  /** Ends all channels at once, or those to one peer. */
+  abort(reason: Error, peerId?: string): void {
+    for (const channel of this.#open) {
+      if (peerId === undefined || channel.remote.peerId === peerId) channel.abort(reason)
+    }
   }
 
   async #serve(
@@ -97,7 +105,8 @@ export class ProtocolChannels {
   }
 
   #channel(stream: Stream, remote: Member, spec: ProtocolSpec): Channel {
-    const channel = new MessageChannel({ stream, remote, clock: this.#components.clock }, spec)
+    const { clock } = this.#components
+    const channel = new MessageChannel({ stream, remote, clock, memory: this.#memory }, spec)
     this.#open.add(channel)
     channel.ended.addEventListener('abort', () => this.#open.delete(channel), { once: true })
     if (channel.ended.aborted) this.#open.delete(channel)

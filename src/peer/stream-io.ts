@@ -176,6 +176,13 @@ export async function writeAll(
   }
 }
 
+/** Tells whether so many bytes can be given to `send` now, without waiting and in one piece. */
+export function isReadyFor(stream: Stream, byteLength: number): boolean {
+  const { status, writeStatus, writableNeedsDrain, writeBufferLength } = stream
+  if (status !== 'open' || writeStatus !== 'writable' || byteLength > MAX_SEND_BYTES) return false
+  return !writableNeedsDrain && writeBufferLength === 0
+}
+
 /** Sends what is queued and closes this side; the other side may go on sending. */
 export async function closeWrite(stream: Stream, options: AbortOptions = {}): Promise<void> {
   if (stream.writeStatus !== 'writable') return

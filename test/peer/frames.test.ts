@@ -1,7 +1,9 @@
 import { expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import * as lengthPrefixed from 'it-length-prefixed'
+import { MIB } from '../../src/lib/bytes.ts'
 import { MalformedError } from '../../src/lib/errors.ts'
+import { markDisposable } from '../../src/peer/disposable-memory.ts'
 import { encodeFrame, FrameDecoder } from '../../src/peer/frames.ts'
 
 function decodeAll(decoder: FrameDecoder): Uint8Array[] {
@@ -73,4 +75,37 @@ test('never hangs or crashes on any bytes', () => {
       }
     })
   )
+})
+
+test('frees the memory of pieces that allow it, once they are copied', () => {
+  const decoder = new FrameDecoder(1000, 'test')
+  const frame = encodeFrame([new Uint8Array(300).fill(7)]).subarray()
+  const marked = markDisposable(frame.slice(0, 150))
+  const shared = markDisposable(new Uint8Array(200))
+  shared.set(frame.subarray(150), 40)
+
+  decoder.push(marked)
+  decoder.push(shared.subarray(40, 40 + frame.byteLength - 150))
+  const message = decoder.next()
+
+  expect(message).toEqual(new Uint8Array(300).fill(7))
+  expect([marked.byteLength, shared.byteLength]).toEqual([0, 200])
+})
+
+test('takes memory for a message when some of it has come', () => {
+  const taken: number[] = []
+  const take = (length: number): Uint8Array => {
+    taken.push(length)
+    return new Uint8Array(length)
+  }
+  const decoder = new FrameDecoder(10 * MIB, 'test', { take })
+  const frame = encodeFrame([new Uint8Array(MIB)]).subarray()
+
+  decoder.push(frame.subarray(0, 60_000))
+  decoder.next()
+  const before = [...taken]
+  decoder.push(frame.subarray(60_000, 70_000))
+  decoder.next()
+
+  expect([before, taken]).toEqual([[], [MIB]])
 })
