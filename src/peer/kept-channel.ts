@@ -3,6 +3,7 @@ import { abortable } from '../lib/abortable.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { MalformedError, NotRunningError } from '../lib/errors.ts'
+import { IdleTimer } from '../lib/idle-timer.ts'
 import { toError } from '../lib/to-error.ts'
 import { PeerTimeoutError, PeerUnreachableError, ProtocolViolationError } from './errors.ts'
 import type { Channel, PeerNode, ProtocolSpec } from './types.ts'
@@ -29,6 +30,8 @@ export interface KeptChannelComponents<S extends ChannelSession> {
 export interface KeptChannelOptions {
   /** Time to connect and to agree on the protocol. @default 10000 */
   openTimeoutMs?: number
+  /** The channel is closed when nobody has had a request for so long, in milliseconds. @default 2 minutes */
+  idleMs?: number
 }
 
 /** How long an idle channel may take to close in good order. */
@@ -37,6 +40,7 @@ const CLOSE_TIMEOUT_MS = 1000
 interface Open<S> {
   readonly session: S
   readonly channel: Channel
+  timer: IdleTimer
 }
 
 /**
@@ -46,16 +50,18 @@ interface Open<S> {
 export class KeptChannel<S extends ChannelSession> {
   readonly #components: KeptChannelComponents<S>
   readonly #openTimeoutMs: number
+  readonly #idleMs: number
   readonly #closing = new AbortController()
   readonly #reading = new Set<Promise<void>>()
   #opening: Promise<S> | undefined
   #open: Open<S> | undefined
 
   constructor(components: KeptChannelComponents<S>, options: KeptChannelOptions = {}) {
-    const { openTimeoutMs = 10_000 } = options
+    const { openTimeoutMs = 10_000, idleMs = 120_000 } = options
     if (!(openTimeoutMs > 0)) throw new RangeError(`openTimeoutMs must be above 0`)
     this.#components = components
     this.#openTimeoutMs = openTimeoutMs
+    this.#idleMs = idleMs
   }
 
   /**
@@ -67,7 +73,10 @@ export class KeptChannel<S extends ChannelSession> {
     const { signal } = options
     signal?.throwIfAborted()
     if (this.#closing.signal.aborted) throw this.#notRunning()
-    if (this.#open !== undefined && !this.#open.channel.ended.aborted) return this.#open.session
+    if (this.#open !== undefined && !this.#open.channel.ended.aborted) {
+      this.#open.timer.touch()
+      return this.#open.session
+    }
     this.#opening ??= this.#openChannel().finally(() => {
       this.#opening = undefined
     })
@@ -80,14 +89,15 @@ export class KeptChannel<S extends ChannelSession> {
     await this.#opening?.catch(() => {})
     const open = this.#open
     this.#open = undefined
-    if (open !== undefined) await this.#closeChannel(open)
+    if (open !== undefined) await this.#closeChannel(open, this.#notRunning())
     await Promise.all(this.#reading)
   }
 
-  async #closeChannel({ session, channel }: Open<S>): Promise<void> {
-    const abort = (): void => channel.abort(this.#notRunning())
+  async #closeChannel({ session, channel, timer }: Open<S>, reason: Error): Promise<void> {
+    const abort = (): void => channel.abort(reason)
     const isIdle = session.isIdle
-    session.fail(this.#notRunning())
+    timer.stop()
+    session.fail(reason)
     if (!isIdle) return abort()
     const cancel = this.#components.clock.schedule(abort, CLOSE_TIMEOUT_MS)
     await channel.close().catch(() => {}) // it has ended, which is what is wanted
@@ -115,7 +125,11 @@ export class KeptChannel<S extends ChannelSession> {
         timedOut: () => new PeerTimeoutError(peerId, `opening ${spec.id}`, timeoutMs)
       }
     )
-    const open: Open<S> = { session: attach(channel), channel }
+    const open: Open<S> = {
+      session: attach(channel),
+      channel,
+      timer: this.#idleTimer(() => open)
+    }
     this.#open = open
     const reading = this.#read(open)
     this.#reading.add(reading)
@@ -137,7 +151,25 @@ export class KeptChannel<S extends ChannelSession> {
     }
   }
 
+  #idleTimer(open: () => Open<S>): IdleTimer {
+    return new IdleTimer(this.#components.clock, this.#idleMs, () => this.#closeIdle(open()))
+  }
+
+  /** Nobody needs it: whoever has many that ask it now and then has no channel for each of them. */
+  #closeIdle(open: Open<S>): void {
+    if (this.#open !== open) return
+    if (!open.session.isIdle) {
+      open.timer = this.#idleTimer(() => open)
+      return
+    }
+    this.#open = undefined
+    const reason = new PeerUnreachableError(this.#components.peerId, 'the idle channel was closed')
+    const closing = this.#closeChannel(open, reason).finally(() => this.#reading.delete(closing))
+    this.#reading.add(closing)
+  }
+
   #end(open: Open<S>, error: Error): void {
+    open.timer.stop()
     if (this.#open === open) this.#open = undefined
     open.session.fail(error)
   }

@@ -6,6 +6,7 @@ import { settledOrAborted } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import { parseFullAddress } from './addresses.ts'
 import { NotMemberError, ProtocolRefusedError } from './errors.ts'
+import { LetGo } from './let-go.ts'
 import type { Member } from './types.ts'
 
 export interface KeptConnectionsComponents {
@@ -26,6 +27,8 @@ export interface KeptConnectionsOptions {
   maxBackoffMs?: number
   /** Wait after the other side has refused this agent, in milliseconds. @default 30000 */
   refusedBackoffMs?: number
+  /** Longest wait when the other side takes this agent and soon lets it go, in milliseconds. @default 5 minutes */
+  letGoBackoffMs?: number
 }
 
 /** Keeps connections to some peers open: those that the cluster cannot do without. */
@@ -34,6 +37,7 @@ export class KeptConnections {
   readonly #minBackoffMs: number
   readonly #maxBackoffMs: number
   readonly #refusedBackoffMs: number
+  readonly #letGoBackoffMs: number
   readonly #stopped = new AbortController()
   readonly #running = new Map<
     string,
@@ -42,10 +46,12 @@ export class KeptConnections {
 
   constructor(components: KeptConnectionsComponents, options: KeptConnectionsOptions = {}) {
     const { minBackoffMs = 200, maxBackoffMs = 1500, refusedBackoffMs = 30_000 } = options
+    const { letGoBackoffMs = 300_000 } = options
     this.#components = components
     this.#minBackoffMs = minBackoffMs
     this.#maxBackoffMs = maxBackoffMs
     this.#refusedBackoffMs = refusedBackoffMs
+    this.#letGoBackoffMs = letGoBackoffMs
   }
 
   /** Connects to the full multiaddr now and whenever the connection is lost. Idempotent. */
@@ -55,6 +61,11 @@ export class KeptConnections {
     const end = new AbortController()
     const signal = AbortSignal.any([end.signal, this.#stopped.signal])
     this.#running.set(address, { end, task: this.#run(address, peerId, signal) })
+  }
+
+  /** Tells whether connections to a peer are kept. */
+  has(peerId: string): boolean {
+    return this.#running.keys().some((address) => address.endsWith(`/p2p/${peerId}`))
   }
 
   /** Does not connect again from now on; an open connection stays. */
@@ -72,6 +83,7 @@ export class KeptConnections {
   async #run(address: string, peerId: string, signal: AbortSignal): Promise<void> {
     const { connect, clock, log } = this.#components
     let failures = 0
+    const letGo = new LetGo(this.#letGoBackoffMs)
     while (!signal.aborted) {
       const startedMs = clock.monotonic()
       let failure: Error | undefined
@@ -85,8 +97,9 @@ export class KeptConnections {
       // A connection that is lost as soon as it is made is a failure too.
       const lastedMs = clock.monotonic() - startedMs
       failures = failure === undefined && lastedMs >= this.#maxBackoffMs ? 0 : failures + 1
-      if (signal.aborted || failures === 0) continue
-      const waitMs = this.#backoffMs(failure, failures)
+      if (failure === undefined) letGo.lost(lastedMs)
+      const waitMs = Math.max(this.#backoffMs(failure, failures), letGo.waitMs)
+      if (signal.aborted || waitMs === 0) continue
       await settledOrAborted(clock.sleep(waitMs, { signal }), [signal])
     }
   }
@@ -95,6 +108,7 @@ export class KeptConnections {
     if (error instanceof NotMemberError || error instanceof ProtocolRefusedError) {
       return this.#refusedBackoffMs
     }
+    if (failures === 0) return 0
     const waitMs = Math.min(
       this.#maxBackoffMs,
       this.#minBackoffMs * 2 ** Math.min(failures - 1, 16)

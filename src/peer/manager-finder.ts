@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
 import { settledOrAborted } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
+import { LetGo } from './let-go.ts'
 import { PROVIDERS_PROTOCOL } from './protocols/providers.ts'
 import { TREE_PROTOCOL } from './protocols/tree.ts'
 import { VERSION_PROTOCOL } from './protocols/version.ts'
@@ -85,12 +86,21 @@ export class ManagerFinder {
 
   async #keepConnected(role: NeededRole, candidates: () => Candidates): Promise<void> {
     const { minBackoffMs, maxBackoffMs } = this.#options
+    const { clock } = this.#components
     const { signal } = this.#stopped
     let waitMs = minBackoffMs
+    const letGo = new LetGo()
+    let foundMs: number | undefined
     while (!signal.aborted) {
+      if (foundMs !== undefined && !this.#isConnected(role)) {
+        letGo.lost(clock.monotonic() - foundMs)
+        foundMs = undefined
+        if (letGo.waitMs > 0) await this.#pause(letGo.waitMs)
+      }
       const changed = this.#nextChange()
       if (this.#isConnected(role) || (await this.#find(role, candidates()))) {
         waitMs = minBackoffMs
+        foundMs ??= clock.monotonic()
         await settledOrAborted(changed.promise, [signal])
       } else {
         await this.#pause(waitMs)

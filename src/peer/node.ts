@@ -13,14 +13,19 @@ import { createNodeLibp2p, type NodeLibp2p } from './create-libp2p.ts'
 import { Dialler, streamLimits } from './dialler.ts'
 import { JoinRefusedError, PeerUnreachableError } from './errors.ts'
 import { Greeter } from './greeter.ts'
+import { IdleConnections } from './idle-connections.ts'
 import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'
 import { Membership, type MembershipDocuments } from './membership.ts'
-import { MembershipGate } from './membership-gate.ts'
+import { type AdmittedConnection, MembershipGate } from './membership-gate.ts'
+import { MembershipWatch } from './membership-watch.ts'
 import { MAX_ADDRESSES, type MetadataList } from './metadata-list.ts'
 import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
 import { ProtocolChannels } from './protocol-channels.ts'
 import { HELLO } from './protocols/hello.ts'
+import { ProviderRecords } from './provider-records.ts'
+import { requestRenewal } from './renewal-request.ts'
+import { permitsProtocol } from './rights.ts'
 import type { CertificateIssuer } from './token-issuer.ts'
 import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from './types.ts'
 
@@ -35,6 +40,7 @@ export interface NodeComponents {
 
 interface NodeParts extends NodeComponents {
   readonly identity: PeerIdentity
+  readonly membership: Membership
   readonly gate: MembershipGate
   readonly counter: WireCounter
   readonly libp2p: NodeLibp2p
@@ -53,6 +59,18 @@ export interface NodeOptions {
   openTimeoutMs?: number
   /** How long hello may take, in milliseconds. @default 10000 */
   helloTimeoutMs?: number
+  /** How often the certificates of connected members are looked at, in milliseconds. @default 20000 */
+  watchMs?: number
+}
+
+/** A connection to a member. */
+export interface MemberConnection {
+  readonly member: Member
+  readonly direction: 'inbound' | 'outbound'
+  /** Multiaddr of the other end. */
+  readonly address: string
+  /** Milliseconds since the epoch. */
+  readonly openedMs: number
 }
 
 // An answer that arrives together with the end of the protocol's negotiation may be lost.
@@ -67,7 +85,9 @@ export class Libp2pNode implements PeerNode {
   readonly #log: Logger
   readonly #dialler: Dialler
   readonly #greeter: Greeter
+  readonly #watch: MembershipWatch
   readonly #kept: KeptConnections
+  readonly #idle: IdleConnections
   readonly #tasks = new Set<Promise<void>>()
   readonly #channels: ProtocolChannels
   readonly #toldAddresses = new WeakMap<Connection, readonly string[]>()
@@ -83,8 +103,17 @@ export class Libp2pNode implements PeerNode {
     const { listen = ['/ip4/127.0.0.1/tcp/0'], announce = [], agentVersion = '0' } = options
     const { maxConnections = 2000, helloTimeoutMs = 10_000 } = options
     const identity = await identityFromSeed(seed)
-    const gate = new MembershipGate(clock, { waitMs: helloTimeoutMs })
+    const membership = new Membership(identity.peerId, clock)
+    const gate = new MembershipGate(clock, {
+      waitMs: helloTimeoutMs,
+      objectionTo: (member) => membership.objectionTo(member)
+    })
     const counter = new WireCounter(metrics)
+    const records = new ProviderRecords(components)
+    metrics?.gauge('blobswarm_peer_dht_announcements', {
+      help: 'Announcements of images that this agent keeps for others',
+      read: () => records.count
+    })
     const libp2p = await createNodeLibp2p({
       privateKey: identity.privateKey,
       listen,
@@ -92,18 +121,20 @@ export class Libp2pNode implements PeerNode {
       maxConnections,
       agentVersion,
       gate: gate.middleware,
-      counter
+      counter,
+      records
     })
-    return new Libp2pNode({ ...components, identity, gate, counter, libp2p }, options)
+    const parts = { ...components, identity, membership, gate, counter, libp2p }
+    return new Libp2pNode(parts, options)
   }
 
   private constructor(parts: NodeParts, options: NodeOptions) {
-    const { clock, random, gate, issuer, logger } = parts
-    const { agentVersion = '0', openTimeoutMs = 20_000, helloTimeoutMs = 10_000 } = options
+    const { clock, random, gate, issuer, logger, membership } = parts
+    const { agentVersion = '0', openTimeoutMs = 20_000, helloTimeoutMs = 10_000, watchMs } = options
     this.#parts = parts
     this.#dialler = new Dialler(parts, openTimeoutMs)
     this.peerId = parts.identity.peerId
-    this.membership = new Membership(this.peerId, clock)
+    this.membership = membership
     const log = logger.forComponent('blobswarm:peer:node')
     this.#log = log
     this.#channels = new ProtocolChannels({
@@ -114,7 +145,7 @@ export class Libp2pNode implements PeerNode {
     })
     this.#greeter = new Greeter(
       {
-        membership: this.membership,
+        membership,
         issuer,
         addresses: () => this.addresses(),
         agentVersion,
@@ -126,6 +157,15 @@ export class Libp2pNode implements PeerNode {
       },
       { timeoutMs: helloTimeoutMs }
     )
+    this.#watch = new MembershipWatch(
+      {
+        ...parts,
+        greeter: this.#greeter,
+        abortChannels: (peerId, reason) => this.#channels.abort(reason, peerId),
+        log
+      },
+      watchMs === undefined ? {} : { intervalMs: watchMs }
+    )
     this.#kept = new KeptConnections({
       clock,
       random,
@@ -134,6 +174,9 @@ export class Libp2pNode implements PeerNode {
       isConnected: (peerId) => gate.connectionTo(peerId) !== undefined,
       onChanged: (listener) => gate.onChanged(listener)
     })
+    const connections = (): AdmittedConnection[] => gate.admitted()
+    const isKept = (peerId: string): boolean => this.#kept.has(peerId)
+    this.#idle = new IdleConnections({ clock, log, connections, isKept }, options)
   }
 
   /** Listens, and answers whatever is served. */
@@ -143,10 +186,9 @@ export class Libp2pNode implements PeerNode {
       this.#own(this.#greeter.meet(detail))
     )
     libp2p.addEventListener('connection:close', ({ detail }) => gate.closed(detail))
-    this.membership.onMetadataListChanged((list) => {
-      this.#own(this.#learnFrom(list))
-      this.#own(this.#greeter.spread(list))
-    })
+    this.membership.onMetadataListChanged((list) => this.#own(this.#learnFrom(list)))
+    this.#watch.start()
+    this.#idle.start()
     const { metadataList } = this.membership
     if (metadataList !== undefined) await this.#learnFrom(metadataList)
     await libp2p.handle(
@@ -206,10 +248,19 @@ export class Libp2pNode implements PeerNode {
     throw failure
   }
 
+  /** Asks those who issue certificates for a newer one, as `requestRenewal`; enters nothing. */
+  async renew(
+    addresses: readonly string[],
+    options: AbortOptions = {}
+  ): Promise<Uint8Array | undefined> {
+    const [greeter, dialler] = [this.#greeter, this.#dialler]
+    return requestRenewal({ peerId: this.peerId, greeter, dialler }, addresses, options)
+  }
+
   async serve(
     spec: ProtocolSpec,
     handle: ServeChannel,
-    allow: (member: Member) => boolean = () => true
+    allow: (member: Member) => boolean = (member) => permitsProtocol(spec.id, member)
   ): Promise<void> {
     await this.#channels.serve(spec, handle, allow)
   }
@@ -243,6 +294,20 @@ export class Libp2pNode implements PeerNode {
     return this.#parts.gate.members()
   }
 
+  /** The connection to each member, the oldest where there are several. */
+  connections(): MemberConnection[] {
+    const admitted = this.#parts.gate
+      .admitted()
+      .map(({ connection, member }) => ({
+        member,
+        direction: connection.direction,
+        address: connection.remoteAddr.toString(),
+        openedMs: connection.timeline.open
+      }))
+      .toSorted((left, right) => right.openedMs - left.openedMs)
+    return Array.from(new Map(admitted.map((each) => [each.member.peerId, each])).values())
+  }
+
   /** Where a member that is connected said that it can be dialled. */
   addressesOf(peerId: string): readonly string[] {
     const connection = this.#parts.gate.connectionTo(peerId)?.connection
@@ -254,10 +319,11 @@ export class Libp2pNode implements PeerNode {
   }
 
   async #stop(): Promise<void> {
-    await this.#kept.stop()
+    await Promise.all([this.#kept.stop(), this.#idle.stop()])
+    const watched = this.#watch.stop()
     this.#channels.abort(new NotRunningError('the node'))
     await this.#parts.libp2p.stop()
-    await Promise.all(this.#tasks)
+    await Promise.all([watched, ...this.#tasks])
   }
 
   /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */

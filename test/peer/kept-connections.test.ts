@@ -106,6 +106,19 @@ describe('a kept connection', () => {
     expect(scene.triedMs).toEqual([0, 100, 300, 700, 1100, 1500, 1900])
   })
 
+  test('is left alone for longer each time by a peer that soon lets it go again', async () => {
+    const scene = newScene()
+    scene.kept.keep(ADDRESS)
+
+    for (let losses = 0; losses < 5; losses++) {
+      await scene.pass(1000)
+      scene.lose()
+      await scene.pass(14_000)
+    }
+
+    expect(scene.triedMs).toEqual([0, 1000, 16_000, 34_000, 52_000, 73_000])
+  })
+
   test('is hardly tried again when the peer refused', async () => {
     const scene = newScene()
     scene.answer = new ProtocolRefusedError(PEER, '/blobswarm/hello/1', 'not a member')
