@@ -56,10 +56,12 @@ export class ProtocolRefusedError extends BlobswarmError {
 /** Thrown when somebody is not a member of this cluster: no, expired, revoked or foreign certificate. */
 export class NotMemberError extends BlobswarmError {
   readonly peer: string
+  readonly reason: string
 
-  constructor(peer: string, reason: string) {
-    super(`peer ${peer} is not a member: ${reason}`, 'ERR_NOT_MEMBER')
+  constructor(peer: string, reason: string, options?: ErrorOptions) {
+    super(`peer ${peer} is not a member: ${reason}`, 'ERR_NOT_MEMBER', options)
     this.peer = peer
+    this.reason = reason
   }
 }
 

@@ -21,6 +21,8 @@ export interface Member {
   readonly peerId: string
   readonly roles: ReadonlySet<Role>
   readonly rights: ReadonlySet<Right>
+  /** When the certificate was issued, milliseconds since the epoch. */
+  readonly issuedMs: number
   /** End of the certificate, milliseconds since the epoch. */
   readonly expiresMs: number
 }
@@ -53,6 +55,11 @@ export interface Channel {
   send(parts: readonly Uint8Array[], options?: AbortOptions): Promise<void>
   /** Yields messages until the remote closes its side. @throws {PeerUnreachableError | MalformedError} */
   messages(options?: AbortOptions): AsyncIterable<Uint8Array>
+  /**
+   * Takes back the memory of a message that was received, for the next ones. The caller knows that nobody looks
+   * at it any more; a view of the message will do, and what is no message of this channel is left alone.
+   */
+  giveBack?(message: Uint8Array): void
   /** Flushes, closes this side and waits (bounded) for the other. */
   close(): Promise<void>
   /** Ends the stream at once, both ways. Harmless when it has ended. */
@@ -69,7 +76,7 @@ export interface PeerNode {
   readonly peerId: string
   /** Full multiaddrs that others can dial, with the real ports. */
   addresses(): string[]
-  /** Answers a protocol from now on. @param allow who may use it; others are refused with a reason. @default any member */
+  /** Answers a protocol from now on. @param allow who may use it; others are refused with a reason. @default as rights.ts says */
   serve(
     spec: ProtocolSpec,
     handle: ServeChannel,

@@ -276,8 +276,11 @@ describe('the metadata list', () => {
     const [left, right] = [await cluster.member(), await cluster.member()]
     left.membership.offerMetadataList(cluster.authority.signMetadataList(2, []))
     right.membership.offerMetadataList(cluster.authority.signMetadataList(1, []))
+    const { promise: changed, resolve } = Promise.withResolvers<unknown>()
+    right.membership.onMetadataListChanged(resolve)
 
     await left.connect(addressOf(right))
+    await changed
 
     expect(left.membership.metadataList?.number).toBe(2)
     expect(right.membership.metadataList?.number).toBe(2)

@@ -5,6 +5,7 @@ import { concatBytes } from '../../src/lib/bytes.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { BlobswarmError, MalformedError } from '../../src/lib/errors.ts'
 import { MemoryLogger, noLogger } from '../../src/lib/logger.ts'
+import { nextTurn } from '../../src/lib/turn.ts'
 import { naturalNumber } from '../../src/peer/codec.ts'
 import {
   PeerTimeoutError,
@@ -16,12 +17,14 @@ import { decodeFrame, defineMethod, encodeFrame, type RpcFrame } from '../../src
 import { RpcClient } from '../../src/peer/rpc-client.ts'
 import {
   answerMethod,
+  permitted,
   type RpcHandler,
   type ServeRpcOptions,
   serveRpc
 } from '../../src/peer/rpc-server.ts'
 import type { ProtocolSpec } from '../../src/peer/types.ts'
 import { channelPair, testMember } from '../support/channel-pair.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 import { MemoryNetwork, type MemoryNode } from '../support/memory-network.ts'
 
 const SPEC: ProtocolSpec = { id: '/blobswarm/test/1', maxMessageBytes: 64 * 1024 }
@@ -62,12 +65,12 @@ async function network(
   return { net, server, client: net.node('client') }
 }
 
-const doubling = answerMethod(double, 'read', async ({ value }) => ({ value: value * 2 }))
+const doubling = answerMethod(double, async ({ value }) => ({ value: value * 2 }))
 
 describe('a call', () => {
   test('gets the answer to its own request while many are in flight', async () => {
     const gates = Array.from({ length: 20 }, () => Promise.withResolvers<void>())
-    const waiting = answerMethod(wait, 'read', async ({ value }) => {
+    const waiting = answerMethod(wait, async ({ value }) => {
       await gates[value]?.promise
       return { value: value + 100 }
     })
@@ -81,8 +84,28 @@ describe('a call', () => {
     expect(client.opened).toHaveLength(1)
   })
 
+  test('finds the channel closed that nobody needed for a while, and opens another', async () => {
+    const clock = new ManualClock()
+    const { client } = await network([doubling])
+    const kept = { node: client, clock, peerId: 'server', spec: SPEC }
+    const rpc = new RpcClient(kept)
+    clients.push(rpc)
+    await rpc.call(double, { value: 1 })
+
+    clock.advance(100_000)
+    await rpc.call(double, { value: 2 })
+    clock.advance(100_000)
+    await rpc.call(double, { value: 3 })
+    const openedWhileUsed = client.opened.length
+    clock.advance(130_000)
+    await nextTurn()
+
+    expect(await rpc.call(double, { value: 4 })).toEqual({ value: 8 })
+    expect([openedWhileUsed, client.opened.length]).toEqual([1, 2])
+  })
+
   test('fails with the code and message that the server failed with', async () => {
-    const refusing = answerMethod(double, 'read', async () => {
+    const refusing = answerMethod(double, async () => {
       throw new BlobswarmError('no room left', 'ERR_STORE_FULL')
     })
     const { client } = await network([refusing])
@@ -109,7 +132,7 @@ describe('a call', () => {
 
   test('does not tell a stranger what went wrong inside, but the log has it', async () => {
     const logger = new MemoryLogger()
-    const broken = answerMethod(double, 'read', async () => {
+    const broken = answerMethod(double, async () => {
       throw new Error('secret path')
     })
     const { client } = await network([broken], {}, logger.forComponent('rpc'))
@@ -122,11 +145,14 @@ describe('a call', () => {
   })
 
   test('is refused without the right that the method needs', async () => {
-    const { net } = await network([answerMethod(double, 'write', async (request) => request)])
+    const handlers = permitted({ double: [['write'], ['metadata', 'admin']] }, [doubling])
+    const { net } = await network(handlers)
     const reader = net.node('reader', { rights: new Set(['read']) })
 
     await expect(clientOf(reader).call(double, { value: 1 })).rejects.toMatchObject({
-      code: 'ERR_NOT_PERMITTED'
+      code: 'ERR_NOT_PERMITTED',
+      message:
+        'not permitted: double needs the right to write or the role metadata and the right to admin'
     })
   })
 
@@ -165,7 +191,7 @@ describe('a call', () => {
   test('tells the server when it is given up', async () => {
     const started = Promise.withResolvers<void>()
     const cancelled = Promise.withResolvers<void>()
-    const waiting = answerMethod(wait, 'read', async (request, { signal }) => {
+    const waiting = answerMethod(wait, async (request, { signal }) => {
       started.resolve()
       signal.addEventListener('abort', () => cancelled.resolve())
       await cancelled.promise
@@ -187,7 +213,7 @@ describe('a call', () => {
 
   test('that was sent and lost rejects, and the next one reconnects', async () => {
     const started = Promise.withResolvers<void>()
-    const waiting = answerMethod(wait, 'read', async (request, { signal }) => {
+    const waiting = answerMethod(wait, async (request, { signal }) => {
       started.resolve()
       await new Promise((resolve) => signal.addEventListener('abort', resolve))
       return request
@@ -209,14 +235,14 @@ describe('a call', () => {
     const gate = Promise.withResolvers<void>()
     let running = 0
     let peak = 0
-    const waiting = answerMethod(wait, 'read', async (request) => {
+    const waiting = answerMethod(wait, async (request) => {
       running += 1
       peak = Math.max(peak, running)
       await gate.promise
       running -= 1
       return request
     })
-    const longing = answerMethod(waitLong, 'read', async (request) => {
+    const longing = answerMethod(waitLong, async (request) => {
       await gate.promise
       return request
     })

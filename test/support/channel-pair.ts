@@ -18,6 +18,7 @@ export function testMember(peerId: string, about: Partial<Member> = {}): Member 
     peerId,
     roles: new Set(['versionManager', 'providerManager', 'metadata', 'provider', 'deploy']),
     rights: new Set(['read', 'write', 'admin']),
+    issuedMs: 0,
     expiresMs: Number.MAX_SAFE_INTEGER,
     ...about
   }

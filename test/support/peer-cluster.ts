@@ -1,4 +1,4 @@
-import { systemClock } from '../../src/lib/clock.ts'
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { secureBytes, systemRandom } from '../../src/lib/random.ts'
 import { Authority, type MembershipGrant } from '../../src/peer/authority.ts'
@@ -32,6 +32,13 @@ export class PeerCluster {
     clock: systemClock
   })
   readonly #nodes: Libp2pNode[] = []
+
+  /** The same authority by another clock. */
+  at(clock: Clock): { readonly authority: Authority; readonly issuer: TokenIssuer } {
+    const authority = new Authority(this.authoritySeed, clock)
+    const tokens = new MemoryTokenTable()
+    return { authority, issuer: new TokenIssuer({ authority, tokens, clock }) }
+  }
 
   /** Starts a node that belongs to the cluster. */
   async member(options: ClusterNodeOptions = {}): Promise<Libp2pNode> {

@@ -1,13 +1,14 @@
 import type { Connection } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { systemClock } from '../../src/lib/clock.ts'
-import { secureBytes } from '../../src/lib/random.ts'
+import { secureBytes, systemRandom } from '../../src/lib/random.ts'
 import { WireCounter } from '../../src/peer/counted-tcp.ts'
 import { createNodeLibp2p, type NodeLibp2p } from '../../src/peer/create-libp2p.ts'
-import type { Membership } from '../../src/peer/membership.ts'
+import type { Credentials, Membership } from '../../src/peer/membership.ts'
 import { MessageChannel } from '../../src/peer/message-channel.ts'
 import { identityFromSeed } from '../../src/peer/peer-identity.ts'
 import { HELLO, sayHello } from '../../src/peer/protocols/hello.ts'
+import { ProviderRecords } from '../../src/peer/provider-records.ts'
 import { testMember } from './channel-pair.ts'
 
 /** A libp2p node without manners: no gate, no hello of its own. For what an attacker might do. */
@@ -25,7 +26,8 @@ export class RawPeer {
       maxConnections: 100,
       agentVersion: 'raw',
       gate: (stream, connection, next) => next(stream, connection),
-      counter: new WireCounter()
+      counter: new WireCounter(),
+      records: new ProviderRecords({ clock: systemClock, random: systemRandom })
     })
     await libp2p.start()
     return new RawPeer(peerId, libp2p)
@@ -51,10 +53,7 @@ export class RawPeer {
   }
 
   /** Says hello with these credentials, true or not. */
-  async sayHello(
-    connection: Connection,
-    credentials: { clusterId: Uint8Array; certificate: Uint8Array }
-  ): Promise<void> {
+  async sayHello(connection: Connection, credentials: Credentials): Promise<void> {
     const membership = { credentials: () => credentials } as unknown as Membership
     const channel = await this.channel(connection, HELLO.id)
     await sayHello(channel, { membership, addresses: () => [], agentVersion: 'raw' })

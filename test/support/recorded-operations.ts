@@ -22,6 +22,16 @@ export class RecordedOperations implements AgentOperations {
     const moved = { fromProvidersBytes: 0, fromPeersBytes: 0, reusedBytes: 0, zeroBytes: 0 }
     return { ref, path: ref, version: 1, file, bytes: 0, ...moved, seconds: 1 }
   }
+  prefetch: AgentOperations['prefetch'] = async (ref) => {
+    this.calls.push(['prefetch', ref])
+    const moved = { fromProvidersBytes: 0, fromPeersBytes: 0, reusedBytes: 0, zeroBytes: 0 }
+    return { ref, path: ref, version: 1, bytes: 0, ...moved, seconds: 1 }
+  }
+  cached: AgentOperations['cached'] = async () => []
+  evict: AgentOperations['evict'] = async (ref) => {
+    this.calls.push(['evict', ref])
+    return { ref, freedBytes: 2048 }
+  }
   cat: AgentOperations['cat'] = async (ref, range) => {
     this.calls.push(['cat', ref, range])
     return { bytes: 5, body: partsOf('he', 'llo') }
@@ -101,6 +111,12 @@ export class RecordedOperations implements AgentOperations {
     this.calls.push(['setDraining', provider, isDraining])
     throw new UnknownProviderError(provider)
   }
+  limits: AgentOperations['limits'] = async () => ({ uploadRate: 0, downloadRate: 0 })
+  setLimits: AgentOperations['setLimits'] = async (change) => {
+    this.calls.push(['setLimits', change])
+    const { uploadRate = 0, downloadRate = 0 } = change
+    return { uploadRate, downloadRate }
+  }
   swarm: AgentOperations['swarm'] = async (ref) => {
     this.calls.push(['swarm', ref])
     return {}
@@ -108,6 +124,17 @@ export class RecordedOperations implements AgentOperations {
   createToken: AgentOperations['createToken'] = async (request) => {
     this.calls.push(['createToken', request])
     return { token: 'bst1.x', expiresMs: 1 }
+  }
+  tokens: AgentOperations['tokens'] = async () => []
+  revokeToken: AgentOperations['revokeToken'] = async (token) => {
+    this.calls.push(['revokeToken', token])
+    return { id: token, roles: [], rights: [], expires: '' }
+  }
+  members: AgentOperations['members'] = async () => []
+  revoke: AgentOperations['revoke'] = async (member, reason) => {
+    this.calls.push(['revoke', member, reason])
+    const about = { roles: [], rights: [], admitted: '', certificateUntil: '' }
+    return { peerId: member, standing: 'revoked', isConnected: false, reason, ...about }
   }
 }
 

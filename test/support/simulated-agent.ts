@@ -6,6 +6,7 @@ import type { AbortOptions, ChunkId } from '../../src/chunks/types.ts'
 import { isAllZero, KIB } from '../../src/lib/bytes.ts'
 import { MemoryEventLog } from '../../src/lib/events.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
+import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { type Random, seededRandom } from '../../src/lib/random.ts'
 import type { DownloadOptions, DownloadResult } from '../../src/peer/swarm/download.ts'
 import type { SwarmEvent } from '../../src/peer/swarm/events.ts'
@@ -93,6 +94,7 @@ export class SimulatedAgent {
   readonly store: MemoryStore
   readonly events = new MemoryEventLog<SwarmEvent>()
   readonly log = new MemoryLogger()
+  readonly metrics = new MemoryMetrics()
   node: SimulatedNode
   service: SwarmService
   readonly #network: SimulatedNetwork
@@ -148,10 +150,15 @@ export class SimulatedAgent {
 
   /** Bytes of chunks that this agent sent, needed or not. */
   get sentChunkBytes(): number {
-    return this.events.events.reduce(
-      (sum, event) => sum + (event.event === 'chunk-sent' ? event.bytes : 0),
-      0
-    )
+    return this.sentBytesTo(() => true)
+  }
+
+  /** Those that went to some agents. */
+  sentBytesTo(isCounted: (peer: string) => boolean): number {
+    return this.events.events.reduce((sum, event) => {
+      const isSent = event.event === 'chunk-sent' && isCounted(event.peer)
+      return sum + (isSent ? event.bytes : 0)
+    }, 0)
   }
 
   #makeNode(): SimulatedNode {
@@ -170,6 +177,7 @@ export class SimulatedAgent {
         clock: this.#network.clock,
         random,
         logger: this.log,
+        metrics: this.metrics,
         events: this.events,
         loadManifest: async (root) =>
           knows.find(({ manifest }) => Buffer.compare(manifest.root, root) === 0)?.manifest

@@ -8,7 +8,8 @@
  * ```text
  * type  message    fields
  *    1  handshake  u8 version = 1 | 32 manifest root | u8 flags | u32 chunk count
- *                  | u8 n ≤ 16, n × text address | bitfield, ceil(count / 8) bytes, if flags & 8
+ *                  | u8 n ≤ 16, n × text address | text zone, at most 64 bytes
+ *                  | bitfield, ceil(count / 8) bytes, if flags & 8
  *                  flags: 1 wants chunks · 2 holds all · 4 came for pages only (count 0) · 8 bitfield
  *    2  goodbye    u8 reason; the sender closes the stream
  *    3  have       u16 n ≤ 8,192, n × u32 index; n = 0 says "still here"
@@ -17,7 +18,7 @@
  *    6  cancel     u32 request
  *    7  chunk      u32 request | u32 index | u8 encoding | u32 total | u32 offset | part, 1 byte to 256 KiB
  *    8  reject     u32 request | u8 reason
- *    9  peers      u8 n ≤ 50, n × { text peer id | u8 m ≤ 16, m × text address }
+ *    9  peers      u8 n ≤ 50, n × { text peer id | text zone | u8 m ≤ 16, m × text address }
  *   10  pages      u32 request | u8 n (1 to 64), n × 32 page id
  *   11  page       u32 request | u8 place | u8 held (0 or 1) | page, if held
  *   12  wants      u8 0 or 1: the sender began or ceased to want chunks
@@ -55,6 +56,9 @@ export const MAX_EXCHANGED_PEERS = 50
 /** Addresses of one peer in a message, and the length of each. */
 export const MAX_ADDRESSES = 16
 export const MAX_ADDRESS_BYTES = 256
+
+/** Length of a zone's name, UTF-8. */
+export const MAX_ZONE_BYTES = 64
 
 /** Pages asked for by one message. */
 export const MAX_PAGES = 64
@@ -95,6 +99,8 @@ export type GoodbyeReason = (typeof GOODBYE_REASONS)[number]
 export interface ExchangedPeer {
   readonly peerId: string
   readonly addresses: readonly string[]
+  /** Its zone, as it told itself; empty or absent when that is not known. */
+  readonly zone?: string | undefined
 }
 
 export interface HandshakeMessage {
@@ -105,6 +111,8 @@ export interface HandshakeMessage {
   readonly pagesOnly: boolean
   readonly chunkCount: number
   readonly addresses: readonly string[]
+  /** Failure domain of the sender, such as its rack; empty or absent when it is not to be known. */
+  readonly zone?: string | undefined
   /** Wire form of the bitfield; absent means that it holds all or nothing. */
   readonly bitfield: Uint8Array | undefined
 }
@@ -216,7 +224,9 @@ function writeFields(writer: ByteWriter, message: SwarmMessage): Uint8Array | un
       break
     case 'peers':
       writer.u8(message.peers.length)
-      for (const { peerId, addresses } of message.peers) writeTexts(writer.text(peerId), addresses)
+      for (const { peerId, addresses, zone = '' } of message.peers) {
+        writeTexts(writer.text(peerId).text(zone), addresses)
+      }
       break
     case 'pages':
       writer.u32(message.request).u8(message.ids.length)
@@ -239,12 +249,14 @@ function writeFields(writer: ByteWriter, message: SwarmMessage): Uint8Array | un
 /** Bytes that a message has at most, without what is handed on as it is. */
 function headBytes(message: SwarmMessage): number {
   const { type } = message
-  if (type === 'handshake') return FIXED_BYTES + textsBytes(message.addresses)
+  if (type === 'handshake') {
+    return FIXED_BYTES + textsBytes([message.zone ?? '', ...message.addresses])
+  }
   if (type === 'have') return FIXED_BYTES + message.indexes.length * 4
   if (type === 'pages') return FIXED_BYTES + message.ids.length * CHUNK_ID_BYTES
   if (type !== 'peers') return FIXED_BYTES
   return message.peers.reduce(
-    (sum, { peerId, addresses }) => sum + textsBytes([peerId, ...addresses]),
+    (sum, { peerId, addresses, zone = '' }) => sum + textsBytes([peerId, zone, ...addresses]),
     FIXED_BYTES
   )
 }
@@ -263,6 +275,7 @@ function writeHandshake(writer: ByteWriter, message: HandshakeMessage): Uint8Arr
     (bitfield === undefined ? 0 : FLAG_BITFIELD)
   writer.u8(VERSION).bytes(message.root).u8(flags).u32(message.chunkCount)
   writeTexts(writer, message.addresses)
+  writer.text(message.zone ?? '')
   return bitfield
 }
 
@@ -338,11 +351,13 @@ function readHandshake(reader: ByteReader): HandshakeMessage {
   if (chunkCount > MAX_SWARM_CHUNKS) reader.fail(`${chunkCount} chunks`)
   if (pagesOnly && (chunkCount > 0 || flags !== FLAG_PAGES_ONLY)) reader.fail('pages only and more')
   const addresses = readTexts(reader)
+  const zone = readZone(reader)
   const hasBitfield = (flags & FLAG_BITFIELD) !== 0
   if (hasBitfield && holdsAll) reader.fail('holds all and a bitfield')
   const bitfield = hasBitfield ? reader.bytes(Math.ceil(chunkCount / 8)) : undefined
   const wants = (flags & FLAG_WANTS) !== 0
-  return { type: 'handshake', root, wants, holdsAll, pagesOnly, chunkCount, addresses, bitfield }
+  const about = { root, wants, holdsAll, pagesOnly, chunkCount }
+  return { type: 'handshake', ...about, addresses, zone, bitfield }
 }
 
 function readChunk(reader: ByteReader, bytes: Uint8Array): ChunkMessage {
@@ -382,7 +397,14 @@ function readPage(reader: ByteReader, bytes: Uint8Array): PageMessage {
 }
 
 function readPeer(reader: ByteReader): ExchangedPeer {
-  return { peerId: boundedText(reader, MAX_PEER_ID_BYTES), addresses: readTexts(reader) }
+  const peerId = boundedText(reader, MAX_PEER_ID_BYTES)
+  return { peerId, zone: readZone(reader), addresses: readTexts(reader) }
+}
+
+function readZone(reader: ByteReader): string {
+  const zone = reader.text()
+  if (Buffer.byteLength(zone) > MAX_ZONE_BYTES) reader.fail(`zone of ${zone.length} characters`)
+  return zone
 }
 
 function readTexts(reader: ByteReader): string[] {

@@ -22,7 +22,7 @@
  * nodeVersions     write  {collection, after?: VERSION}                     {versions: [VERSION…]}
  * collect          write  {kind: KIND, order: envelope}                     {count, bytes}
  *
- * RECORD     {name, sequence, purpose: 'version-record'|'location', envelope}
+ * RECORD     {name, sequence, purpose: 'version-record'|'location'|'path', envelope}
  * PROOF      {ticket: envelope, proof: envelope}
  * PROVEN     {node, proof: index into proofs}
  * KIND       'nodes'|'pages'|'records'
@@ -84,7 +84,7 @@ const bytesSchema = boundedBytes(MAX_BODY_BYTES)
 const recordSchema = z.object({
   name: boundedText(256).min(1),
   sequence: naturalNumber,
-  purpose: z.enum(['version-record', 'location']),
+  purpose: z.enum(['version-record', 'location', 'path']),
   envelope: bytesSchema
 })
 
@@ -93,7 +93,7 @@ export type WireRecord = z.infer<typeof recordSchema>
 
 /** @throws {RangeError} for a record of another purpose than this store takes. */
 export function packRecord({ name, sequence, purpose, envelope }: NamedRecord): WireRecord {
-  if (purpose !== 'version-record' && purpose !== 'location') {
+  if (purpose !== 'version-record' && purpose !== 'location' && purpose !== 'path') {
     throw new RangeError(`no record is signed for the purpose ${purpose}`)
   }
   return { name, sequence, purpose, envelope: encodeEnvelope(envelope) }

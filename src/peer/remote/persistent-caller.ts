@@ -56,6 +56,11 @@ export class PersistentCaller {
     this.#retryPauseMs = retryPauseMs
   }
 
+  /** Whom the last call went to; undefined before the first. */
+  get peerId(): string | undefined {
+    return this.#client?.peerId
+  }
+
   /**
    * Calls a method. What is repeatable is tried again until `retryForMs` have passed; of another
    * call only the connecting is, so that it reaches the peer at most once.

@@ -1,7 +1,10 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { AbortOptions } from '../../chunks/types.ts'
+import { equalBytes } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode } from '../../lib/errors.ts'
+import { errorCode, MalformedError } from '../../lib/errors.ts'
 import type { CollectionReport } from '../../metadata/collection-types.ts'
+import { UntrustedSignatureError } from '../../metadata/errors.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
 import { verifyTicket } from '../../metadata/tickets.ts'
 import type {
@@ -18,6 +21,7 @@ import type {
   RetentionPolicy,
   SignedTicket,
   SignedVersionRecord,
+  Ticket,
   TicketRequest,
   Usage,
   Verifier,
@@ -26,6 +30,7 @@ import type {
   VersionSummary
 } from '../../metadata/types.ts'
 import { verifyRecord } from '../../metadata/version-record.ts'
+import { rangesOf } from '../../metadata/version-requests.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import { VERSION_PROTOCOL, versionMethods } from '../protocols/version.ts'
 import type { PeerNode } from '../types.ts'
@@ -105,12 +110,11 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     const ranges = request.ranges.map(({ start, end }): [number, number] => [start, end])
     const { assign } = versionMethods
     const answer = await this.#caller.call(assign, { ...request, ranges }, 'once', options)
-    const signed = verifyTicket(this.#verifier, decodeEnvelope(answer.ticket))
-    const { blob, writer } = signed.ticket
-    if (blob !== request.blob || writer !== request.writer) {
-      throw new ProtocolViolationError('the version manager', 'it gave a ticket for something else')
-    }
-    return signed
+    return this.#believe(() => {
+      const signed = verifyTicket(this.#verifier, decodeEnvelope(answer.ticket))
+      checkTicketFor(request, signed.ticket)
+      return signed
+    })
   }
 
   async renew(blob: BlobId, version: Version, options?: AbortOptions): Promise<number> {
@@ -171,9 +175,11 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     const { sealed } = versionMethods
     const { record } = await this.#caller.call(sealed, { blob }, 'repeatable', options)
     if (record === undefined) return undefined
-    const signed = verifyRecord(this.#verifier, decodeEnvelope(record))
-    if (signed.record.blob === blob) return signed
-    throw new ProtocolViolationError('the version manager', 'it gave a record of another blob')
+    return this.#believe(() => {
+      const signed = verifyRecord(this.#verifier, decodeEnvelope(record))
+      if (signed.record.blob === blob) return signed
+      throw new UntrustedSignatureError('a version record of another blob')
+    })
   }
 
   async newest(blob: BlobId, options?: AbortOptions): Promise<{ version: Version; bytes: number }> {
@@ -203,7 +209,7 @@ export class RemoteVersionManager implements VersionManager, Namespace {
       'repeatable',
       options
     )
-    return verifyRecord(this.#verifier, decodeEnvelope(record), request)
+    return this.#believe(() => verifyRecord(this.#verifier, decodeEnvelope(record), request))
   }
 
   async retire(blob: BlobId, version: Version, options?: AbortOptions): Promise<void> {
@@ -349,4 +355,30 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     )
     return { policy, setFor }
   }
+
+  /** Reads what the version manager has signed. @throws {ProtocolViolationError} naming it if that does not hold. */
+  #believe<T>(read: () => T): T {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof UntrustedSignatureError || error instanceof MalformedError))
+        throw error
+      const peerId = this.#caller.peerId ?? 'the version manager'
+      throw new ProtocolViolationError(peerId, error.message, { cause: error })
+    }
+  }
+}
+
+/** @throws {UntrustedSignatureError} if a ticket is not the one that was asked for. */
+function checkTicketFor(request: TicketRequest, ticket: Ticket): void {
+  const { blob, writer, leafList, truncates, endBytes } = request
+  const ranges = rangesOf(request, ticket.chunkBytes)
+  const isAsked =
+    ticket.blob === blob &&
+    ticket.writer === writer &&
+    equalBytes(ticket.leafList, leafList) &&
+    ticket.truncates === truncates &&
+    (truncates ? ticket.bytes === endBytes : ticket.bytes >= endBytes) &&
+    isDeepStrictEqual(ticket.ranges, ranges)
+  if (!isAsked) throw new UntrustedSignatureError('a ticket for something else than was asked for')
 }

@@ -1,6 +1,7 @@
 import type { ChunkStore } from '../../chunks/types.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
+import type { AskReason } from './ask-reason.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import type { Neighbour } from './neighbour.ts'
 import type { DownloadPlan } from './plan.ts'
@@ -14,6 +15,8 @@ export interface AskerComponents {
   readonly clock: Clock
   /** Download rate of the whole agent. */
   readonly limiter: TokenBucket
+  /** Called for every request that goes out. */
+  readonly onAsked: (peer: string, reason: AskReason) => void
   /** Called for a chunk that turned up in the store when it was about to be asked for. */
   readonly onFound: (chunk: number) => void
 }
@@ -41,8 +44,7 @@ export class Asker {
   /** Asks for nothing any more, and takes back what was asked. */
   stop(): void {
     this.#isStarted = false
-    this.#cancelLater?.()
-    this.#cancelLater = undefined
+    this.#stopWaiting()
     for (const peer of this.#components.neighbours.keys()) this.takeBack(peer)
   }
 
@@ -52,7 +54,7 @@ export class Asker {
 
   /** Asks a neighbour for as much as it may be asked for now. */
   ask(neighbour: Neighbour): void {
-    const { clock, limiter, plan, table } = this.#components
+    const { clock, limiter, plan, table, onAsked } = this.#components
     const nowMs = clock.monotonic()
     while (this.#isStarted && neighbour.leaving === undefined) {
       const waitMs = limiter.delayMs(table.manifest.chunkBytes)
@@ -60,11 +62,13 @@ export class Asker {
         this.#askLater(waitMs)
         return
       }
+      this.#stopWaiting() // the limit may have been raised meanwhile
       const planned = plan.next(neighbour, nowMs)
       if (planned === undefined) return
       const { request, maxCopies } = planned
       if (this.#isFound(request)) continue
-      const { id, requestClass, chunk } = request
+      const { id, requestClass, chunk, reason } = request
+      onAsked(neighbour.peerId, reason)
       limiter.tryTake(request.bytes)
       const ask = { request: id, requestClass, maxCopies }
       neighbour.link.post(
@@ -73,9 +77,11 @@ export class Asker {
     }
   }
 
-  /** Cancels everything that a neighbour has not answered; others may be asked for it. */
-  takeBack(peer: string): void {
-    for (const request of this.#components.plan.giveUp(peer)) this.cancel(request)
+  /** Cancels everything that a neighbour has not answered; others may be asked for it. @returns how much. */
+  takeBack(peer: string): number {
+    const requests = this.#components.plan.giveUp(peer)
+    for (const request of requests) this.cancel(request)
+    return requests.length
   }
 
   /** Tells a neighbour that an answer is of no use any more. */
@@ -92,6 +98,11 @@ export class Asker {
     plan.unask(request)
     onFound(chunk)
     return true
+  }
+
+  #stopWaiting(): void {
+    this.#cancelLater?.()
+    this.#cancelLater = undefined
   }
 
   #askLater(waitMs: number): void {

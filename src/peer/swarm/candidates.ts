@@ -1,6 +1,6 @@
 import type { Random } from '../../lib/random.ts'
 
-/** How an agent was heard of; the first in this list are dialled first. */
+/** How an agent was heard of. One that was heard of twice counts as what comes first here. */
 export const ORIGINS = ['source', 'exchange', 'directory'] as const
 export type Origin = (typeof ORIGINS)[number]
 
@@ -13,9 +13,30 @@ export interface CandidatesOptions {
   readonly maxRetryMs?: number
 }
 
+/** Whom to choose. */
+export interface CandidatesWanted {
+  /** @default all */
+  readonly origins?: readonly Origin[] | undefined
+  /** Zone whose agents come first; empty for none. @default '' */
+  readonly zone?: string | undefined
+  /** Leaves all others out. @default false */
+  readonly isZoneOnly?: boolean | undefined
+}
+
+/** Peers that are neighbours or about to be. */
+export interface CandidatesCounts {
+  readonly sources: number
+  /** Those that are not sources. */
+  readonly others: number
+  /** Those of the others that are in the zone. */
+  readonly near: number
+}
+
 interface Candidate {
   readonly peer: string
   origin: Origin
+  /** Empty until somebody has told it. */
+  zone: string
   state: 'idle' | 'dialling' | 'joined'
   failures: number
   nextMs: number
@@ -35,26 +56,38 @@ export class Candidates {
     this.#options = { maxPeers: 256, firstRetryMs: 250, maxRetryMs: 30_000, ...options }
   }
 
+  /** Peers remembered. */
+  get size(): number {
+    return this.#candidates.size
+  }
+
   /** Takes note of a peer. @returns true if it was not known. */
-  add(peer: string, origin: Origin): boolean {
+  add(peer: string, origin: Origin, zone = ''): boolean {
     const known = this.#candidates.get(peer)
     if (known !== undefined) {
+      if (zone !== '') known.zone = zone
       if (ORIGINS.indexOf(origin) < ORIGINS.indexOf(known.origin)) known.origin = origin
       return false
     }
     if (this.#candidates.size >= this.#options.maxPeers && !this.#makeRoom(origin)) return false
-    this.#candidates.set(peer, { peer, origin, state: 'idle', failures: 0, nextMs: 0 })
+    this.#candidates.set(peer, { peer, origin, zone, state: 'idle', failures: 0, nextMs: 0 })
     return true
   }
 
-  /** Chooses a peer to dial now, any among those of the best origin: `idle → dialling`. */
-  next(nowMs: number, origins: readonly Origin[] = ORIGINS): string | undefined {
+  /**
+   * Chooses a peer to dial now: `idle → dialling`. Any of them, so that the swarm stays one whole; of those
+   * in `zone` first, if that is given, and of no others at all with `isZoneOnly`.
+   */
+  next(nowMs: number, wanted: CandidatesWanted = {}): string | undefined {
+    const { origins = ORIGINS, zone = '', isZoneOnly = false } = wanted
     let best: Candidate | undefined
     let bestRank = Infinity
     for (const candidate of this.#candidates.values()) {
       if (candidate.state !== 'idle' || candidate.nextMs > nowMs) continue
       if (!origins.includes(candidate.origin)) continue
-      const rank = ORIGINS.indexOf(candidate.origin) + this.#random()
+      const isNear = zone !== '' && candidate.zone === zone
+      if (isZoneOnly && !isNear) continue
+      const rank = this.#random() + (isNear ? 0 : 1)
       if (rank < bestRank) [best, bestRank] = [candidate, rank]
     }
     if (best === undefined) return undefined
@@ -62,13 +95,38 @@ export class Candidates {
     return best.peer
   }
 
+  /** Tells whether a peer of this origin could be dialled now. */
+  isWaiting(nowMs: number, origin: Origin): boolean {
+    return this.#candidates
+      .values()
+      .some((one) => one.origin === origin && one.state === 'idle' && one.nextMs <= nowMs)
+  }
+
+  /** Peers that are neighbours or being dialled: how many of each origin, and besides sources of a zone. */
+  counts(zone: string): CandidatesCounts {
+    const counts = { sources: 0, others: 0, near: 0 }
+    for (const candidate of this.#candidates.values()) {
+      if (candidate.state === 'idle') continue
+      if (candidate.origin === 'source') counts.sources += 1
+      else {
+        counts.others += 1
+        if (zone !== '' && candidate.zone === zone) counts.near += 1
+      }
+    }
+    return counts
+  }
+
   /** The peer is a neighbour now, whoever dialled: `any → joined`. */
-  joined(peer: string, origin: Origin = 'exchange'): void {
-    this.add(peer, origin)
-    const candidate = this.#candidates.get(peer)
-    if (candidate === undefined) return
-    candidate.state = 'joined'
-    candidate.failures = 0
+  joined(peer: string, zone = ''): void {
+    const isRoom = this.#candidates.size < this.#options.maxPeers
+    if (!isRoom && !this.#candidates.has(peer)) this.#forget(() => true)
+    const known = this.#candidates.get(peer) ?? { peer, origin: 'exchange', zone, nextMs: 0 }
+    this.#candidates.set(peer, {
+      ...known,
+      zone: zone === '' ? known.zone : zone,
+      state: 'joined',
+      failures: 0
+    })
   }
 
   /** It was reached and went away again, or has no use for this agent now: `any → idle`. */
@@ -89,6 +147,11 @@ export class Candidates {
     candidate.failures = Math.min(candidate.failures + 1, 30)
     // Somewhere in the upper half, so that agents that lost the same peer do not come back together.
     candidate.nextMs = nowMs + backoffMs * (0.5 + this.#random() / 2)
+  }
+
+  /** Lets everybody be dialled again now. */
+  hurry(): void {
+    for (const candidate of this.#candidates.values()) candidate.nextMs = 0
   }
 
   /** Milliseconds until a peer that is not being dialled may be dialled again; undefined if none. */

@@ -4,21 +4,29 @@ import { withDeadline } from '../../lib/deadline.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Random } from '../../lib/random.ts'
 import { toError } from '../../lib/to-error.ts'
-import { PeerTimeoutError } from '../errors.ts'
+import { PeerTimeoutError, ProtocolViolationError } from '../errors.ts'
 import type { ExchangedPeer, GoodbyeReason } from '../protocols/swarm.ts'
 import type { ImageDirectory, PeerNode } from '../types.ts'
 import type { Bans } from './bans.ts'
-import { Candidates, type CandidatesOptions, type Origin } from './candidates.ts'
+import {
+  Candidates,
+  type CandidatesCounts,
+  type CandidatesOptions,
+  type CandidatesWanted,
+  type Origin
+} from './candidates.ts'
 import { GoodbyeError } from './errors.ts'
 
 /** The session on whose behalf peers are dialled. */
 export interface DiallingHost {
   readonly root: ChunkId
-  /** Neighbours that are sources, and those that are not, now. */
-  neighbourCounts(): { sources: number; others: number }
+  /** Failure domain that this agent is in; empty if nobody has said so. */
+  readonly zone: string
   isNeighbour(peerId: string): boolean
   /** Makes a peer a neighbour. @throws {unknown} if it could not be reached or does not want to. */
   visit(peerId: string, options: AbortOptions): Promise<void>
+  /** Lets a source go that holds nothing of what is missing here, if there is one. */
+  dismissUseless(): void
 }
 
 export interface DiallingComponents {
@@ -31,19 +39,31 @@ export interface DiallingComponents {
   readonly log: Logger
 }
 
+/** What is being done to find neighbours. */
+export interface SearchState {
+  readonly isLookingUp: boolean
+  /** Peers that are being connected to. */
+  readonly connecting: readonly string[]
+  /** Until somebody is dialled or the directory is asked again. */
+  readonly nextInMs: number
+}
+
 export interface DiallingOptions extends CandidatesOptions {
   /** Neighbours besides sources that are looked for. @default 12 */
   readonly targetNeighbours?: number
-  /** Sources named by the caller that are dialled whatever else there is. @default 32 */
+  /** Sources named by the caller that are neighbours at a time; the useless make room for the next. @default 8 */
   readonly maxSources?: number
-  /** Wait between two questions to the directory; doubles up to 16 times that. @default 2 seconds */
+  /** Neighbours besides sources beyond which nobody is dialled, wherever they are. @default 18 */
+  readonly maxOthers?: number
+  /** Wait between two questions to the directory; doubles up to 64 times that. @default 500 ms */
   readonly lookUpMs?: number
 }
 
 const LOOK_UP_TIMEOUT_MS = 15_000
 const timedOut = (): Error => new PeerTimeoutError('any', 'the directory', LOOK_UP_TIMEOUT_MS)
 const MAX_FOUND = 64
-const MAX_LOOK_UP_FACTOR = 16
+const MAX_LOOK_UP_FACTOR = 64
+const OTHER_ORIGINS = ['exchange', 'directory'] as const
 
 // When to try again with somebody who said goodbye.
 const RETRY_AFTER_GOODBYE_MS: Record<GoodbyeReason, number> = {
@@ -63,16 +83,21 @@ export class Dialling {
   readonly #candidates: Candidates
   readonly #stop = new AbortController()
   readonly #tasks = new Set<Promise<void>>()
-  readonly #connecting = new Map<string, Origin>()
+  readonly #connecting = new Set<string>()
   #nextLookUpMs = 0
   #lookUpFactor = 1
   #isLookingUp = false
 
   constructor(components: DiallingComponents, options: DiallingOptions = {}) {
-    const { targetNeighbours = 12, maxSources = 32, lookUpMs = 2000, ...candidates } = options
+    const { targetNeighbours = 12, maxSources = 8, maxOthers = 18, lookUpMs = 500 } = options
     this.#components = components
-    this.#options = { targetNeighbours, maxSources, lookUpMs }
-    this.#candidates = new Candidates(components.random, candidates)
+    this.#options = { targetNeighbours, maxSources, maxOthers, lookUpMs }
+    this.#candidates = new Candidates(components.random, options)
+  }
+
+  /** Peers that are remembered as worth dialling. */
+  get candidateCount(): number {
+    return this.#candidates.size
   }
 
   /** Takes note of peers that may hold the image. */
@@ -85,8 +110,8 @@ export class Dialling {
   /** Takes note of what a neighbour said about others. */
   exchanged(peers: readonly ExchangedPeer[]): void {
     const { node, log } = this.#components
-    for (const { peerId, addresses } of peers) {
-      if (peerId === node.peerId || !this.#candidates.add(peerId, 'exchange')) continue
+    for (const { peerId, addresses, zone } of peers) {
+      if (peerId === node.peerId || !this.#candidates.add(peerId, 'exchange', zone)) continue
       if (addresses.length === 0) continue
       const learning = node.learnAddresses(peerId, addresses).catch((error: unknown) => {
         log.debug('addresses of %p are of no use: %e', peerId, toError(error))
@@ -95,8 +120,8 @@ export class Dialling {
     }
   }
 
-  joined(peer: string): void {
-    this.#candidates.joined(peer)
+  joined(peer: string, zone = ''): void {
+    this.#candidates.joined(peer, zone)
   }
 
   /** A neighbour is gone; it may be dialled again after a while. */
@@ -113,16 +138,32 @@ export class Dialling {
   tick(): void {
     if (this.#stop.signal.aborted) return
     const nowMs = this.#components.clock.monotonic()
-    const { maxSources, targetNeighbours } = this.#options
-    const { host } = this.#components
-    const { sources, others } = host.neighbourCounts()
-    let freeForSources = maxSources - sources - this.#connectingTo('source')
-    let freeForOthers = targetNeighbours - others - this.#connectingTo('exchange', 'directory')
-    while (freeForSources > 0 && this.#dialNext(['source'], nowMs)) freeForSources--
-    while (freeForOthers > 0 && this.#dialNext(['exchange', 'directory'], nowMs)) freeForOthers--
-    if (freeForOthers > 0 && nowMs >= this.#nextLookUpMs && !this.#isLookingUp) {
+    this.#dialSources(nowMs)
+    this.#dialOthers(nowMs)
+    const { others } = this.#counts
+    const isAlone = others < this.#options.targetNeighbours
+    if (isAlone && nowMs >= this.#nextLookUpMs && !this.#isLookingUp) {
       this.#track(this.#lookUp(nowMs))
     }
+  }
+
+  /** What is being done now. */
+  get state(): SearchState {
+    const nowMs = this.#components.clock.monotonic()
+    const dialInMs = this.#candidates.delayMs(nowMs) ?? Infinity
+    return {
+      isLookingUp: this.#isLookingUp,
+      connecting: Array.from(this.#connecting),
+      nextInMs: Math.min(dialInMs, Math.max(0, this.#nextLookUpMs - nowMs))
+    }
+  }
+
+  /** Dials everybody who is known and asks the directory at once, however often that has failed. */
+  hurry(): void {
+    this.#nextLookUpMs = 0
+    this.#lookUpFactor = 1
+    this.#candidates.hurry()
+    this.tick()
   }
 
   /** Gives up what runs and resolves when it has ended. */
@@ -131,26 +172,49 @@ export class Dialling {
     await Promise.allSettled(this.#tasks)
   }
 
-  #connectingTo(...origins: Origin[]): number {
-    return this.#connecting
-      .values()
-      .filter((origin) => origins.includes(origin))
-      .toArray().length
+  get #counts(): CandidatesCounts {
+    return this.#candidates.counts(this.#components.host.zone)
   }
 
-  #dialNext(origins: readonly Origin[], nowMs: number): boolean {
+  #dialSources(nowMs: number): void {
+    let free = this.#options.maxSources - this.#counts.sources
+    while (free > 0 && this.#dialNext({ origins: ['source'] }, nowMs)) free--
+    if (free <= 0 && this.#candidates.isWaiting(nowMs, 'source')) {
+      this.#components.host.dismissUseless()
+    }
+  }
+
+  /**
+   * Half of those looked for are of this agent's own zone, even if that makes a few more; the rest are
+   * any, so that the zones hang together.
+   */
+  #dialOthers(nowMs: number): void {
+    const { targetNeighbours, maxOthers } = this.#options
+    const { zone: ownZone } = this.#components.host
+    const origins = OTHER_ORIGINS
+    for (;;) {
+      const { others, near } = this.#counts
+      const isNearWanted = ownZone !== '' && near < targetNeighbours / 2
+      const zone = isNearWanted ? ownZone : ''
+      const isEnough = others >= targetNeighbours
+      if (isEnough && (!isNearWanted || others >= maxOthers)) return
+      if (!this.#dialNext({ origins, zone, isZoneOnly: isEnough }, nowMs)) return
+    }
+  }
+
+  #dialNext(wanted: CandidatesWanted, nowMs: number): boolean {
     const { bans, host } = this.#components
-    const peer = this.#candidates.next(nowMs, origins)
+    const peer = this.#candidates.next(nowMs, wanted)
     if (peer === undefined) return false
     if (host.isNeighbour(peer)) this.#candidates.joined(peer)
     else if (bans.isBanned(peer, nowMs)) this.refused(peer, 'banned')
-    else this.#track(this.#dial(peer, origins[0] ?? 'exchange'))
+    else this.#track(this.#dial(peer))
     return true
   }
 
-  async #dial(peer: string, origin: Origin): Promise<void> {
-    const { host, log, clock } = this.#components
-    this.#connecting.set(peer, origin)
+  async #dial(peer: string): Promise<void> {
+    const { host, log, clock, bans } = this.#components
+    this.#connecting.add(peer)
     try {
       await host.visit(peer, { signal: this.#stop.signal })
     } catch (thrown) {
@@ -160,7 +224,12 @@ export class Dialling {
       if (error instanceof GoodbyeError) {
         this.exchanged(error.peers)
         this.refused(peer, error.reason)
-      } else this.#candidates.failed(peer, clock.monotonic())
+      } else {
+        this.#candidates.failed(peer, clock.monotonic())
+        if (!(error instanceof ProtocolViolationError)) return
+        log.info('peer %p is banned: %e', peer, error)
+        bans.punish(peer, clock.monotonic())
+      }
     } finally {
       this.#connecting.delete(peer)
     }

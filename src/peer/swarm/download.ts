@@ -2,12 +2,13 @@ import type { AbortOptions } from '../../chunks/types.ts'
 import { abortable } from '../../lib/abortable.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { errorCode, LimitExceededError, NotRunningError } from '../../lib/errors.ts'
-import type { EventLog } from '../../lib/events.ts'
 import { anySignal } from '../../lib/signals.ts'
 import { toError } from '../../lib/to-error.ts'
 import type { RequestClass } from '../protocols/swarm.ts'
-import type { DownloadProgress } from './downloader.ts'
-import type { SwarmEvent } from './events.ts'
+import type { DownloadProgress, TakeChunk } from './downloader.ts'
+import type { DownloadFinishedEvent } from './events.ts'
+import { etaOf } from './image-summary.ts'
+import type { RunAccount } from './run-account.ts'
 import type { ImageSession } from './session.ts'
 
 export interface DownloadOptions extends AbortOptions {
@@ -15,6 +16,13 @@ export interface DownloadOptions extends AbortOptions {
   readonly sources?: readonly string[]
   /** Called a few times a second, and once at the end. */
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
+  /**
+   * Given each chunk that comes, while it is being stored. The array is good until what it returns has
+   * resolved, which may not reject.
+   */
+  readonly onArrived?: TakeChunk | undefined
+  /** Called for each different chunk that is held already, and for each as soon as it is stored; chunks of zeros apart. */
+  readonly onHeld?: ((chunk: number) => void) | undefined
 }
 
 /** What a finished download did. */
@@ -33,21 +41,16 @@ interface Running {
 export class ImageDownload {
   readonly #session: ImageSession
   readonly #clock: Clock
-  readonly #events: EventLog<SwarmEvent>
   #running: Running | undefined
 
-  constructor(
-    session: ImageSession,
-    components: { readonly clock: Clock; readonly events: EventLog<SwarmEvent> }
-  ) {
+  constructor(session: ImageSession, components: { readonly clock: Clock }) {
     this.#session = session
     this.#clock = components.clock
-    this.#events = components.events
   }
 
   /** Fetches what is missing, or waits for the download that runs. It ends when all callers gave up. */
   async join(options: DownloadOptions): Promise<DownloadResult> {
-    const { signal, onProgress, sources = [] } = options
+    const { signal, onProgress, onArrived, onHeld = () => {}, sources = [] } = options
     // One that all gave up fails for them alone: it ends first.
     while (this.#running?.controller.signal.aborted === true) {
       await abortable(
@@ -60,10 +63,14 @@ export class ImageDownload {
     running.users++
     this.#session.look(sources)
     const stopListening = this.#session.onTick(() => onProgress?.(this.progress))
+    const stopHearing = this.#session.holdings.listen(onHeld)
+    if (onArrived !== undefined) this.#session.takers.add(onArrived)
     try {
       await abortable(running.done, signal)
     } finally {
       stopListening()
+      stopHearing()
+      if (onArrived !== undefined) this.#session.takers.delete(onArrived)
       running.users--
       if (running.users === 0) {
         running.controller.abort(signal?.reason)
@@ -113,7 +120,9 @@ export class ImageDownload {
   get progress(): DownloadProgress {
     const { holdings, table, downloader, neighbours } = this.#session
     const { fromProviders = 0, fromPeers = 0 } = downloader?.counts ?? {}
-    const waitingFor = downloader?.waitingFor
+    const ratePerSecond = downloader?.ratePerSecond ?? 0
+    const etaMs = etaOf(this.#session, ratePerSecond)
+    const wait = downloader?.wait
     return {
       bytesFromProviders: fromProviders,
       bytesFromPeers: fromPeers,
@@ -121,9 +130,10 @@ export class ImageDownload {
       zeroBytes: table.zeroBytes,
       chunksDone: holdings.chunks,
       chunksTotal: table.count,
-      ratePerSecond: downloader?.ratePerSecond ?? 0,
+      ratePerSecond,
+      ...(etaMs === undefined ? {} : { etaMs }),
       neighbours: neighbours.size,
-      ...(waitingFor === undefined ? {} : { waitingFor })
+      ...(wait === undefined ? {} : { wait })
     }
   }
 
@@ -138,20 +148,34 @@ export class ImageDownload {
   }
 
   async #fetch(signal: AbortSignal, startedMs: number): Promise<void> {
-    const { image, table, holdings } = this.#session
+    const { image, table, holdings, accounts } = this.#session
     const { bytes, chunkCount: chunks } = table.manifest
     const held = holdings.chunks
-    this.#events.emit({ event: 'download-started', image, bytes, chunks, held })
+    accounts.emit({ event: 'download-started', image, bytes, chunks, held })
     try {
       await this.#session.fetchAll({ signal })
     } catch (thrown) {
       const code = errorCode(thrown) ?? toError(thrown).name
-      this.#events.emit({ event: 'download-failed', image, code })
+      const ms = Math.round(this.#clock.monotonic() - startedMs)
+      accounts.emit({ event: 'download-failed', image, code, ms })
       throw thrown
     }
     const { bytesFromProviders, bytesFromPeers, bytesReused, zeroBytes } = this.progress
     const counts = { bytesFromProviders, bytesFromPeers, bytesReused, zeroBytes }
     const ms = Math.round(this.#clock.monotonic() - startedMs)
-    this.#events.emit({ event: 'download-finished', image, ms, ...counts })
+    accounts.emit({ event: 'download-finished', image, ms, ...counts, ...costsOf(accounts.run) })
+  }
+}
+
+function costsOf(run: RunAccount | undefined) {
+  const { wastedBytes = 0, firstChunkMs } = run ?? {}
+  const asked = Object.entries(run?.asked() ?? {}).map(([reason, { requests }]) => [
+    reason,
+    requests
+  ])
+  return {
+    wastedBytes,
+    asked: Object.fromEntries(asked) as DownloadFinishedEvent['asked'],
+    ...(firstChunkMs === undefined ? {} : { firstChunkMs: Math.round(firstChunkMs) })
   }
 }

@@ -2,7 +2,7 @@ import { verifyChunk } from '../../chunks/chunk-id.ts'
 import { ChunkMismatchError } from '../../chunks/errors.ts'
 import type { AbortOptions, ChunkStore } from '../../chunks/types.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
-import type { EventLog } from '../../lib/events.ts'
+import { withDeadline } from '../../lib/deadline.ts'
 import { KeyedWaiters } from '../../lib/keyed-waiters.ts'
 import type { Counter } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
@@ -12,11 +12,15 @@ import { toError } from '../../lib/to-error.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import type { ChunkMessage, RejectReason, RequestClass } from '../protocols/swarm.ts'
+import type { ImageAccounts } from './accounts.ts'
+import type { AskReason } from './ask-reason.ts'
 import { Asker } from './asker.ts'
 import { Assembly } from './assembly.ts'
 import type { ChunkTable } from './chunk-table.ts'
-import { DownloadStalledError, type WaitReason } from './errors.ts'
-import type { LeaveReason, SwarmEvent } from './events.ts'
+import type { SearchState } from './dialling.ts'
+import { DownloadWatch } from './download-watch.ts'
+import type { Wait } from './errors.ts'
+import type { LeaveReason } from './events.ts'
 import type { Neighbour } from './neighbour.ts'
 import { DownloadPlan, type DownloadPlanOptions } from './plan.ts'
 import type { PendingRequest } from './requests.ts'
@@ -33,20 +37,35 @@ export interface DownloadProgress {
   readonly chunksTotal: number
   /** Bytes that came, of late. */
   readonly ratePerSecond: number
+  /** Until all is there if chunks keep coming like that; undefined if nothing comes, or all is there. */
+  readonly etaMs?: number
   readonly neighbours: number
   /** Present while nothing arrives: what the download waits for. */
-  readonly waitingFor?: WaitReason
+  readonly wait?: Wait
 }
+
+/** Takes the bytes of a chunk that has come and is right. */
+export type TakeChunk = (chunk: number, bytes: Uint8Array) => Promise<void>
 
 /** What the downloader uses of the session that it belongs to. */
 export interface DownloadHost {
   readonly image: string
   readonly table: ChunkTable
   readonly neighbours: ReadonlyMap<string, Neighbour>
+  /** Takes the events of the image. */
+  readonly accounts: ImageAccounts
+  /** What is being done to find neighbours. */
+  readonly search: SearchState
   isHeld(chunk: number): boolean
+  /** A right chunk has come; resolves when nobody needs the array any more. Never rejects. */
+  arrived(chunk: number, bytes: Uint8Array): Promise<void>
   /** A chunk is stored from now on: tell others. */
   stored(chunk: number): void
+  /** Takes the array of a stored chunk, for others who may want it soon, until it calls `onFree`. */
+  remember(chunk: number, bytes: Uint8Array, onFree: (bytes: Uint8Array) => void): void
   drop(neighbour: Neighbour, reason: LeaveReason, banMs: number): void
+  /** Looks for neighbours anew, because those that are there are of no use. */
+  lookAnew(): void
 }
 
 export interface DownloaderComponents {
@@ -54,7 +73,6 @@ export interface DownloaderComponents {
   readonly store: ChunkStore
   readonly clock: Clock
   readonly random: Random
-  readonly events: EventLog<SwarmEvent>
   /** Download rate of the whole agent. */
   readonly limiter: TokenBucket
   /** Counts bytes of right chunks, by `from`: `provider` or `peer`. */
@@ -68,14 +86,15 @@ export interface DownloaderOptions extends DownloadPlanOptions {
   readonly stallMs?: number
 }
 
-// A wait shorter than this has no name.
-const WAITING_AFTER_MS = 1000
+// What is being written when a download ends gets so long to be there.
+const WRITES_END_MS = 5000
+const diskStandsStill = (): Error => new Error('the disk stands still')
 
 /** Asks neighbours for chunks until the image is whole. Belongs to one image and can run several times. */
 export class Downloader {
   readonly #components: DownloaderComponents
   readonly #tickMs: number
-  readonly #stallMs: number
+  readonly #watch: DownloadWatch
   readonly #plan: DownloadPlan
   readonly #writes = new Set<Promise<void>>()
   readonly #waiters = new KeyedWaiters<number>()
@@ -84,18 +103,15 @@ export class Downloader {
   readonly #chunkRate = new RateMeter()
   #run: PromiseWithResolvers<void> | undefined
   #cancelTick: Cancel | undefined
-  #progressedMs = 0
-  #waitingFor: WaitReason | undefined
   #bytesFromProviders = 0
   #bytesFromPeers = 0
   #foundBytes = 0
 
   constructor(components: DownloaderComponents, options: DownloaderOptions = {}) {
-    const { tickMs = 100, stallMs = 120_000, ...planOptions } = options
+    const { tickMs = 100, stallMs, ...planOptions } = options
     const { host, random } = components
     this.#components = components
     this.#tickMs = tickMs
-    this.#stallMs = stallMs
     const isStored = (chunk: number): boolean => host.isHeld(chunk)
     this.#plan = new DownloadPlan({ table: host.table, random, isStored }, planOptions)
     for (const neighbour of host.neighbours.values()) this.#plan.joined(neighbour)
@@ -103,8 +119,26 @@ export class Downloader {
       this.#foundBytes += host.table.byteLength(chunk)
       this.#finishChunk(chunk)
     }
+    const onAsked = (peer: string, reason: AskReason): void => host.accounts.ask(peer, reason)
     const { table, neighbours } = host
-    this.#asker = new Asker({ ...components, table, neighbours, plan: this.#plan, onFound })
+    this.#asker = new Asker({
+      ...components,
+      table,
+      neighbours,
+      plan: this.#plan,
+      onAsked,
+      onFound
+    })
+    this.#watch = new DownloadWatch(
+      {
+        ...components,
+        plan: this.#plan,
+        asker: this.#asker,
+        judge: (neighbour, verdict) => this.#judge(neighbour, verdict),
+        onGiveUp: (error) => this.#run?.reject(error)
+      },
+      { silenceMs: planOptions.silenceMs, stallMs }
+    )
   }
 
   get isRunning(): boolean {
@@ -121,8 +155,13 @@ export class Downloader {
   }
 
   /** What a running download waits for, if nothing has come for a while. */
-  get waitingFor(): WaitReason | undefined {
-    return this.#waitingFor
+  get wait(): Wait | undefined {
+    return this.isRunning ? this.#watch.wait : undefined
+  }
+
+  /** What a running download has to get, and from whom it is coming. */
+  get plan(): DownloadPlan {
+    return this.#plan
   }
 
   /** Bytes a second, of late. */
@@ -147,13 +186,14 @@ export class Downloader {
     const { signal } = options
     signal?.throwIfAborted()
     if (this.#run !== undefined) throw new Error('the download is running')
+    if (this.#writes.size > 0) await this.#writesOfLastRun(signal)
     const run = Promise.withResolvers<void>()
     this.#run = run
     this.#bytesFromProviders = 0
     this.#bytesFromPeers = 0
     this.#foundBytes = 0
-    this.#progressedMs = clock.monotonic()
-    this.#plan.begin(this.#progressedMs)
+    this.#watch.begin()
+    this.#plan.begin(clock.monotonic())
     for (const chunk of host.table.distinct()) if (!host.isHeld(chunk)) this.#plan.want(chunk)
     if (this.#plan.missing === 0) run.resolve()
     this.#scheduleTick()
@@ -165,9 +205,25 @@ export class Downloader {
       this.#run = undefined
       this.#cancelTick?.()
       this.#asker.stop()
-      await Promise.allSettled(this.#writes)
+      this.#watch.end()
+      await this.#writesEnd()
       this.#plan.end()
     }
+  }
+
+  /** A disk that stands still must not keep whoever waits for the download from hearing of it. */
+  async #writesEnd(): Promise<void> {
+    const { clock } = this.#components
+    const ended = Promise.allSettled(this.#writes)
+    const deadline = { clock, timeoutMs: WRITES_END_MS, timedOut: diskStandsStill }
+    await withDeadline(async () => ended, deadline).catch(
+      () => {} // those writes go on; the next run waits for them
+    )
+  }
+
+  async #writesOfLastRun(signal: AbortSignal | undefined): Promise<void> {
+    await settledOrAborted(Promise.allSettled(this.#writes), [signal])
+    signal?.throwIfAborted()
   }
 
   /** A chunk that was stored is gone; a running download fetches it again. */
@@ -215,13 +271,16 @@ export class Downloader {
     const nowMs = clock.monotonic()
     const { ledger } = this.#plan
     const request = this.#bind(neighbour, message)
-    ledger.touch(neighbour.peerId, nowMs)
+    ledger.touch(neighbour.peerId, nowMs, message.part.byteLength)
+    this.#watch.received(message.part.byteLength, nowMs)
     const assembly =
       neighbour.assemblies.get(request.id) ??
       new Assembly(neighbour.peerId, host.table.byteLength(message.index))
     const bytes = assembly.add(message)
+    if (bytes !== message.part) neighbour.link.channel.giveBack?.(message.part)
     if (bytes === undefined) {
       neighbour.assemblies.set(request.id, assembly)
+      this.#asker.ask(neighbour) // the next request, so that it is there when this chunk has gone
       return
     }
     neighbour.assemblies.delete(request.id)
@@ -239,7 +298,11 @@ export class Downloader {
     if (reason === 'notHeld' && request.chunk !== undefined && neighbour.lacks(request.chunk)) {
       this.#plan.lost(neighbour, request.chunk)
     }
-    if (reason === 'failed') this.#judge(neighbour, neighbour.scorecard.failed())
+    // What it announced it has to have, unless it has lost a chunk or two; and of what was asked for
+    // whatever its copies, nothing can have spread too far.
+    const isUnlimited = request.reason !== 'any' && request.reason !== 'fresh'
+    const isFailure = reason === 'spread' ? isUnlimited : reason !== 'cancelled'
+    if (isFailure) this.#judge(neighbour, neighbour.scorecard.failed())
     this.#asker.ask(neighbour)
   }
 
@@ -262,21 +325,21 @@ export class Downloader {
   }
 
   #take(neighbour: Neighbour, request: PendingRequest, bytes: Uint8Array): void {
-    const { host, clock, events } = this.#components
-    const { image, table } = host
-    const { peerId } = neighbour
+    const { host, clock } = this.#components
+    const { image, table, accounts } = host
     const nowMs = clock.monotonic()
     const chunk = request.chunk ?? 0
-    if (!this.isRunning || !this.#plan.isNeeded(chunk)) {
+    const came = { image, chunk, peer: neighbour.peerId, bytes: table.byteLength(chunk) }
+    if (!this.isRunning || !this.#plan.isNeeded(chunk) || bytes.byteLength === 0) {
       this.#plan.ledger.settle(request)
-      events.emit({ event: 'chunk-rejected', image, chunk, peer: peerId, reason: 'not needed' })
+      accounts.emit({ event: 'chunk-rejected', ...came, reason: 'not needed' })
       return
     }
     try {
       verifyChunk(table.id(chunk), bytes)
     } catch (error) {
       if (!(error instanceof ChunkMismatchError)) throw error
-      events.emit({ event: 'chunk-rejected', image, chunk, peer: peerId, reason: 'wrong bytes' })
+      accounts.emit({ event: 'chunk-rejected', ...came, reason: 'wrong bytes' })
       this.#plan.rejected(request, 'unusable', nowMs)
       this.#judge(neighbour, neighbour.scorecard.lied())
       return
@@ -284,10 +347,14 @@ export class Downloader {
     neighbour.scorecard.received(bytes.byteLength, nowMs)
     this.#byteRate.add(bytes.byteLength, nowMs)
     this.#chunkRate.add(1, nowMs)
-    const ms = Math.round(nowMs - request.issuedMs)
-    const received = { image, chunk, peer: peerId, bytes: bytes.byteLength, ms }
-    events.emit({ event: 'chunk-received', ...received })
-    for (const other of this.#plan.arrived(neighbour, request, nowMs)) this.#asker.cancel(other)
+    const { requestClass, reason, issuedMs } = request
+    const ms = Math.round(nowMs - issuedMs)
+    const from = neighbour.isProvider ? 'provider' : 'peer'
+    accounts.emit({ event: 'chunk-received', ...came, from, requestClass, reason, ms })
+    for (const other of this.#plan.arrived(neighbour, request, nowMs)) {
+      this.#asker.cancel(other)
+      host.neighbours.get(other.peer)?.assemblies.get(other.id)?.discard()
+    }
     const write = this.#store(neighbour, chunk, bytes)
     this.#writes.add(write)
     write.finally(() => this.#writes.delete(write)).catch(() => {})
@@ -295,6 +362,8 @@ export class Downloader {
 
   async #store(neighbour: Neighbour, chunk: number, bytes: Uint8Array): Promise<void> {
     const { host, store, receivedBytes } = this.#components
+    const run = this.#run
+    const taken = host.arrived(chunk, bytes)
     try {
       await store.put(host.table.id(chunk), bytes)
     } catch (error) {
@@ -305,15 +374,16 @@ export class Downloader {
     if (isProvider) this.#bytesFromProviders += bytes.byteLength
     else this.#bytesFromPeers += bytes.byteLength
     receivedBytes?.add(bytes.byteLength, { from: isProvider ? 'provider' : 'peer' })
-    this.#plan.stored(chunk)
+    if (run === this.#run) this.#plan.stored(chunk) // the plan of a run that is over has forgotten it
     this.#finishChunk(chunk)
     this.#asker.askAll()
+    await taken
+    host.remember(chunk, bytes, (array) => neighbour.link.channel.giveBack?.(array))
   }
 
   #finishChunk(chunk: number): void {
-    const { host, clock } = this.#components
-    this.#progressedMs = clock.monotonic()
-    host.stored(chunk)
+    this.#watch.stored()
+    this.#components.host.stored(chunk)
     this.#waiters.resolve(chunk)
     if (this.#plan.missing === 0) this.#run?.resolve()
   }
@@ -326,36 +396,10 @@ export class Downloader {
   }
 
   #tick(): void {
-    const { clock, host } = this.#components
-    const nowMs = clock.monotonic()
-    for (const peer of this.#plan.ledger.silent(nowMs)) {
-      const neighbour = host.neighbours.get(peer)
-      this.#asker.takeBack(peer)
-      if (neighbour !== undefined) this.#judge(neighbour, neighbour.scorecard.failed())
-    }
+    const nowMs = this.#components.clock.monotonic()
+    this.#watch.tick(nowMs)
     this.#plan.tick(nowMs, this.#chunkRate.perSecond(nowMs))
-    this.#noteWaiting(nowMs)
     this.#asker.askAll()
-  }
-
-  #noteWaiting(nowMs: number): void {
-    const { events, host } = this.#components
-    const waitedMs = nowMs - this.#progressedMs
-    const reason = waitedMs < WAITING_AFTER_MS ? undefined : this.#waitReason()
-    if (reason !== undefined && reason !== this.#waitingFor) {
-      events.emit({ event: 'download-waiting', image: host.image, reason })
-    }
-    this.#waitingFor = reason
-    if (reason === undefined || waitedMs < this.#stallMs) return
-    this.#run?.reject(new DownloadStalledError(host.image, reason, waitedMs))
-  }
-
-  #waitReason(): WaitReason {
-    const { host } = this.#components
-    if (this.#asker.isLimited) return 'rate limit'
-    if (this.#plan.storingCount > 0) return 'disk'
-    if (host.neighbours.size === 0) return 'neighbours'
-    return this.#plan.ledger.bytes > 0 ? 'answers' : 'chunks'
   }
 
   #judge(neighbour: Neighbour, verdict: Verdict): void {

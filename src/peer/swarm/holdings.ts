@@ -9,6 +9,7 @@ const CHUNKS_PER_TURN = 8192
 export class Holdings {
   readonly #table: ChunkTable
   readonly #held: Bitfield
+  readonly #listeners = new Set<(chunk: number) => void>()
   #chunks: number
   #bytes: number
 
@@ -46,6 +47,7 @@ export class Holdings {
   add(chunk: number): boolean {
     if (!this.#held.set(chunk)) return false
     this.#count(chunk, 1)
+    for (const listener of this.#listeners) listener(chunk)
     return true
   }
 
@@ -54,6 +56,13 @@ export class Holdings {
     if (!this.#held.clear(chunk)) return false
     this.#count(chunk, -1)
     return true
+  }
+
+  /** Tells of every chunk that is there, and of each that comes. @returns how to stop that. */
+  listen(listener: (chunk: number) => void): () => void {
+    for (const chunk of this.#held.ones()) listener(chunk)
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Asks the store about every chunk that is not known to be there. @returns what is new. */

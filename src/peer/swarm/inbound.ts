@@ -1,3 +1,4 @@
+import type { Clock } from '../../lib/clock.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import type { SwarmMessage } from '../protocols/swarm.ts'
 import type { ChunkTable } from './chunk-table.ts'
@@ -7,10 +8,12 @@ import type { Neighbour } from './neighbour.ts'
 import type { Neighbourhood } from './neighbourhood.ts'
 import type { PageServer } from './page-server.ts'
 import type { Spread } from './spread.ts'
+import type { Nuisance } from './tolerance.ts'
 import type { UploadSlot } from './upload-slot.ts'
 
 /** The parts of a session that messages go to. */
 export interface InboundComponents {
+  readonly clock: Clock
   readonly table: ChunkTable
   readonly spread: Spread
   readonly neighbourhood: Neighbourhood
@@ -21,6 +24,8 @@ export interface InboundComponents {
   readonly downloader: () => Downloader | undefined
   /** A neighbour begins to fetch. */
   readonly onWanted: () => void
+  /** Tells whether this agent holds a chunk. */
+  readonly isHeld: (chunk: number) => boolean
 }
 
 /** Acts on what neighbours say. */
@@ -42,8 +47,12 @@ export class Inbound {
       case 'request':
       case 'any':
         slotOf(neighbour)?.ask(message)
+        if (message.type === 'request' && !this.#components.isHeld(message.index)) {
+          this.#bear(neighbour, 'requests for what is not here')
+        }
         break
       case 'cancel':
+        this.#bear(neighbour, 'cancels')
         slotOf(neighbour)?.cancel(message.request)
         break
       case 'chunk':
@@ -53,13 +62,16 @@ export class Inbound {
         this.#fetching(neighbour).rejected(neighbour, message.request, message.reason)
         break
       case 'peers':
+        this.#bear(neighbour, 'names of other peers', message.peers.length)
         dialling.exchanged(message.peers)
         if (this.#components.downloader()?.isRunning === true) dialling.tick()
         break
       case 'pages':
+        this.#bear(neighbour, 'manifest pages', message.ids.length)
         pages.answer(neighbour.link, message)
         break
       case 'wants':
+        this.#bear(neighbour, 'changes of mind')
         this.#changedWants(neighbour, message.wants)
         break
       case 'goodbye':
@@ -72,6 +84,13 @@ export class Inbound {
     }
   }
 
+  /** Bears something of no use. @throws {ProtocolViolationError} if there was too much of that. */
+  #bear(neighbour: Neighbour, nuisance: Nuisance, times = 1): void {
+    if (neighbour.tolerance.bears(nuisance, times, this.#components.clock.monotonic())) return
+    neighbour.leaving = 'flooding'
+    throw new ProtocolViolationError(neighbour.peerId, `too many ${nuisance}`)
+  }
+
   #fetching(neighbour: Neighbour): Downloader {
     const downloader = this.#components.downloader()
     if (downloader !== undefined) return downloader
@@ -80,6 +99,7 @@ export class Inbound {
 
   #gained(neighbour: Neighbour, chunks: readonly number[]): void {
     const { table, spread } = this.#components
+    if (chunks.length === 0) this.#bear(neighbour, 'messages that say nothing')
     const news: number[] = []
     for (const chunk of chunks) {
       if (chunk >= table.count || !table.isDistinct(chunk)) {
@@ -89,6 +109,8 @@ export class Inbound {
       spread.add(neighbour.peerId, chunk)
       news.push(chunk)
     }
+    const oldCount = chunks.length - news.length
+    if (oldCount > 0) this.#bear(neighbour, 'announcements that tell nothing new', oldCount)
     if (news.length > 0) this.#components.downloader()?.gained(neighbour, news)
   }
 

@@ -71,7 +71,7 @@ export async function meet(
  * Waits for the handshake of the other end.
  *
  * @throws {GoodbyeError} if it is one.
- * @throws {PeerTimeoutError | PeerUnreachableError | MalformedError | ProtocolViolationError}
+ * @throws {PeerTimeoutError | PeerUnreachableError | ProtocolViolationError}
  */
 export async function introduce(
   channel: Channel,
@@ -86,7 +86,7 @@ export async function introduce(
   const next = async (): Promise<SwarmMessage> => {
     const { done, value } = await withDeadline(async () => incoming.next(), deadline)
     if (done === true) throw new PeerUnreachableError(peerId, 'it closed before the handshake')
-    return decodeSwarmMessage(value)
+    return decodeOf(peerId, value)
   }
   let message = await next()
   const peers = message.type === 'peers' ? message.peers : []
@@ -94,6 +94,16 @@ export async function introduce(
   if (message.type === 'goodbye') throw new GoodbyeError(peerId, message.reason, peers)
   if (message.type === 'handshake') return { channel, incoming, handshake: message }
   throw new ProtocolViolationError(peerId, `${message.type} before the handshake`)
+}
+
+/** @throws {ProtocolViolationError} that names the peer, if it is no message. */
+function decodeOf(peerId: string, bytes: Uint8Array): SwarmMessage {
+  try {
+    return decodeSwarmMessage(bytes)
+  } catch (thrown) {
+    const cause = toError(thrown)
+    throw new ProtocolViolationError(peerId, cause.message, { cause })
+  }
 }
 
 /** Refuses a channel on which nothing has been sent yet. */

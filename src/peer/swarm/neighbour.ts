@@ -6,6 +6,7 @@ import type { ChunkTable } from './chunk-table.ts'
 import type { LeaveReason } from './events.ts'
 import type { SwarmLink } from './link.ts'
 import { Scorecard, type ScorecardOptions } from './scorecard.ts'
+import { Tolerance } from './tolerance.ts'
 
 /** What two agents told each other when they met. */
 export interface Meeting {
@@ -20,7 +21,10 @@ export class Neighbour {
   readonly link: SwarmLink
   readonly opener: string
   readonly addresses: readonly string[]
+  /** Failure domain that it said it is in; empty if it did not. */
+  readonly zone: string
   readonly scorecard: Scorecard
+  readonly tolerance: Tolerance
   /** Chunks of which some parts came, by request. */
   readonly assemblies = new Map<number, Assembly>()
   /** Since when neither end wants anything of the other, monotonic; undefined while one does. */
@@ -43,7 +47,9 @@ export class Neighbour {
     this.link = link
     this.opener = opener
     this.addresses = handshake.addresses
+    this.zone = handshake.zone ?? ''
     this.scorecard = new Scorecard(options)
+    this.tolerance = new Tolerance(link.receivedMs)
     this.isSource = !handshake.wants
     this.wants = handshake.wants
     this.#table = table

@@ -23,6 +23,8 @@ export interface NeighbourhoodComponents {
   readonly events: EventLog<SwarmEvent>
   /** Tells whether this agent wants chunks now. */
   readonly wants: () => boolean
+  /** Tells whether a neighbour holds nothing of what this agent lacks. */
+  readonly isUseless: (neighbour: Neighbour) => boolean
   readonly onLeft: (neighbour: Neighbour) => void
 }
 
@@ -35,7 +37,7 @@ export interface NeighbourhoodOptions {
   readonly silenceMs?: number
   /** How long two agents that want nothing of each other stay connected. @default 15 seconds */
   readonly lingerMs?: number
-  /** How often neighbours are told about new ones. @default 10 seconds */
+  /** How often neighbours are told about new ones. @default 2 seconds */
   readonly exchangeMs?: number
 }
 
@@ -56,7 +58,7 @@ export class Neighbourhood {
       sendTimeoutMs: 20_000,
       silenceMs: 90_000,
       lingerMs: 15_000,
-      exchangeMs: 10_000,
+      exchangeMs: 2000,
       ...options
     }
     this.#exchangedMs = components.clock.monotonic()
@@ -84,7 +86,8 @@ export class Neighbourhood {
     if (!handshake.wants && !wants()) return 'idle'
     const known = this.#members.get(peer)
     if (known === undefined) {
-      return this.#members.size < this.#options.maxNeighbours ? undefined : 'full'
+      const hasRoom = this.#members.size < this.#options.maxNeighbours
+      return hasRoom || this.#leastUseful() !== undefined ? undefined : 'full'
     }
     // When both dialled, both keep the channel that the lower peer id opened; from the same opener, the
     // newer one, because it knows that the older is dead.
@@ -92,17 +95,27 @@ export class Neighbourhood {
     return isNewer || opener < known.opener ? undefined : 'duplicate'
   }
 
-  /** Takes a neighbour in that was not refused; one over an older channel to the same peer goes. */
+  /**
+   * Takes a neighbour in that was not refused. One over an older channel to the same peer goes; when there is
+   * no room, one that is of no use to either end does.
+   */
   join(neighbour: Neighbour): void {
-    const { peerId: peer, addresses } = neighbour
+    const { peerId: peer, addresses, zone } = neighbour
     const { clock, events, image } = this.#components
     const known = this.#members.get(peer)
     if (known !== undefined) this.dismiss(known, 'duplicate', 'duplicate')
+    else if (this.#members.size >= this.#options.maxNeighbours) {
+      const least = this.#leastUseful()
+      if (least !== undefined) this.dismiss(least, 'idle', 'idle')
+    }
     const others = this.exchangeFor(peer)
     this.#members.set(peer, neighbour)
-    this.#newcomers.push({ peerId: peer, addresses })
+    this.#newcomers.push({ peerId: peer, addresses, zone })
     this.#changedMs = clock.monotonic()
-    events.emit({ event: 'neighbour-joined', image, peer })
+    const { isSource, isProvider, heldCount: chunks } = neighbour
+    const isDialled = neighbour.opener !== peer
+    const joined = { image, peer, isSource, isProvider, isDialled, zone, chunks }
+    events.emit({ event: 'neighbour-joined', ...joined })
     if (neighbour.wants && others.length > 0) neighbour.link.post({ type: 'peers', peers: others })
   }
 
@@ -133,17 +146,25 @@ export class Neighbourhood {
     this.dismiss(neighbour, reason, reason === 'lied' ? 'violation' : 'leaving')
   }
 
-  /** Neighbours that another peer may like to know, a random few if there are many. */
+  /** Has nothing to do with a peer that broke the protocol for a while. */
+  punish(peer: string, error: Error): void {
+    const { bans, clock, image, log } = this.#components
+    log.info('neighbour %p of image %s is dropped and banned: %e', peer, image, error)
+    bans.punish(peer, clock.monotonic())
+  }
+
+  /** Neighbours that another peer may like to know, a random few if there are many; none that may be dead. */
   exchangeFor(peer: string): ExchangedPeer[] {
-    const { random } = this.#components
+    const { random, clock } = this.#components
+    const aliveMs = clock.monotonic() - this.#options.silenceMs / 2
     return this.#members
       .values()
-      .filter(({ peerId }) => peerId !== peer)
-      .map(({ peerId, addresses }) => ({ peerId, addresses, rank: random() }))
+      .filter(({ peerId, link }) => peerId !== peer && link.receivedMs >= aliveMs)
+      .map((neighbour) => ({ neighbour, rank: random() }))
       .toArray()
       .toSorted((left, right) => left.rank - right.rank)
       .slice(0, MAX_EXCHANGED_PEERS)
-      .map(({ peerId, addresses }) => ({ peerId, addresses }))
+      .map(({ neighbour: { peerId, addresses, zone } }) => ({ peerId, addresses, zone }))
   }
 
   /** Drops the dead, lets the idle go, keeps the rest awake and tells them about newcomers. */
@@ -162,6 +183,12 @@ export class Neighbourhood {
   close(): void {
     this.#isClosed = true
     for (const neighbour of this.#members.values()) this.dismiss(neighbour, 'closed', 'leaving')
+  }
+
+  /** A neighbour that could go for another: neither it nor this agent wants anything of the other. */
+  #leastUseful(): Neighbour | undefined {
+    const { isUseless } = this.#components
+    return this.#members.values().find((neighbour) => !neighbour.wants && isUseless(neighbour))
   }
 
   #check(neighbour: Neighbour, nowMs: number): void {

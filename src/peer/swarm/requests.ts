@@ -1,10 +1,13 @@
 import type { RequestClass } from '../protocols/swarm.ts'
+import type { AskReason } from './ask-reason.ts'
 
 /** What is asked of a neighbour. */
 export interface Ask {
   /** Undefined when the neighbour chooses. */
   readonly chunk: number | undefined
   readonly requestClass: RequestClass
+  /** Why this neighbour is asked, for the accounts. */
+  readonly reason: AskReason
   /** Bytes that the answer will have, or may have at most. */
   readonly bytes: number
 }
@@ -29,11 +32,15 @@ interface NeighbourRequests {
   /** Given up, but the neighbour still owes an answer; these use no credit. */
   readonly abandoned: Map<number, PendingRequest>
   bytes: number
+  /** Of these, what has come of chunks that are not whole. */
+  partBytes: number
   /** When it last sent something of a chunk, or began to owe something. */
   activeMs: number
 }
 
 const MAX_ID = 0xffff_ffff
+// An answer may take this many times as long as silence may, however many parts of it come.
+const OWED_FACTOR = 3
 
 /**
  * Knows what has been asked of whom and not been answered. Every request goes `pending → settled` or
@@ -74,10 +81,21 @@ export class RequestLedger {
     return this.#neighbours.get(peer)?.bytes ?? 0
   }
 
+  /** Bytes that a neighbour has been asked for and that have not come. */
+  bytesToCome(peer: string): number {
+    const requests = this.#neighbours.get(peer)
+    return requests === undefined ? 0 : Math.max(0, requests.bytes - requests.partBytes)
+  }
+
   /** Requests that a neighbour still has to answer, given up ones included. */
   owedBy(peer: string): number {
     const requests = this.#neighbours.get(peer)
     return requests === undefined ? 0 : requests.pending.size + requests.abandoned.size
+  }
+
+  /** Requests that were given up and that a neighbour has not answered. */
+  abandonedBy(peer: string): number {
+    return this.#neighbours.get(peer)?.abandoned.size ?? 0
   }
 
   /** Notes a request. The id is new among all that are unanswered. */
@@ -109,14 +127,17 @@ export class RequestLedger {
     return requests?.pending.get(id) ?? requests?.abandoned.get(id)
   }
 
-  /** Notes that a neighbour sent a part of what it owes. */
-  touch(peer: string, nowMs: number): void {
-    this.#requestsOf(peer).activeMs = nowMs
+  /** Notes that a neighbour sent so many bytes of what it owes; one chunk comes after the other. */
+  touch(peer: string, nowMs: number, bytes = 0): void {
+    const requests = this.#requestsOf(peer)
+    requests.activeMs = nowMs
+    requests.partBytes += bytes
   }
 
   /** Notes the answer. */
   settle(request: PendingRequest): void {
     const requests = this.#requestsOf(request.peer)
+    requests.partBytes = 0
     const pending = requests.pending.get(request.id)
     if (pending === undefined) requests.abandoned.delete(request.id)
     else {
@@ -155,10 +176,10 @@ export class RequestLedger {
     return this.#byChunk.entries()
   }
 
-  /** Neighbours that owe something and have been silent for too long. */
+  /** Neighbours that owe something and have been silent, or have not come to an end, for too long. */
   silent(nowMs: number): string[] {
     return Array.from(this.#neighbours.entries())
-      .filter(([, { pending, activeMs }]) => pending.size > 0 && nowMs - activeMs > this.#silenceMs)
+      .filter(([, requests]) => this.#isSilent(requests, nowMs))
       .map(([peer]) => peer)
   }
 
@@ -172,10 +193,22 @@ export class RequestLedger {
     return request.requestClass === 'demand' && nowMs - request.issuedMs > this.#demandMs
   }
 
+  #isSilent({ pending, abandoned, activeMs }: NeighbourRequests, nowMs: number): boolean {
+    if (pending.size > 0 && nowMs - activeMs > this.#silenceMs) return true
+    const [oldest] = abandoned.values()
+    return oldest !== undefined && nowMs - oldest.issuedMs > OWED_FACTOR * this.#silenceMs
+  }
+
   #requestsOf(peer: string): NeighbourRequests {
     const known = this.#neighbours.get(peer)
     if (known !== undefined) return known
-    const requests = { pending: new Map(), abandoned: new Map(), bytes: 0, activeMs: 0 }
+    const requests: NeighbourRequests = {
+      pending: new Map(),
+      abandoned: new Map(),
+      bytes: 0,
+      partBytes: 0,
+      activeMs: 0
+    }
     this.#neighbours.set(peer, requests)
     return requests
   }

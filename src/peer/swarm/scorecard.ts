@@ -1,4 +1,4 @@
-import { KIB, MIB } from '../../lib/bytes.ts'
+import { MIB } from '../../lib/bytes.ts'
 import { RateMeter } from '../../lib/rate-meter.ts'
 
 /** What to do with a neighbour from now on. */
@@ -7,9 +7,9 @@ export type Verdict =
   | { readonly action: 'drop'; readonly reason: 'lied' | 'failing'; readonly banMs: number }
 
 export interface ScorecardOptions {
-  /** Bytes that may be asked for and unanswered. @default 256 KiB */
+  /** Bytes that may be asked for and unanswered, whatever its rate. @default 0 */
   readonly creditBytes?: number
-  /** The same for a neighbour so fast that more is needed to keep it busy. @default 4 MiB */
+  /** Bytes that a fast neighbour may be asked for ahead. @default 4 MiB */
   readonly maxCreditBytes?: number
   /** Failures in a row after which a neighbour is dropped. @default 3 */
   readonly maxFailures?: number
@@ -20,7 +20,7 @@ export interface ScorecardOptions {
 }
 
 // Asked for ahead, so that a neighbour has something to send while the next request is on its way.
-const CREDIT_TIME_MS = 50
+const CREDIT_TIME_MS = 100
 
 const KEEP: Verdict = { action: 'keep' }
 
@@ -35,7 +35,7 @@ export class Scorecard {
 
   constructor(options: ScorecardOptions = {}) {
     this.#options = {
-      creditBytes: 256 * KIB,
+      creditBytes: 0,
       maxCreditBytes: 4 * MIB,
       maxFailures: 3,
       lieBanMs: 600_000,
@@ -69,11 +69,15 @@ export class Scorecard {
     return this.#failuresInRow > 0
   }
 
-  /** Bytes that may be outstanding: the basic credit, or more where that would be sent at once. */
-  creditBytes(nowMs: number): number {
-    const { creditBytes, maxCreditBytes } = this.#options
+  /** Bytes that may be outstanding however slow it is. */
+  get creditBytes(): number {
+    return this.#options.creditBytes
+  }
+
+  /** Bytes that it sends while a request is on its way to it: with no more than these to come, it is asked for more. */
+  aheadBytes(nowMs: number): number {
     const wanted = (this.ratePerSecond(nowMs) * CREDIT_TIME_MS) / 1000
-    return Math.max(creditBytes, Math.min(wanted, maxCreditBytes))
+    return Math.min(wanted, this.#options.maxCreditBytes)
   }
 
   /** Notes a right chunk. */

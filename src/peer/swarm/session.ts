@@ -1,37 +1,43 @@
 import type { AbortOptions, ChunkId, ChunkStore } from '../../chunks/types.ts'
 import { toHex } from '../../lib/bytes.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
-import { MalformedError } from '../../lib/errors.ts'
 import type { EventLog } from '../../lib/events.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Counter } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
-import { toError } from '../../lib/to-error.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
-import { ProtocolViolationError } from '../errors.ts'
-import { type GoodbyeReason, type HandshakeMessage, MAX_ADDRESSES } from '../protocols/swarm.ts'
+import type { SwarmMessage } from '../protocols/swarm.ts'
 import type { ImageDirectory, PeerNode } from '../types.ts'
+import { ImageAccounts } from './accounts.ts'
 import type { Bans } from './bans.ts'
 import type { ChunkTable } from './chunk-table.ts'
-import { Dialling, type DiallingHost, type DiallingOptions } from './dialling.ts'
-import { Downloader, type DownloaderOptions, type DownloadHost } from './downloader.ts'
-import { GoodbyeError } from './errors.ts'
+import { Dialling, type DiallingHost, type DiallingOptions, type SearchState } from './dialling.ts'
+import {
+  Downloader,
+  type DownloaderOptions,
+  type DownloadHost,
+  type TakeChunk
+} from './downloader.ts'
+import { Encounters, type EncountersHost, type EncountersOptions } from './encounters.ts'
 import type { LeaveReason, SwarmEvent } from './events.ts'
 import { Holdings } from './holdings.ts'
 import { Inbound } from './inbound.ts'
-import { SwarmLink, type SwarmLinkOptions } from './link.ts'
-import { type IntroducedChannel, meet, pagesHandshake } from './meeting.ts'
-import { Neighbour } from './neighbour.ts'
+import { loadOf, type SessionLoad } from './load.ts'
+import type { IntroducedChannel } from './meeting.ts'
+import type { Neighbour } from './neighbour.ts'
 import { Neighbourhood, type NeighbourhoodOptions } from './neighbourhood.ts'
 import { PageServer, type PageServerOptions } from './page-server.ts'
-import type { ScorecardOptions } from './scorecard.ts'
 import { Spread } from './spread.ts'
+import type { SwarmMetrics } from './swarm-metrics.ts'
+import { Tasks } from './tasks.ts'
 import { UploadSlot } from './upload-slot.ts'
 import type { UploadImage, Uploads } from './uploads.ts'
 
 /** What all images of an agent share. */
 export interface SessionComponents {
   readonly node: PeerNode
+  /** Failure domain of this agent; empty or absent if it is not to be told. */
+  readonly zone?: string | undefined
   readonly store: ChunkStore
   readonly directory: ImageDirectory
   readonly clock: Clock
@@ -42,34 +48,37 @@ export interface SessionComponents {
   readonly bans: Bans
   readonly downloadLimiter: TokenBucket
   readonly receivedBytes?: Counter | undefined
+  /** Counts channels that were turned away, by `reason`. */
+  readonly refused?: Counter | undefined
+  readonly metrics?: SwarmMetrics | undefined
 }
 
-export interface SessionOptions extends NeighbourhoodOptions, PageServerOptions {
-  /** Time for connecting and for a handshake, each. @default 10 seconds */
-  readonly handshakeMs?: number
+export interface SessionOptions extends NeighbourhoodOptions, PageServerOptions, EncountersOptions {
   readonly dialling?: DiallingOptions
   readonly download?: DownloaderOptions
-  readonly link?: SwarmLinkOptions
-  readonly scorecard?: ScorecardOptions
 }
 
 const BUSY_TICK_MS = 250
 const QUIET_TICK_MS = 5000
 const REFRESH_MS = 5000
 const WANTED_REFRESH_MS = 1000
-const VIOLATION_BAN_MS = 600_000
+const USELESS_RETRY_MS = 30_000
 
 /**
  * One image on this agent: who its neighbours are, what they and this agent hold, serving it, and (while
  * a download runs) fetching it.
  */
-export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
+export class ImageSession implements DownloadHost, UploadImage, DiallingHost, EncountersHost {
   readonly root: ChunkId
   /** The manifest root in hexadecimal. */
   readonly image: string
   readonly table: ChunkTable
   readonly holdings: Holdings
   readonly spread: Spread
+  /** Who sent what and why, and what downloads waited for; takes all events of the image. */
+  readonly accounts: ImageAccounts
+  /** Whoever is given chunks that come. */
+  readonly takers = new Set<TakeChunk>()
   readonly #components: SessionComponents
   readonly #options: SessionOptions
   readonly #neighbourhood: Neighbourhood
@@ -77,11 +86,14 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
   readonly #dialling: Dialling
   readonly #pages: PageServer
   readonly #inbound: Inbound
-  readonly #tasks = new Set<Promise<void>>()
+  readonly #encounters: Encounters
+  readonly #tasks: Tasks
   readonly #onTick = new Set<() => void>()
   #downloader: Downloader | undefined
   #cancelTick: Cancel | undefined
   #refreshedMs = -Infinity
+  /** Downloads that are about to begin: whoever is met already is to know. */
+  #startingCount = 0
 
   constructor(components: SessionComponents, table: ChunkTable, options: SessionOptions = {}) {
     const { node, directory, clock, random, bans, log } = components
@@ -93,14 +105,26 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
     this.holdings = new Holdings(table)
     this.spread = new Spread(table.count, random)
     this.#pages = new PageServer(table.manifest, clock, options)
-    const wants = (): boolean => this.isDownloading
+    const wants = (): boolean => this.wants
+    const isUseless = (neighbour: Neighbour): boolean => this.#isUseless(neighbour)
     const onLeft = (neighbour: Neighbour): void => this.#left(neighbour)
     const { image } = this
-    this.#neighbourhood = new Neighbourhood({ ...components, image, wants, onLeft }, options)
+    this.accounts = new ImageAccounts(components)
+    const events = this.accounts
+    this.#neighbourhood = new Neighbourhood(
+      { ...components, events, image, wants, isUseless, onLeft },
+      options
+    )
+    this.#tasks = new Tasks(log)
+    const [neighbourhood, pages, tasks] = [this.#neighbourhood, this.#pages, this.#tasks]
+    const meeting = { ...components, host: this, neighbourhood, pages, tasks }
+    this.#encounters = new Encounters(meeting, options)
     const parts = { host: this, node, directory, clock, random, bans, log }
     this.#dialling = new Dialling(parts, options.dialling)
     this.#inbound = new Inbound({
+      clock,
       table,
+      isHeld: (chunk) => this.isHeld(chunk),
       spread: this.spread,
       neighbourhood: this.#neighbourhood,
       dialling: this.#dialling,
@@ -129,13 +153,21 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
     return this.#downloader?.isRunning === true
   }
 
+  get wants(): boolean {
+    return this.isDownloading || this.#startingCount > 0
+  }
+
   get downloader(): Downloader | undefined {
     return this.#downloader
   }
 
-  /** Bytes of chunks sent to a neighbour. */
-  sentBytes(neighbour: Neighbour): number {
-    return this.#slots.get(neighbour)?.sentBytes ?? 0
+  get search(): SearchState {
+    return this.#dialling.state
+  }
+
+  /** Requests of a neighbour that wait for their chunk. */
+  waitingRequests(neighbour: Neighbour): number {
+    return this.#slots.get(neighbour)?.pendingCount ?? 0
   }
 
   /** Reads from the store what this agent holds, and announces the image. Called once, before all else. */
@@ -155,48 +187,18 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
 
   /** Serves a channel that another agent opened, until it ends. */
   async accept(opened: IntroducedChannel): Promise<void> {
-    const { channel, handshake } = opened
-    const { peerId } = channel.remote
     await this.refresh(REFRESH_MS)
-    const link = this.#link(opened)
-    const refusal = this.#refusal(peerId, peerId, handshake)
-    if (refusal !== undefined) {
-      const peers = this.#neighbourhood.exchangeFor(peerId)
-      if (refusal === 'full' && peers.length > 0) link.post({ type: 'peers', peers })
-      link.close(refusal)
-      await link.run(() => {})
-      return
-    }
-    if (handshake.pagesOnly) {
-      link.post(pagesHandshake(this.root))
-      await this.#pages.serve(link)
-      return
-    }
-    link.post(this.#handshake())
-    await this.#serve(this.#join(link, opened, peerId))
+    await this.#encounters.accept(opened)
   }
 
   /** Opens a channel to a peer and makes it a neighbour. */
   async visit(peerId: string, options: AbortOptions): Promise<void> {
-    const { node } = this.#components
-    const { handshakeMs: timeoutMs } = this.#options
-    let own = this.#handshake()
-    const introduce = (): HandshakeMessage => {
-      own = this.#handshake()
-      return own
-    }
-    const opened = await meet(this.#components, peerId, introduce, { ...options, timeoutMs })
-    const link = this.#link(opened)
-    const refusal = this.#refusal(peerId, node.peerId, opened.handshake)
-    if (refusal !== undefined) {
-      link.close(refusal)
-      this.#track(link.run(() => {}))
-      throw new GoodbyeError(peerId, refusal)
-    }
-    const neighbour = this.#join(link, opened, node.peerId)
-    if (own.bitfield !== undefined) link.announce(this.holdings.since(own.bitfield))
-    else if (!own.holdsAll) link.announce(this.holdings.since(new Uint8Array(this.#bitfieldBytes)))
-    this.#track(this.#serve(neighbour))
+    await this.#encounters.visit(peerId, options)
+  }
+
+  /** What is kept for others at this moment. */
+  get load(): SessionLoad {
+    return loadOf(this, this.#slots, this.#dialling.candidateCount)
   }
 
   /** Starts or joins looking for others; `sources` are dialled first. */
@@ -207,7 +209,12 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
 
   /** Fetches what is missing. @throws what `Downloader.fetchAll` throws. */
   async fetchAll(options: AbortOptions = {}): Promise<void> {
-    await this.refresh()
+    this.#startingCount++
+    try {
+      await this.refresh()
+    } finally {
+      this.#startingCount--
+    }
     const { downloadLimiter: limiter } = this.#components
     const parts = { ...this.#components, host: this, limiter }
     this.#downloader ??= new Downloader(parts, this.#options.download)
@@ -235,15 +242,35 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
     this.#cancelTick?.()
     this.#components.directory.withdraw(this.root)
     await this.#dialling.stop()
-    await Promise.allSettled(this.#tasks)
+    await this.#tasks.ended()
   }
 
-  neighbourCounts(): { sources: number; others: number } {
-    const sources = this.neighbours
-      .values()
-      .filter(({ isSource }) => isSource)
-      .toArray().length
-    return { sources, others: this.neighbours.size - sources }
+  get zone(): string {
+    return this.#components.zone ?? ''
+  }
+
+  dismissUseless(): void {
+    const useless = this.neighbours.values().find((one) => one.isSource && this.#isUseless(one))
+    if (useless === undefined) return
+    this.#neighbourhood.dismiss(useless, 'idle', 'idle')
+    this.#dialling.left(useless.peerId, USELESS_RETRY_MS)
+  }
+
+  joined(neighbour: Neighbour): void {
+    const { peerId, holds, link, zone } = neighbour
+    this.#slots.set(neighbour, new UploadSlot(this.#components.uploads, this, link, holds))
+    if (neighbour.wants && !neighbour.holdsAll) this.spread.join(peerId, neighbour.held)
+    this.#dialling.joined(peerId, zone)
+    this.#downloader?.joined(neighbour)
+  }
+
+  handle(neighbour: Neighbour, message: SwarmMessage): void {
+    this.#inbound.handle(neighbour, message)
+  }
+
+  async parted(neighbour: Neighbour): Promise<void> {
+    await this.#slots.get(neighbour)?.stopped()
+    this.#slots.delete(neighbour)
   }
 
   isNeighbour(peerId: string): boolean {
@@ -254,8 +281,16 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
     return this.holdings.has(chunk)
   }
 
+  async arrived(chunk: number, bytes: Uint8Array): Promise<void> {
+    await Promise.all(Array.from(this.takers, async (take) => take(chunk, bytes)))
+  }
+
   stored(chunk: number): void {
     if (this.holdings.add(chunk)) this.#announce(chunk)
+  }
+
+  remember(chunk: number, bytes: Uint8Array, onFree: (bytes: Uint8Array) => void): void {
+    this.#components.uploads.recent.add(this.table.id(chunk), bytes, onFree)
   }
 
   lost(chunk: number): void {
@@ -267,15 +302,21 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
 
   sent(peer: string, chunk: number): void {
     const bytes = this.table.byteLength(chunk)
-    this.#components.events.emit({ event: 'chunk-sent', image: this.image, chunk, peer, bytes })
+    this.accounts.emit({ event: 'chunk-sent', image: this.image, chunk, peer, bytes })
   }
 
   drop(neighbour: Neighbour, reason: LeaveReason, banMs: number): void {
     this.#neighbourhood.drop(neighbour, reason, banMs)
   }
 
-  get #bitfieldBytes(): number {
-    return Math.ceil(this.table.count / 8)
+  lookAnew(): void {
+    this.#dialling.hurry()
+  }
+
+  /** Nothing that the neighbour holds is missing here. */
+  #isUseless(neighbour: Neighbour): boolean {
+    const { holdings } = this
+    return !this.wants || holdings.hasAll || neighbour.held.ones().every((one) => holdings.has(one))
   }
 
   #announce(chunk: number): void {
@@ -283,68 +324,10 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
     for (const { link } of this.neighbours.values()) link.announce([chunk])
   }
 
-  #handshake(): HandshakeMessage {
-    const { holdings } = this
-    const isPartial = !holdings.hasAll && holdings.distinctCount > 0
-    return {
-      type: 'handshake',
-      root: this.root,
-      wants: this.isDownloading,
-      holdsAll: holdings.hasAll,
-      pagesOnly: false,
-      chunkCount: this.table.count,
-      addresses: this.#components.node.addresses().slice(0, MAX_ADDRESSES),
-      bitfield: isPartial ? holdings.encode() : undefined
-    }
-  }
-
-  #link(opened: IntroducedChannel): SwarmLink {
-    return new SwarmLink(opened, this.#components.clock, this.#options.link)
-  }
-
-  /** Why a channel that `opener` opened is not kept; undefined if it is. */
-  #refusal(peer: string, opener: string, handshake: HandshakeMessage): GoodbyeReason | undefined {
-    if (this.#neighbourhood.isClosed) return 'leaving'
-    if (handshake.pagesOnly) return this.#pages.isFull ? 'full' : undefined
-    if (handshake.chunkCount !== this.table.count) return 'violation'
-    return this.#neighbourhood.refusal(peer, opener, handshake)
-  }
-
-  #join(link: SwarmLink, opened: IntroducedChannel, opener: string): Neighbour {
-    const meeting = { link, opener, handshake: opened.handshake }
-    const neighbour = new Neighbour(meeting, this.table, this.#options.scorecard)
-    const { peerId, holds } = neighbour
-    this.#neighbourhood.join(neighbour)
-    this.#slots.set(neighbour, new UploadSlot(this.#components.uploads, this, link, holds))
-    if (neighbour.wants && !neighbour.holdsAll) this.spread.join(peerId, neighbour.held)
-    this.#dialling.joined(peerId)
-    this.#downloader?.joined(neighbour)
-    return neighbour
-  }
-
   #left(neighbour: Neighbour): void {
     this.spread.leave(neighbour.peerId)
     this.#dialling.left(neighbour.peerId)
     this.#downloader?.left(neighbour)
-  }
-
-  async #serve(neighbour: Neighbour): Promise<void> {
-    const { log, bans, clock } = this.#components
-    try {
-      await neighbour.link.run((message) => this.#inbound.handle(neighbour, message))
-    } catch (thrown) {
-      const error = toError(thrown)
-      log.debug('neighbour %p of image %s: %e', neighbour.peerId, this.image, error)
-      if (isViolation(error)) {
-        neighbour.leaving ??= 'violation'
-        bans.add(neighbour.peerId, clock.monotonic() + VIOLATION_BAN_MS)
-      }
-    } finally {
-      const slot = this.#slots.get(neighbour)
-      this.#neighbourhood.remove(neighbour, 'ended')
-      await slot?.stopped()
-      this.#slots.delete(neighbour)
-    }
   }
 
   #tellWants(wants: boolean): void {
@@ -368,18 +351,6 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost {
 
   /** Finds what came into the store by another way, for neighbours that are there already. */
   #refreshSoon(minimumAgeMs: number): void {
-    this.#track(this.refresh(minimumAgeMs))
+    this.#tasks.track(this.refresh(minimumAgeMs))
   }
-
-  #track(task: Promise<void>): void {
-    this.#tasks.add(task)
-    task
-      .catch((error: unknown) => this.#components.log.debug('session task: %e', toError(error)))
-      .finally(() => this.#tasks.delete(task))
-      .catch(() => {})
-  }
-}
-
-function isViolation(error: Error): boolean {
-  return error instanceof ProtocolViolationError || error instanceof MalformedError
 }

@@ -1,4 +1,5 @@
 import type { Manifest } from '../../chunks/manifest.ts'
+import type { ReadBuffers } from '../../chunks/read-buffers.ts'
 import type { AbortOptions, ChunkId, ChunkStore } from '../../chunks/types.ts'
 import { abortable } from '../../lib/abortable.ts'
 import { toHex } from '../../lib/bytes.ts'
@@ -11,27 +12,41 @@ import type { Random } from '../../lib/random.ts'
 import { anySignal } from '../../lib/signals.ts'
 import { toError } from '../../lib/to-error.ts'
 import { TokenBucket } from '../../lib/token-bucket.ts'
-import { MAX_SWARM_CHUNKS, type RequestClass, SWARM_PROTOCOL } from '../protocols/swarm.ts'
+import { PeerTimeoutError } from '../errors.ts'
+import {
+  type GoodbyeReason,
+  MAX_SWARM_CHUNKS,
+  type RequestClass,
+  SWARM_PROTOCOL
+} from '../protocols/swarm.ts'
 import type { Channel, ImageDirectory, PeerNode } from '../types.ts'
-import { Bans } from './bans.ts'
+import { Bans, isViolation } from './bans.ts'
 import { ChunkTable } from './chunk-table.ts'
-import { describeSession, type SwarmDescription } from './description.ts'
+import { describeSession, type RateLimits, type SwarmDescription } from './description.ts'
 import { type DownloadOptions, type DownloadResult, ImageDownload } from './download.ts'
 import { GoodbyeError, ImageTooLargeError } from './errors.ts'
 import type { SwarmEvent } from './events.ts'
+import { type ImageSummary, summarise } from './image-summary.ts'
+import { largestOf, type SwarmLoad } from './load.ts'
 import { introduce, refuse } from './meeting.ts'
 import { fetchPages } from './pages.ts'
+import { exchangesOf, type PeerExchange } from './peer-exchange.ts'
 import { ImageSession, type SessionComponents, type SessionOptions } from './session.ts'
+import { SwarmMetrics } from './swarm-metrics.ts'
 import { Uploads, type UploadsOptions } from './uploads.ts'
 
 export interface SwarmComponents {
   readonly node: PeerNode
+  /** Failure domain of this agent, such as its rack, of at most 64 bytes; absent if it is not to be told. */
+  readonly zone?: string | undefined
   readonly store: ChunkStore
   readonly directory: ImageDirectory
   readonly clock: Clock
   readonly random: Random
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined
+  /** What the store reads chunks into, if it does: chunks that are sent are given back. */
+  readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
   readonly events?: EventLog<SwarmEvent> | undefined
   /**
    * Finds the manifest of an image that this agent may serve although nobody told it to hold the image:
@@ -92,6 +107,7 @@ export class SwarmService {
     this.#downloadLimiter = new TokenBucket(clock, { perSecond: downloadBytesPerSecond })
     this.#shared = {
       node,
+      zone: components.zone,
       store,
       directory,
       clock,
@@ -101,14 +117,31 @@ export class SwarmService {
       uploads: this.#uploads,
       bans: new Bans(),
       downloadLimiter: this.#downloadLimiter,
+      ...(metrics === undefined ? {} : { metrics: new SwarmMetrics(metrics) }),
       receivedBytes: metrics?.counter('blobswarm_peer_swarm_received_bytes_total', {
         help: 'Bytes of chunks received and verified',
         labels: ['from']
+      }),
+      refused: metrics?.counter('blobswarm_peer_swarm_refused_total', {
+        help: 'Channels that other agents opened and that were turned away or got nowhere, by reason',
+        labels: ['reason']
       })
     }
     metrics?.gauge('blobswarm_peer_swarm_neighbours', {
       help: 'Channels to neighbours, of all images',
       read: () => this.#sessions().reduce((sum, { neighbours }) => sum + neighbours.size, 0)
+    })
+    metrics?.gauge('blobswarm_peer_swarm_downloads', {
+      help: 'Images that are being fetched',
+      read: () => this.#sessions().filter(({ isDownloading }) => isDownloading).length
+    })
+    metrics?.gauge('blobswarm_peer_swarm_upload_limit_bytes', {
+      help: 'Bytes of chunks a second that may be sent, 0 for no limit',
+      read: () => this.limits.uploadRate
+    })
+    metrics?.gauge('blobswarm_peer_swarm_download_limit_bytes', {
+      help: 'Bytes of chunks a second that may be received, 0 for no limit',
+      read: () => this.limits.downloadRate
     })
   }
 
@@ -134,6 +167,14 @@ export class SwarmService {
     await Promise.all(this.#sessions().map(async (session) => session.close()))
     this.#images.clear()
     await Promise.allSettled(this.#serving)
+  }
+
+  /** The rate limits in force. */
+  get limits(): RateLimits {
+    return {
+      uploadRate: this.#uploads.limiter.perSecond ?? 0,
+      downloadRate: this.#downloadLimiter.perSecond ?? 0
+    }
   }
 
   /** Changes the limit of what this agent sends; undefined for none. */
@@ -231,7 +272,29 @@ export class SwarmService {
   describe(root: ChunkId): SwarmDescription | undefined {
     const image = this.#images.get(toHex(root))
     if (image === undefined) return undefined
-    return describeSession(image.session, this.#components.clock.monotonic())
+    const { session, download } = image
+    const nowMs = this.#components.clock.monotonic()
+    return describeSession({ session, progress: download.progress, limits: this.limits, nowMs })
+  }
+
+  /** All images that are open, in short. */
+  summaries(): ImageSummary[] {
+    return this.#sessions().map(summarise)
+  }
+
+  /** What was exchanged with each agent, all images together. */
+  exchanges(): Map<string, PeerExchange> {
+    return exchangesOf(this.#sessions())
+  }
+
+  /** How much is kept for others now; each figure has a limit. */
+  load(): SwarmLoad {
+    const sessions = this.#sessions().map(({ load }) => load)
+    return {
+      ...largestOf(sessions),
+      bans: this.#shared.bans.size,
+      uploadBytes: this.#uploads.memory.used
+    }
   }
 
   /** Roots of the images that are open, in hexadecimal. */
@@ -247,16 +310,38 @@ export class SwarmService {
     const { clock } = this.#components
     const timeoutMs = this.#sessionOptions.handshakeMs
     const { signal } = this.#stop
+    const { peerId } = channel.remote
+    if (this.#shared.bans.isBanned(peerId, clock.monotonic())) {
+      await this.#refuse(channel, 'banned')
+      return
+    }
     try {
       const opened = await introduce(channel, clock, { timeoutMs, signal })
       const image = await this.#find(opened.handshake.root)
-      if (image === undefined) await refuse(channel, 'unknownImage')
+      if (image === undefined) await this.#refuse(channel, 'unknownImage')
       else await image.session.accept(opened)
     } catch (thrown) {
       const error = toError(thrown)
-      if (error instanceof LimitExceededError) await refuse(channel, 'full')
-      else if (!(error instanceof GoodbyeError)) throw error
+      if (error instanceof LimitExceededError) await this.#refuse(channel, 'full')
+      else if (!(error instanceof GoodbyeError)) this.#gotNowhere(peerId, error)
     }
+  }
+
+  async #refuse(channel: Channel, reason: GoodbyeReason): Promise<void> {
+    this.#shared.refused?.add(1, { reason })
+    await refuse(channel, reason)
+  }
+
+  /** A channel ended before its peer became a neighbour. @throws {Error} always, which resets it. */
+  #gotNowhere(peerId: string, error: Error): never {
+    const isBad = isViolation(error)
+    const reason = error instanceof PeerTimeoutError ? 'timeout' : isBad ? 'violation' : 'ended'
+    this.#shared.refused?.add(1, { reason })
+    if (isBad) {
+      this.#log.info('peer %p is banned: %e', peerId, error)
+      this.#shared.bans.punish(peerId, this.#components.clock.monotonic())
+    }
+    throw error
   }
 
   /** The image that another agent came for, loaded if this agent may serve it. */
@@ -305,8 +390,8 @@ export class SwarmService {
     const table = await ChunkTable.build(manifest)
     const session = new ImageSession(this.#shared, table, this.#sessionOptions)
     await session.open()
-    const { clock, events = noEvents } = this.#components
-    return { session, download: new ImageDownload(session, { clock, events }), isPinned: false }
+    const { clock } = this.#components
+    return { session, download: new ImageDownload(session, { clock }), isPinned: false }
   }
 
   /** Closes the image that was used longest ago if there are too many. */

@@ -1,37 +1,25 @@
 import { toError } from '../../lib/to-error.ts'
 import { ProtocolViolationError } from '../errors.ts'
-import { REQUEST_CLASSES, type RejectReason, type RequestClass } from '../protocols/swarm.ts'
+import { REQUEST_CLASSES, type RejectReason } from '../protocols/swarm.ts'
 import type { SwarmLink } from './link.ts'
+import type { BorrowedChunk } from './recent-chunks.ts'
+import { type ChosenUpload, type UploadAsk, UploadQueue } from './upload-queue.ts'
 import type { UploadImage, UploadRequest, Uploads } from './uploads.ts'
 
-interface Waiting {
-  readonly request: number
-  readonly requestClass: RequestClass
-  readonly maxCopies: number
-  /** Undefined until it is chosen. */
-  readonly chunk: number | undefined
-}
-
-interface ReadyChunk {
-  readonly waiting: Waiting
-  readonly chunk: number
-  readonly bytes: Uint8Array
+interface ReadyChunk extends BorrowedChunk {
+  readonly upload: ChosenUpload
 }
 
 /**
- * Serves one neighbour's requests of one image: the most urgent class first, in order of arrival inside
- * a class, reading one chunk ahead of the one that is being sent. Slots of different neighbours send at
- * the same time; the rate limit lets the more urgent of them pass first.
+ * Serves one neighbour's requests of one image in the order of its queue, reading one chunk ahead of the
+ * one that is being sent. Slots of different neighbours send at the same time; the rate limit lets the
+ * more urgent of them pass first, and between two parts every slot lets a demanded chunk pass.
  */
 export class UploadSlot {
   readonly #uploads: Uploads
   readonly #image: UploadImage
   readonly #link: SwarmLink
-  readonly #remoteHolds: (chunk: number) => boolean
-  readonly #queues = new Map<RequestClass, Waiting[]>(REQUEST_CLASSES.map((name) => [name, []]))
-  readonly #cancelled = new Set<number>()
-  /** Requests that are taken from the queues and not answered. */
-  readonly #active = new Set<number>()
+  readonly #queue: UploadQueue
   #running: Promise<void> | undefined
   #sentBytes = 0
 
@@ -44,12 +32,20 @@ export class UploadSlot {
     this.#uploads = uploads
     this.#image = image
     this.#link = link
-    this.#remoteHolds = remoteHolds
+    const { spread } = image
+    const isHeld = (chunk: number): boolean => image.isHeld(chunk)
+    const { peerId: peer } = link
+    this.#queue = new UploadQueue({ peer, spread, isHeld, remoteHolds }, uploads)
   }
 
   /** Bytes of whole chunks sent. */
   get sentBytes(): number {
     return this.#sentBytes
+  }
+
+  /** Requests that are not answered. */
+  get pendingCount(): number {
+    return this.#queue.pendingCount
   }
 
   /**
@@ -59,33 +55,19 @@ export class UploadSlot {
    */
   ask(message: UploadRequest): void {
     const { request, requestClass, maxCopies } = message
-    if (this.#pendingCount >= this.#uploads.maxPending) {
-      throw new ProtocolViolationError(this.#peer, `${this.#pendingCount} requests are waiting`)
-    }
     const chunk = message.type === 'request' ? message.index : undefined
-    if (chunk !== undefined) {
-      const reason = this.#refusal(chunk, maxCopies)
-      if (reason !== undefined) {
-        this.#reject(request, reason)
-        return
-      }
-      this.#image.spread.add(this.#peer, chunk)
+    const { table } = this.#image
+    if (chunk !== undefined && (chunk >= table.count || !table.isDistinct(chunk))) {
+      throw new ProtocolViolationError(this.#peer, `chunk ${chunk} cannot be asked for`)
     }
-    this.#queues.get(requestClass)?.push({ request, requestClass, maxCopies, chunk })
-    this.#running ??= this.#drain()
+    const refusal = this.#queue.ask({ request, requestClass, maxCopies, chunk })
+    if (refusal !== undefined) this.#post(request, refusal)
+    else this.#running ??= this.#drain()
   }
 
   /** Answers a waiting request with a reject. Harmless when it has been answered. */
   cancel(request: number): void {
-    for (const queue of this.#queues.values()) {
-      const at = queue.findIndex((waiting) => waiting.request === request)
-      if (at === -1) continue
-      const [waiting] = queue.splice(at, 1)
-      if (waiting !== undefined) this.#takeBack(waiting.chunk)
-      this.#reject(request, 'cancelled')
-      return
-    }
-    if (this.#active.has(request)) this.#cancelled.add(request)
+    if (this.#queue.cancel(request)) this.#post(request, 'cancelled')
   }
 
   /** Resolves when nothing is being read or sent; call it after the link has ended. */
@@ -97,74 +79,45 @@ export class UploadSlot {
     return this.#link.peerId
   }
 
-  get #pendingCount(): number {
-    let count = this.#active.size
-    for (const queue of this.#queues.values()) count += queue.length
-    return count
-  }
-
   get #mayRest(): boolean {
-    return this.#link.hasEnded || this.#pendingCount === 0
-  }
-
-  #refusal(chunk: number, maxCopies: number): RejectReason | undefined {
-    const { table, spread } = this.#image
-    if (chunk >= table.count || !table.isDistinct(chunk)) {
-      throw new ProtocolViolationError(this.#peer, `chunk ${chunk} cannot be asked for`)
-    }
-    if (!this.#image.isHeld(chunk)) return 'notHeld'
-    return spread.copiesBeside(this.#peer, chunk) > maxCopies ? 'spread' : undefined
+    return this.#link.hasEnded || this.#queue.pendingCount === 0
   }
 
   async #drain(): Promise<void> {
     let sending = Promise.resolve()
     try {
       for (;;) {
-        const waiting = this.#next()
-        const ready = waiting === undefined ? undefined : await this.#prepare(waiting)
+        const ask = this.#link.hasEnded ? undefined : this.#queue.take()
+        const ready = ask === undefined ? undefined : await this.#prepare(ask)
         await sending
         if (ready !== undefined) {
           sending = this.#send(ready)
           sending.catch(() => {}) // awaited in the next round
-        } else if (waiting === undefined && this.#mayRest) return
+        } else if (ask === undefined && this.#mayRest) return
       }
     } catch (error) {
       // Reading failed only because the link ended; whatever else fails is answered with a reject.
       this.#uploads.log.trace('uploads to %p end: %e', this.#peer, error)
       await sending.catch(() => {})
-      for (const queue of this.#queues.values()) queue.length = 0
+      this.#queue.clear()
     } finally {
       this.#running = undefined
     }
   }
 
-  #next(): Waiting | undefined {
-    if (this.#link.hasEnded) return undefined
-    for (const queue of this.#queues.values()) {
-      const waiting = queue.shift()
-      if (waiting === undefined) continue
-      this.#active.add(waiting.request)
-      return waiting
-    }
-    return undefined
-  }
-
   /** Chooses and reads a chunk, when memory and rate allow. Answers and gives undefined if there is none. */
-  async #prepare(waiting: Waiting): Promise<ReadyChunk | undefined> {
-    const { spread, table } = this.#image
-    const chunk = waiting.chunk ?? spread.pickFor(this.#peer, waiting.maxCopies)
-    if (chunk === undefined) return this.#reject(waiting.request, 'spread')
-    spread.add(this.#peer, chunk)
-    const length = table.byteLength(chunk)
+  async #prepare(ask: UploadAsk): Promise<ReadyChunk | undefined> {
+    const upload = this.#queue.choose(ask)
+    if (upload === undefined) return this.#reject(ask, 'spread')
+    const length = this.#image.table.byteLength(upload.chunk)
     const signal = this.#link.channel.ended
-    const priority = REQUEST_CLASSES.indexOf(waiting.requestClass)
+    const priority = REQUEST_CLASSES.indexOf(ask.requestClass)
     await this.#uploads.memory.acquire(length, { signal })
     try {
       await this.#uploads.limiter.take(length, { signal, priority })
-      const bytes = await this.#read(chunk)
-      if (bytes instanceof Uint8Array) return { waiting, chunk, bytes }
-      this.#takeBack(chunk)
-      this.#reject(waiting.request, bytes)
+      const found = await this.#read(upload.chunk)
+      if (typeof found !== 'string') return { ...found, upload }
+      this.#reject(upload, found)
     } catch (error) {
       this.#uploads.memory.release(length)
       throw error
@@ -173,10 +126,14 @@ export class UploadSlot {
     return undefined
   }
 
-  async #read(chunk: number): Promise<Uint8Array | RejectReason> {
+  async #read(chunk: number): Promise<BorrowedChunk | RejectReason> {
+    const { store, recent, readBuffers } = this.#uploads
+    const id = this.#image.table.id(chunk)
+    const borrowed = recent.borrow(id)
+    if (borrowed !== undefined) return borrowed
     try {
-      const bytes = await this.#uploads.store.get(this.#image.table.id(chunk))
-      if (bytes !== undefined) return bytes
+      const bytes = await store.get(id)
+      if (bytes !== undefined) return { bytes, release: () => readBuffers?.giveBack(bytes) }
       this.#image.lost(chunk)
       return 'notHeld'
     } catch (error) {
@@ -186,47 +143,41 @@ export class UploadSlot {
   }
 
   async #send(ready: ReadyChunk): Promise<void> {
-    const { waiting, chunk, bytes } = ready
-    const { request } = waiting
+    const { upload, bytes, release } = ready
+    const { chunk, request, requestClass } = upload
+    const { partBytes, precedence, memory } = this.#uploads
+    const end = precedence.begin(requestClass)
     try {
-      for (let offset = 0; offset < bytes.byteLength; offset += this.#uploads.partBytes) {
-        if (this.#cancelled.has(request)) {
-          this.#takeBack(chunk)
-          this.#reject(request, 'cancelled')
+      for (let offset = 0; offset < bytes.byteLength; offset += partBytes) {
+        await precedence.yield(requestClass, { signal: this.#link.channel.ended })
+        if (this.#queue.isCancelled(request)) {
+          this.#reject(upload, 'cancelled')
+          release()
           return
         }
-        const part = bytes.subarray(offset, offset + this.#uploads.partBytes)
+        const part = bytes.subarray(offset, offset + partBytes)
         const totalBytes = bytes.byteLength
-        await this.#link.send({
-          type: 'chunk',
-          request,
-          index: chunk,
-          encoding: 0,
-          totalBytes,
-          offset,
-          part
-        })
+        const about = { request, index: chunk, encoding: 0, totalBytes, offset, part }
+        await this.#link.send({ type: 'chunk', ...about })
       }
       this.#sentBytes += bytes.byteLength
       this.#uploads.sentBytes?.add(bytes.byteLength)
       this.#image.sent(this.#peer, chunk)
     } finally {
-      this.#active.delete(request)
-      this.#cancelled.delete(request)
-      this.#uploads.memory.release(bytes.byteLength)
+      end()
+      this.#queue.sent(request)
+      memory.release(bytes.byteLength)
     }
+    release()
   }
 
-  /** The chunk does not go to this neighbour after all. */
-  #takeBack(chunk: number | undefined): void {
-    if (chunk !== undefined && !this.#remoteHolds(chunk)) {
-      this.#image.spread.remove(this.#peer, chunk)
-    }
+  /** Answers an active request; its chunk, if it has one, does not go to this neighbour. */
+  #reject(ask: UploadAsk, reason: RejectReason): undefined {
+    this.#queue.rejected(ask.request, ask.chunk)
+    this.#post(ask.request, reason)
   }
 
-  #reject(request: number, reason: RejectReason): undefined {
-    this.#active.delete(request)
-    this.#cancelled.delete(request)
+  #post(request: number, reason: RejectReason): void {
     this.#link.post({ type: 'reject', request, reason })
   }
 }

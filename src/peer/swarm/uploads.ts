@@ -1,3 +1,4 @@
+import type { ReadBuffers } from '../../chunks/read-buffers.ts'
 import type { ChunkStore } from '../../chunks/types.ts'
 import { Budget } from '../../lib/budget.ts'
 import { KIB, MIB } from '../../lib/bytes.ts'
@@ -7,6 +8,8 @@ import type { Counter, Metrics } from '../../lib/metrics.ts'
 import { TokenBucket } from '../../lib/token-bucket.ts'
 import { MAX_PART_BYTES, type SwarmMessage } from '../protocols/swarm.ts'
 import type { ChunkTable } from './chunk-table.ts'
+import { Precedence } from './precedence.ts'
+import { RecentChunks } from './recent-chunks.ts'
 import type { Spread } from './spread.ts'
 
 export interface UploadsComponents {
@@ -14,6 +17,8 @@ export interface UploadsComponents {
   readonly clock: Clock
   readonly logger: LoggerFactory
   readonly metrics?: Metrics | undefined
+  /** Take chunks back that were read from the store and are sent. */
+  readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
 }
 
 export interface UploadsOptions {
@@ -47,10 +52,15 @@ export class Uploads {
   readonly store: ChunkStore
   readonly memory: Budget
   readonly limiter: TokenBucket
+  /** Lets demanded chunks pass others between two parts. */
+  readonly precedence: Precedence
   readonly log: Logger
   readonly partBytes: number
   readonly maxPending: number
   readonly sentBytes: Counter | undefined
+  readonly readBuffers: Pick<ReadBuffers, 'giveBack'> | undefined
+  /** Chunks that came last; these are not read from the store. */
+  readonly recent = new RecentChunks()
 
   constructor(components: UploadsComponents, options: UploadsOptions = {}) {
     const { bytesPerSecond, maxMemoryBytes = 64 * MIB } = options
@@ -59,8 +69,10 @@ export class Uploads {
       throw new RangeError(`partBytes must be from 1 to ${MAX_PART_BYTES}, not ${partBytes}`)
     }
     this.store = components.store
+    this.readBuffers = components.readBuffers
     this.memory = new Budget(maxMemoryBytes, 'upload memory')
     this.limiter = new TokenBucket(components.clock, { perSecond: bytesPerSecond })
+    this.precedence = new Precedence(components.clock)
     this.log = components.logger.forComponent('blobswarm:peer:uploads')
     this.partBytes = partBytes
     this.maxPending = maxPending

@@ -19,6 +19,7 @@ const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
   fc.uint8Array({ minLength: length, maxLength: length })
 const address = fc.string({ maxLength: 20, unit: 'binary' })
 const addresses = fc.array(address, { maxLength: 4 })
+const zone = fc.constantFrom('', 'rack 1', 'ü'.repeat(32))
 const ask = { request: u32, requestClass: fc.constantFrom(...REQUEST_CLASSES), maxCopies: u8 }
 
 const handshake = fc
@@ -35,6 +36,7 @@ const handshake = fc
       pagesOnly: fc.constant(false),
       chunkCount: fc.constant(count),
       addresses,
+      zone,
       bitfield: holds === 'some' ? bytes(Math.ceil(count / 8)) : fc.constant(undefined)
     })
   )
@@ -72,7 +74,7 @@ const message: fc.Arbitrary<SwarmMessage> = fc.oneof(
   }),
   fc.record({
     type: fc.constant('peers' as const),
-    peers: fc.array(fc.record({ peerId: address, addresses }), { maxLength: 5 })
+    peers: fc.array(fc.record({ peerId: address, addresses, zone }), { maxLength: 5 })
   }),
   fc.record({
     type: fc.constant('pages' as const),
@@ -139,6 +141,7 @@ test('the largest handshake fits into a message', () => {
     pagesOnly: false,
     chunkCount: MAX_SWARM_CHUNKS,
     addresses: Array.from({ length: 16 }, () => 'a'.repeat(256)),
+    zone: 'z'.repeat(64),
     bitfield: new Uint8Array(MAX_SWARM_CHUNKS / 8)
   }
 
@@ -161,6 +164,10 @@ describe('refuses', () => {
     'more indexes than allowed': Uint8Array.of(3, 0xff, 0xff),
     'a request for no pages': Uint8Array.of(10, 0, 0, 0, 1, 0),
     'a page that is not held and has bytes': Uint8Array.of(11, 0, 0, 0, 1, 0, 0, 7),
+    'a zone that is too long': encode({
+      type: 'peers',
+      peers: [{ peerId: 'p', addresses: [], zone: 'ü'.repeat(33) }]
+    }),
     'an empty part': encode({ type: 'chunk', ...base, totalBytes: 10, part: new Uint8Array(0) }),
     'a part beyond the chunk': encode({ type: 'chunk', ...base, totalBytes: 9, part }),
     'an unknown encoding': encode({ type: 'chunk', ...base, encoding: 7, totalBytes: 10, part }),

@@ -480,7 +480,9 @@ describe('the remote version manager', () => {
     remotes.push(remote)
 
     await expect(remote.assign(requestOf(blob))).rejects.toMatchObject({
-      code: 'ERR_UNTRUSTED_SIGNATURE'
+      code: 'ERR_PROTOCOL_VIOLATION',
+      peer: 'manager',
+      message: expect.stringContaining('signature not trusted')
     })
   })
 

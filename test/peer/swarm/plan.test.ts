@@ -22,7 +22,8 @@ class Stage {
   constructor(table: ChunkTable, options: DownloadPlanOptions) {
     this.table = table
     const isStored = (chunk: number): boolean => this.stored.has(chunk)
-    this.plan = new DownloadPlan({ table, random: seededRandom(3), isStored }, options)
+    const plan = { sharedCreditChunks: 0, ...options }
+    this.plan = new DownloadPlan({ table, random: seededRandom(3), isStored }, plan)
     for (const chunk of table.distinct()) this.plan.want(chunk)
     this.plan.begin(0)
   }
@@ -83,6 +84,47 @@ test('asks a neighbour for no more than its credit', async () => {
 
   expect(first).toHaveLength(3)
   expect(stage.ask(neighbour)).toHaveLength(1)
+})
+
+test('neighbours share what is asked for before rates are known, a chunk each at least', async () => {
+  const stage = await Stage.of(20, { sharedCreditChunks: 6 })
+  const chunks = Array.from({ length: 20 }, (_, chunk) => chunk)
+  const counts: number[] = []
+
+  for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) {
+    counts.push(stage.ask(stage.neighbour(name, chunks, 0)).length)
+  }
+
+  expect(counts).toEqual([6, 3, 2, 1, 1, 1, 1])
+})
+
+test('asks a neighbour for more when the rest of its chunk will soon have come', async () => {
+  const stage = await Stage.of(10)
+  const neighbour = stage.neighbour('a', [0, 1, 2, 3, 4, 5], 1)
+  for (let ms = 0; ms < 10_000; ms += 100) neighbour.scorecard.received(CHUNK_BYTES / 4, ms)
+  stage.ask(neighbour, 10_000)
+
+  stage.plan.ledger.touch('a', 10_100, CHUNK_BYTES / 2)
+  const early = stage.ask(neighbour, 10_100)
+  stage.plan.ledger.touch('a', 10_200, CHUNK_BYTES / 4 + 4)
+  const inTime = stage.ask(neighbour, 10_200)
+
+  expect(early).toEqual([])
+  expect(inTime).toHaveLength(1)
+})
+
+test('after a demand, the others leave the way down nearly free for a while', async () => {
+  const stage = await Stage.of(10, { leastBackgroundBytes: CHUNK_BYTES })
+  const neighbours = ['a', 'b', 'c'].map((name) => stage.neighbour(name, [0, 1, 2, 3, 4, 5], 1))
+  stage.plan.picker.prioritise([0], 'demand')
+  const [demanded] = neighbours.flatMap((neighbour) => stage.ask(neighbour))
+
+  stage.answer(neighbours[0] as Neighbour, demanded as PendingRequest, 20)
+  const soon = neighbours.flatMap((neighbour) => stage.ask(neighbour, 30))
+  const later = neighbours.flatMap((neighbour) => stage.ask(neighbour, 2031))
+
+  expect(soon).toHaveLength(1)
+  expect(later).toHaveLength(2)
 })
 
 test('lets the only source choose, and asks nobody for the same chunk twice', async () => {

@@ -15,12 +15,21 @@ const holding = (bits: string): Bitfield => {
 }
 
 describe('a scorecard', () => {
-  test('gives more credit to a neighbour that would empty it at once', () => {
+  test('has a fast neighbour asked for as much ahead as it sends in a tenth of a second', () => {
     const card = new Scorecard({ creditBytes: 512 * KIB })
+    for (let ms = 0; ms < 10_000; ms += 10) card.received(128 * KIB, ms)
+
+    expect(card.creditBytes).toBe(512 * KIB)
+    expect(card.aheadBytes(10_000) / (1280 * KIB)).toBeCloseTo(1, 1)
+  })
+
+  test('has no neighbour asked for more than a bound ahead, nor a new one for anything', () => {
+    const card = new Scorecard()
+    expect(card.aheadBytes(0)).toBe(0)
+
     for (let ms = 0; ms < 1000; ms += 10) card.received(MIB, ms)
 
-    expect(new Scorecard().creditBytes(0)).toBe(256 * KIB)
-    expect(card.creditBytes(1000)).toBe(4 * MIB)
+    expect(card.aheadBytes(1000)).toBe(4 * MIB)
   })
 
   test('is on probation after a failure, and drops after three in a row', () => {

@@ -4,6 +4,7 @@ import { type Ask, RequestLedger } from '../../../src/peer/swarm/requests.ts'
 const ask = (chunk: number | undefined, requestClass: Ask['requestClass'] = 'rest'): Ask => ({
   chunk,
   requestClass,
+  reason: 'rarest',
   bytes: 100
 })
 

@@ -490,7 +490,7 @@ test('describes a swarm for people', async () => {
   expect(agent.service.describe(image.manifest.root)).toMatchObject({
     bytes: 3 * KIB,
     chunksHeld: 3,
-    isDownloading: false,
+    role: 'seeding',
     neighbours: [
       {
         peerId: 'provider',
