@@ -24,13 +24,16 @@ const TASKS = {
   test: [...JEST, '--selectProjects', 'unit', 'simulation', 'system'],
   interop: [...JEST, '--selectProjects', 'interop', '--runInBand'],
   'experiment:chunk-store': ['experiments/chunk-store/run.ts'],
+  'experiment:deployment': ['experiments/swarm-deployment/run.ts'],
   'experiment:gridftp-upload': ['experiments/gridftp-upload/run.ts'],
   'experiment:metadata': ['experiments/metadata/run.ts'],
   'experiment:providers': ['experiments/providers/run.ts'],
   'soak:upload': ['experiments/upload-memory/run.ts'],
+  'soak:agents': ['test/soak/agents.ts'],
   'soak:collection': ['test/soak/collection.ts'],
   'soak:metadata': ['test/soak/metadata.ts'],
   'soak:providers': ['test/soak/providers.ts'],
+  'soak:swarm': ['test/soak/swarm.ts'],
   'soak:writers': ['test/soak/writers.ts']
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { checkChunkBytes } from '../chunks/chunk-size.ts'
 import type { MaintainedDirectory, RepairOverview } from '../chunks/maintenance-types.ts'
+import type { ReadBuffers } from '../chunks/read-buffers.ts'
 import type {
   AbortOptions,
   CheckableStore,
@@ -10,6 +11,7 @@ import type {
 } from '../chunks/types.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
+import type { EventLog } from '../lib/events.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import type { CollectionProgress } from '../metadata/collection.ts'
@@ -26,24 +28,33 @@ import type {
 } from '../metadata/types.ts'
 import type { MetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
+import type { RateLimits } from '../peer/swarm/description.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
-import type { TokenIssuer } from '../peer/token-issuer.ts'
 import type { Role } from '../peer/types.ts'
+import type { ClusterControl } from './cluster-control.ts'
 import { clusterHealth } from './cluster-health.ts'
-import { BadRequestError } from './errors.ts'
-import { createToken } from './membership.ts'
+import { BadRequestError, ImageNotCachedError } from './errors.ts'
+import type { CachedImage, ImageCache } from './image-cache.ts'
+import type { ImageCatalogue } from './image-catalogue.ts'
+import { ImageOpener } from './image-opener.ts'
 import type {
   AgentOperations,
   CreateRequest,
   DiffResult,
+  EvictResult,
   ImageVersion,
+  ListedMember,
+  ListedPeer,
   ListedProvider,
+  ListedToken,
   LongOptions,
   MergeRequest,
+  PrefetchResult,
   PullRequest,
   PullResult,
   PushRequest,
   PushResult,
+  RateLimitChange,
   RetentionResult,
   StatResult,
   TokenRequest,
@@ -51,9 +62,11 @@ import type {
 } from './operations.ts'
 import type { PartialFiles } from './partial-files.ts'
 import { listProviders, setProviderDraining } from './provider-list.ts'
+import type { PullEvent } from './pull-report.ts'
 import { Puller } from './puller.ts'
 import { pushBody } from './pusher.ts'
 import { SteadyProgress } from './steady-progress.ts'
+import { SwarmControl } from './swarm-control.ts'
 import { ImageVerifier } from './verifier.ts'
 
 /** Runs collections: the version manager's own collector, or the version manager's agent. */
@@ -85,11 +98,16 @@ export interface AgentControlComponents {
   readonly scrubber?: { readonly figures: object } | undefined
   /** Broken uploads of this agent's front. */
   readonly keptUploads?: { readonly figures: object } | undefined
+  readonly cache: ImageCache
+  readonly catalogue: ImageCatalogue
+  readonly readBuffers: ReadBuffers
   readonly partials: PartialFiles
   readonly collector: CollectionRunner
+  readonly cluster: ClusterControl
   readonly node: Libp2pNode
   readonly clock: Clock
   readonly logger: LoggerFactory
+  readonly events?: EventLog<PullEvent> | undefined
 }
 
 /** What the agent says of itself. */
@@ -99,7 +117,6 @@ export interface AgentControlOptions {
   readonly zone: string
   /** Copies that each chunk shall have. */
   readonly replicas: number
-  readonly issuer: TokenIssuer | undefined
   readonly metadataList: () => MetadataList | undefined
 }
 
@@ -109,12 +126,15 @@ export class AgentControl implements AgentOperations {
   readonly #options: AgentControlOptions
   readonly #puller: Puller
   readonly #verifier: ImageVerifier
+  readonly #swarm: SwarmControl
   readonly #startedMs: number
 
   constructor(components: AgentControlComponents, options: AgentControlOptions) {
     this.#components = components
     this.#options = options
-    this.#puller = new Puller(components)
+    const log = components.logger.forComponent('blobswarm:agent:pull')
+    this.#puller = new Puller({ ...components, opener: new ImageOpener({ ...components, log }) })
+    this.#swarm = new SwarmControl({ ...components, log })
     const { replicas } = options
     this.#verifier = new ImageVerifier(
       {
@@ -137,6 +157,21 @@ export class AgentControl implements AgentOperations {
 
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
     return this.#puller.pull(request, options)
+  }
+
+  async prefetch(ref: string, options: LongOptions = {}): Promise<PrefetchResult> {
+    return this.#puller.prefetch(ref, options)
+  }
+
+  async cached(): Promise<CachedImage[]> {
+    return this.#components.cache.list()
+  }
+
+  async evict(ref: string): Promise<EvictResult> {
+    const { path, version } = parseRef(ref)
+    const freedBytes = await this.#components.cache.evict(path, version)
+    if (freedBytes === undefined) throw new ImageNotCachedError(ref)
+    return { ref, freedBytes }
   }
 
   async cat(
@@ -283,8 +318,11 @@ export class AgentControl implements AgentOperations {
       metadataProviders: metadataList()?.providers.length ?? 0,
       ...(handOver === undefined ? {} : { metadata: handOver.figures }),
       peers: node.members().length,
+      swarm: this.#swarm.totals(),
+      images: this.#swarm.images(),
       chunks: chunkCount,
       storedBytes,
+      cache: this.#components.cache.figures,
       sentBytes: node.wireBytes.sent,
       receivedBytes: node.wireBytes.received,
       uptimeSeconds: Math.round((clock.monotonic() - this.#startedMs) / 1000),
@@ -295,13 +333,8 @@ export class AgentControl implements AgentOperations {
     }
   }
 
-  async peers(): Promise<object[]> {
-    return this.#components.node.members().map(({ peerId, roles, rights, expiresMs }) => ({
-      peerId,
-      roles: [...roles],
-      rights: [...rights],
-      certificateUntil: new Date(expiresMs).toISOString()
-    }))
+  async peers(): Promise<ListedPeer[]> {
+    return this.#swarm.peers()
   }
 
   async providers(options: AbortOptions = {}): Promise<ListedProvider[]> {
@@ -317,15 +350,35 @@ export class AgentControl implements AgentOperations {
   }
 
   async swarm(ref: string, options: AbortOptions = {}): Promise<object> {
-    const { record } = await this.#components.repository.record(ref, options)
-    const image = toHex(record.manifestRoot)
-    const described = this.#components.swarm.describe(record.manifestRoot)
-    return { ref, image, ...(described ?? { neighbours: [] }) }
+    return this.#swarm.describe(ref, options)
+  }
+
+  async limits(): Promise<RateLimits> {
+    return this.#swarm.limits()
+  }
+
+  async setLimits(change: RateLimitChange): Promise<RateLimits> {
+    return this.#swarm.setLimits(change)
   }
 
   async createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }> {
-    const { node, clock } = this.#components
-    return createToken(this.#options.issuer, request, node.addresses(), clock)
+    return this.#components.cluster.createToken(request)
+  }
+
+  async tokens(): Promise<ListedToken[]> {
+    return this.#components.cluster.tokens()
+  }
+
+  async revokeToken(token: string): Promise<ListedToken> {
+    return this.#components.cluster.revokeToken(token)
+  }
+
+  async members(): Promise<ListedMember[]> {
+    return this.#components.cluster.members()
+  }
+
+  async revoke(member: string, reason: string): Promise<ListedMember> {
+    return this.#components.cluster.revoke(member, reason)
   }
 }
 

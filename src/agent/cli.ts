@@ -41,9 +41,20 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./commands/agent.ts')).agentCommand
   },
   token: {
-    usage: 'token create [--roles R] [--rights read,write] [--expires 1h]',
-    summary: 'prints one line with which a new agent joins',
+    usage:
+      'token create [--roles R] [--rights read,write] [--expires 1h] | token list | token revoke ID',
+    summary: 'create prints one line with which a new agent joins; list shows those not used yet',
     load: async () => (await import('./commands/token.ts')).tokenCommand
+  },
+  members: {
+    usage: 'members',
+    summary: 'shows everybody who was admitted: roles, rights, end of the certificate, revoked',
+    load: async () => (await import('./commands/members.ts')).membersCommand
+  },
+  revoke: {
+    usage: 'revoke PEER [--reason TEXT]',
+    summary: 'shuts a member out everywhere and at once; PEER is its id, or the start of it',
+    load: async () => (await import('./commands/members.ts')).revokeCommand
   },
   push: {
     usage: 'push FILE|- PATH [--note TEXT] [--if-newest VERSION]',
@@ -54,6 +65,16 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     usage: 'pull REF FILE [--force]',
     summary: 'has the agent write an image to FILE, from providers and peers',
     load: async () => (await import('./commands/pull.ts')).pullCommand
+  },
+  prefetch: {
+    usage: 'prefetch REF',
+    summary: 'has the agent bring an image into its cache, from providers and peers',
+    load: async () => (await import('./commands/prefetch.ts')).prefetchCommand
+  },
+  cache: {
+    usage: 'cache [evict REF]',
+    summary: 'shows the images in the cache; evict drops a version, of PATH all that are there',
+    load: async () => (await import('./commands/cache.ts')).cacheCommand
   },
   cat: {
     usage: 'cat REF [--offset N] [--length N]',
@@ -149,6 +170,11 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     usage: 'swarm REF',
     summary: 'shows the exchange of an image: neighbours and who sent what',
     load: async () => (await import('./commands/swarm.ts')).swarmCommand
+  },
+  limits: {
+    usage: 'limits [--up RATE] [--down RATE]',
+    summary: 'shows or changes the rate limits of the running agent; RATE as 50MB/s, 0 for none',
+    load: async () => (await import('./commands/limits.ts')).limitsCommand
   },
   providers: {
     usage: 'providers [drain N | undrain N]',

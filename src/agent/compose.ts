@@ -11,6 +11,7 @@ import {
   type Surroundings
 } from './compose/foundation.ts'
 import { composeGridFtp, composeHttp, type Outward } from './compose/fronts.ts'
+import { composeImageCache } from './compose/image-cache.ts'
 import { composeKeptUploads } from './compose/kept-uploads.ts'
 import { composeHeartbeat, composeManagers, composeRepository } from './compose/managers.ts'
 import { composeMovers } from './compose/movers.ts'
@@ -18,10 +19,10 @@ import { composeScrubber } from './compose/repair.ts'
 import { serviceOf } from './compose/service.ts'
 import { composeStorage } from './compose/storage.ts'
 import { composeSwarm } from './compose/swarm.ts'
+import { composeTrust } from './compose/trust.ts'
 import type { AgentConfig } from './config.ts'
 import { ControlServer } from './control-server.ts'
 import { enterCluster } from './membership.ts'
-import { MetadataListKeeper } from './metadata-list.ts'
 import { PartialFiles } from './partial-files.ts'
 import { VERSION } from './version.ts'
 
@@ -77,12 +78,14 @@ export async function composeAgent(
 
 /** Builds everything that a member does; the order is the order in which it is started. */
 function composeServices(foundation: Foundation, outward: Outward): AgentService[] {
-  const { config, data, node, logger, authority } = foundation
+  const { config, data, node, logger } = foundation
+  const trust = composeTrust(foundation)
   const storage = composeStorage(foundation)
   const managers = composeManagers(foundation, storage)
   const keptUploads = composeKeptUploads(foundation, managers)
   const repository = composeRepository(foundation, storage, { ...managers, keptUploads })
   const swarm = composeSwarm(foundation, storage)
+  const cache = composeImageCache(foundation, storage, swarm.service)
   const movers = composeMovers(foundation, repository, swarm.directory)
   const partials = new PartialFiles(
     data.file('partials'),
@@ -97,33 +100,31 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
       keptUploads,
       repository,
       swarm: swarm.service,
+      cache,
       partials,
+      cluster: trust.cluster,
       node,
       clock: systemClock,
-      logger
+      logger,
+      events: foundation.events
     },
     {
       version: VERSION,
       roles: config.agent.roles,
       zone: config.cluster.zone,
       replicas: config.storage.replicas,
-      issuer: authority?.issuer,
       metadataList: () => node.membership.metadataList
     }
   )
-  const log = logger.forComponent('blobswarm:agent:metadata-list')
-  const keeper = new MetadataListKeeper(
-    { data, node, authority: authority?.authority, clock: systemClock, log },
-    { deadAfterMs: config.metadata.deadAfter }
-  )
   const controlServer = new ControlServer(control, logger, outward.socket)
   return [
-    serviceOf('metadata list', keeper),
+    ...trust.services,
     ...storage.services,
     ...managers.services,
     serviceOf('partial files', partials),
     serviceOf('staging', { start: async () => clearStaging(data.file('staging')) }),
     ...swarm.services,
+    serviceOf('image cache', { start: async () => cache.start() }),
     ...composeHeartbeat(foundation, storage, managers),
     ...(scrubber === undefined ? [] : [scrubber]),
     ...(keptUploads === undefined ? [] : [serviceOf('kept uploads', keptUploads)]),

@@ -22,6 +22,13 @@ const isDuration = (ms: number): boolean => ms >= MIN_DURATION_MS && ms <= MAX_D
 
 const duration = milliseconds.refine(isDuration, 'is not between 10ms and 168h (7 days)')
 
+/** How long a certificate may hold. */
+const MAX_LIFETIME_MS = 366 * 24 * 3_600_000
+const lifetime = milliseconds.refine(
+  (ms) => ms >= 1000 && ms <= MAX_LIFETIME_MS,
+  'is not between 1s and 8784h (366 days)'
+)
+
 /** How often something is done unasked; 0 for never. */
 const interval = milliseconds.refine(
   (ms) => ms === 0 || isDuration(ms),
@@ -97,8 +104,13 @@ const schema = z.strictObject({
     events: z.string().default('')
   }),
   cluster: section({
-    zone: z.string().min(1).max(64).default('default'),
-    advertise: list(z.string()).default([])
+    zone: z
+      .string()
+      .min(1)
+      .refine((zone) => Buffer.byteLength(zone) <= 64, 'has more than 64 bytes')
+      .default('default'),
+    advertise: list(z.string()).default([]),
+    certificateLifetime: lifetime.prefault('720h')
   }),
   network: section({
     listen: z.string().startsWith('/').default('/ip4/127.0.0.1/tcp/0'),
@@ -110,6 +122,7 @@ const schema = z.strictObject({
     durability: z.enum(['fsync', 'memory']).default('fsync'),
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
+    cacheBytes: bytes.default(0),
     reserveBytes: bytes.default(67_108_864),
     uploadBudgetBytes: atLeast(33_554_432).default(50_331_648),
     lease: duration.prefault('15m'),

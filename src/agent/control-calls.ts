@@ -22,6 +22,14 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
     'GET swarm',
     ({ query, signal }, operations) => operations.swarm(needed(query, 'ref'), { signal })
   ],
+  ['GET limits', (_call, operations) => operations.limits()],
+  [
+    'POST limits',
+    ({ query }, operations) => {
+      const uploadRate = numberOf(query, 'uploadRate')
+      return operations.setLimits({ uploadRate, downloadRate: numberOf(query, 'downloadRate') })
+    }
+  ],
   [
     'GET ls',
     ({ query, signal }, operations) => operations.list(query.get('path') ?? '/', { signal })
@@ -126,6 +134,13 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
     'POST token',
     async ({ request }, operations) => operations.createToken(await readBody(request, tokenSchema))
   ],
+  ['GET tokens', (_call, operations) => operations.tokens()],
+  ['POST revokeToken', ({ query }, operations) => operations.revokeToken(needed(query, 'token'))],
+  ['GET members', (_call, operations) => operations.members()],
+  [
+    'POST revoke',
+    ({ query }, operations) => operations.revoke(needed(query, 'member'), query.get('reason') ?? '')
+  ],
   [
     'PUT push',
     async ({ query, request, signal }, operations) => {
@@ -144,6 +159,15 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
       return sendProgress(call, (options) => operations.pull(pull, options))
     }
   ],
+  [
+    'POST prefetch',
+    async (call, operations) => {
+      const ref = needed(call.query, 'ref')
+      return sendProgress(call, (options) => operations.prefetch(ref, options))
+    }
+  ],
+  ['GET cache', (_call, operations) => operations.cached()],
+  ['POST evict', ({ query }, operations) => operations.evict(needed(query, 'ref'))],
   [
     'POST verify',
     async (call, operations) => {

@@ -35,13 +35,16 @@ export interface ClusterState {
  * DATA/certificate       this agent's membership certificate, as it travels
  * DATA/cluster.json      cluster id and bootstrap addresses
  * DATA/metadata-list     the newest signed list of metadata providers that was seen
+ * DATA/revocations       the newest signed list of revoked members that was seen
  * DATA/tokens.json       join tokens that were issued (first agent only)
+ * DATA/members.json      who was given a certificate (first agent only)
  * DATA/listen            multiaddr that was listened on last, so that port 0 stays the same
  * DATA/draining          whether this provider drains, yes or no
  * DATA/http.token        bearer token of the control API over TCP, mode 600
  * DATA/versions.sqlite   version manager    DATA/metadata.sqlite   metadata provider
  * DATA/uploads.sqlite    what broken uploads have stored, for their clients to continue
- * DATA/store/            chunks             DATA/staging/          part-filled chunks of uploads
+ * DATA/store/            chunks that a provider keeps               DATA/staging/   part-filled chunks of uploads
+ * DATA/cache/            chunks of pulled images                    DATA/images/    which images those are
  * DATA/scrub.json        how far the scrubber is, and what it found last
  * DATA/partials/         links to half-written files of pulls   DATA/control.sock      control API
  * ```

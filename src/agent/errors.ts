@@ -68,5 +68,61 @@ export class BadRequestError extends BlobswarmError {
   }
 }
 
+/** Thrown when an image is larger than the cache may become. */
+export class CacheTooSmallError extends BlobswarmError {
+  readonly neededBytes: number
+  readonly limitBytes: number
+
+  constructor(ref: string, neededBytes: number, limitBytes: number) {
+    super(
+      `${ref} has ${neededBytes} bytes to keep, the cache of this agent may have ${limitBytes}`,
+      'ERR_CACHE_TOO_SMALL'
+    )
+    this.neededBytes = neededBytes
+    this.limitBytes = limitBytes
+  }
+}
+
+/** Thrown when an image does not fit on the disk though all that may be evicted was. */
+export class CacheFullError extends BlobswarmError {
+  readonly neededBytes: number
+
+  constructor(ref: string, neededBytes: number) {
+    super(
+      `${ref} needs ${neededBytes} bytes: there is nothing left to evict from the cache for them`,
+      'ERR_CACHE_FULL'
+    )
+    this.neededBytes = neededBytes
+  }
+}
+
+/** Thrown when an image is to be dropped from the cache while it is pulled or exported. */
+export class ImageInUseError extends BlobswarmError {
+  constructor(ref: string) {
+    super(`${ref} is in use and stays in the cache`, 'ERR_IMAGE_IN_USE')
+  }
+}
+
+/** Thrown when an image is to be dropped from the cache that is not there. */
+export class ImageNotCachedError extends BlobswarmError {
+  constructor(ref: string) {
+    super(`${ref} is not in the cache of this agent`, 'ERR_IMAGE_NOT_CACHED')
+  }
+}
+
 /** An error that the agent answered a command with; `code` is the code it had there. */
 export class AgentError extends BlobswarmError {}
+
+/** Thrown when no member of the cluster is meant by what an operator named. */
+export class UnknownMemberError extends BlobswarmError {
+  constructor(name: string) {
+    super(`no member begins with ${name.slice(0, 80)}`, 'ERR_UNKNOWN_MEMBER')
+  }
+}
+
+/** Thrown when no token is meant that somebody could still join with. */
+export class UnknownTokenError extends BlobswarmError {
+  constructor(name: string) {
+    super(`no open token begins with ${name.slice(0, 80)}`, 'ERR_UNKNOWN_TOKEN')
+  }
+}

@@ -86,6 +86,7 @@ export class MetadataListKeeper {
       known?.providers.map((provider) => [provider.peerId, provider])
     )
     const present = this.#present(listed)
+    for (const peerId of this.#revokedOf(listed, present)) listed.delete(peerId)
     const dead = this.#deadOf([...listed.keys()], present)
     for (const [peerId, provider] of present) listed.set(peerId, provider)
     for (const peerId of dead) listed.delete(peerId)
@@ -114,6 +115,17 @@ export class MetadataListKeeper {
       present.set(peerId, known ?? { peerId, addresses })
     }
     return present
+  }
+
+  /** Who was shut out and has not come back with another certificate: nobody waits for them. */
+  #revokedOf(
+    listed: ReadonlyMap<string, unknown>,
+    present: ReadonlyMap<string, unknown>
+  ): string[] {
+    const { revocations } = this.#components.node.membership
+    return (revocations?.revoked ?? [])
+      .map(({ peerId }) => peerId)
+      .filter((peerId) => listed.has(peerId) && !present.has(peerId))
   }
 
   /** Who is taken off, and looks again when the next one may be. */

@@ -8,6 +8,10 @@ import type {
   VersionSummary
 } from '../metadata/types.ts'
 
+import type { RateLimits } from '../peer/swarm/description.ts'
+import type { ImageSummary } from '../peer/swarm/image-summary.ts'
+import type { CachedImage } from './image-cache.ts'
+
 /** How far a long operation is; `phase` names what it does now. */
 export interface OperationProgress {
   readonly phase: string
@@ -16,8 +20,18 @@ export interface OperationProgress {
   readonly fromProvidersBytes?: number
   readonly fromPeersBytes?: number
   readonly bytesPerSecond?: number
+  /** Until all bytes are there if they keep coming like that. */
+  readonly etaSeconds?: number
+  /** Agents with which chunks are exchanged. */
+  readonly neighbours?: number
   /** Why nothing moves, when nothing moves. */
   readonly waitingFor?: string | undefined
+  /** How long nothing has moved, when something else is tried, and when it fails if nothing comes. */
+  readonly waitedSeconds?: number
+  readonly nextInSeconds?: number
+  readonly giveUpInSeconds?: number
+  /** Who is waited for, some of them. */
+  readonly waitingPeers?: readonly string[]
 }
 
 /** Options of operations that take long. */
@@ -100,18 +114,33 @@ export interface PullRequest {
   readonly force: boolean
 }
 
-/** What was written, and where its bytes came from. */
-export interface PullResult {
-  readonly ref: string
-  readonly path: string
-  readonly version: number
-  readonly file: string
-  readonly bytes: number
+/** Where the bytes of an image came from; they add up to its size. */
+export interface MovedBytes {
   readonly fromProvidersBytes: number
   readonly fromPeersBytes: number
   readonly reusedBytes: number
   readonly zeroBytes: number
+}
+
+/** What was brought into the cache, and where its bytes came from. */
+export interface PrefetchResult extends MovedBytes {
+  readonly ref: string
+  readonly path: string
+  readonly version: number
+  readonly bytes: number
   readonly seconds: number
+}
+
+/** What was written. */
+export interface PullResult extends PrefetchResult {
+  readonly file: string
+}
+
+/** What was dropped from the cache. */
+export interface EvictResult {
+  readonly ref: string
+  /** Bytes that came free: those of chunks that no other image in the cache has. */
+  readonly freedBytes: number
 }
 
 /** An image or folder; ids and version of images only. */
@@ -158,12 +187,78 @@ export interface ListedProvider extends Omit<ProviderState, 'seenMs'> {
   readonly seen: string
 }
 
+/** An image that this agent fetches or serves, with its names as far as they are known here. */
+export interface ListedImage extends ImageSummary {
+  readonly names: readonly string[]
+}
+
+/** What this agent exchanges, all images together; rates in bytes a second. */
+export interface SwarmTotals extends RateLimits {
+  readonly images: number
+  readonly downloading: number
+  readonly seeding: number
+  /** Downloads that get nothing now. */
+  readonly waiting: number
+  readonly neighbours: number
+  readonly receivedPerSecond: number
+  readonly sentPerSecond: number
+}
+
+/** An agent that this one is connected to. */
+export interface ListedPeer {
+  readonly peerId: string
+  readonly roles: readonly string[]
+  readonly rights: readonly string[]
+  /** ISO 8601. */
+  readonly certificateUntil: string
+  /** Failure domain; empty if it never told. */
+  readonly zone: string
+  /** Who opened the connection: inbound is the other one. */
+  readonly direction: 'inbound' | 'outbound'
+  readonly address: string
+  readonly ageSeconds: number
+  /** Images that are exchanged with it now, by name, or by the start of the manifest root. */
+  readonly images: readonly string[]
+  /** Bytes of chunks. */
+  readonly bytesReceived: number
+  readonly bytesSent: number
+}
+
+/** Rate limits to change, bytes a second; 0 takes one away, undefined leaves it. */
+export interface RateLimitChange {
+  readonly uploadRate?: number | undefined
+  readonly downloadRate?: number | undefined
+}
+
 /** What a token is to give. */
 export interface TokenRequest {
   readonly roles?: readonly string[] | undefined
   readonly rights?: readonly string[] | undefined
   /** How long the token holds, from 1 s to 30 days. @default 1 h */
   readonly expiresMs?: number | undefined
+}
+
+/** A member as operators see it; times in ISO 8601. */
+export interface ListedMember {
+  readonly peerId: string
+  readonly roles: readonly string[]
+  readonly rights: readonly string[]
+  readonly standing: 'valid' | 'expired' | 'revoked'
+  /** Connected to the agent that was asked, or that agent itself. */
+  readonly isConnected: boolean
+  readonly admitted: string
+  readonly certificateUntil: string
+  /** When and why it was revoked. */
+  readonly revoked?: string
+  readonly reason?: string
+}
+
+/** A token that somebody can still join with; its secret is not kept. */
+export interface ListedToken {
+  readonly id: string
+  readonly roles: readonly string[]
+  readonly rights: readonly string[]
+  readonly expires: string
 }
 
 /** What client commands ask of an agent; the control API carries exactly this. */
@@ -174,6 +269,12 @@ export interface AgentOperations {
     options?: AbortOptions
   ): Promise<PushResult>
   pull(request: PullRequest, options?: LongOptions): Promise<PullResult>
+  /** Brings an image into the cache, without a file. */
+  prefetch(ref: string, options?: LongOptions): Promise<PrefetchResult>
+  /** Images of the cache, those used last first. */
+  cached(): Promise<CachedImage[]>
+  /** Drops a version from the cache; of a path all versions that are there. */
+  evict(ref: string): Promise<EvictResult>
   /** The bytes of a range, clipped to the image. */
   cat(
     ref: string,
@@ -213,7 +314,7 @@ export interface AgentOperations {
     options?: LongOptions
   ): Promise<VerifyResult>
   status(options?: AbortOptions): Promise<object>
-  peers(): Promise<object[]>
+  peers(): Promise<ListedPeer[]>
   providers(options?: AbortOptions): Promise<ListedProvider[]>
   /** Begins or ends the draining of a provider, by its id or the start of it. */
   setDraining(
@@ -222,5 +323,16 @@ export interface AgentOperations {
     options?: AbortOptions
   ): Promise<ListedProvider>
   swarm(ref: string, options?: AbortOptions): Promise<object>
+  limits(): Promise<RateLimits>
+  /** Changes rate limits of the running agent; returns what is in force then. */
+  setLimits(change: RateLimitChange): Promise<RateLimits>
   createToken(request: TokenRequest): Promise<{ token: string; expiresMs: number }>
+  /** Tokens that nobody has used yet. */
+  tokens(): Promise<ListedToken[]>
+  /** Takes back a token, by its id or the start of it. */
+  revokeToken(token: string): Promise<ListedToken>
+  /** Everybody who was admitted; known to the agent with the authority only. */
+  members(): Promise<ListedMember[]>
+  /** Makes the certificates of a member void, by its peer id or the start of it. */
+  revoke(member: string, reason: string): Promise<ListedMember>
 }

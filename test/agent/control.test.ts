@@ -536,3 +536,12 @@ describe('the socket', () => {
     await other.stop()
   })
 })
+
+test('rate limits are whole bytes a second, and those not named stay', async () => {
+  const up = await raw('POST', '/api/v1/limits?uploadRate=1000')
+  const wrong = await raw('POST', '/api/v1/limits?downloadRate=1.5')
+
+  expect(up).toEqual([200, { uploadRate: 1000, downloadRate: 0 }])
+  expect(wrong).toMatchObject([400, { error: { code: 'ERR_BAD_REQUEST' } }])
+  expect(operations.calls).toEqual([['setLimits', { uploadRate: 1000, downloadRate: undefined }]])
+})

@@ -85,6 +85,7 @@ class Stage {
       peerId,
       roles: new Set<Role>(['metadata']),
       rights: new Set<never>(),
+      issuedMs: 0,
       expiresMs: Number.MAX_SAFE_INTEGER
     }))
     for (const listener of this.#listeners) listener()
@@ -112,6 +113,18 @@ describe('the metadata list of the authority', () => {
     expect(list()).toEqual(['a', 'b'])
     expect(membership.metadataList?.number).toBe(3)
     expect(stage.log.lines).toContainEqual('list c is gone and off the metadata list')
+  })
+
+  test('loses a provider that was revoked at once', async () => {
+    const stage = new Stage(await newFolder())
+    const { list, membership } = await stage.start()
+    await stage.connect('a', 'b', 'c')
+    const revoked = [{ peerId: 'c', atMs: 1, untilMs: 100_000, reason: '' }]
+    membership.offerRevocations(stage.authority.signRevocations(1, revoked))
+
+    await stage.connect('a', 'b')
+
+    expect(list()).toEqual(['a', 'b'])
   })
 
   test('gets it back with its next hello', async () => {

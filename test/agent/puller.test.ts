@@ -1,6 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { ImageCache } from '../../src/agent/image-cache.ts'
+import { ImageCatalogue } from '../../src/agent/image-catalogue.ts'
+import { ImageOpener } from '../../src/agent/image-opener.ts'
 import type { OperationProgress } from '../../src/agent/operations.ts'
 import { Puller } from '../../src/agent/puller.ts'
 import type { AbortOptions, ChunkId, ChunkStore } from '../../src/chunks/types.ts'
@@ -37,7 +40,14 @@ beforeEach(async () => {
   swarm = new SwarmService({ node, directory, store, ...common })
   await swarm.start()
   const { repository, metadata, pool: reader } = bench
-  puller = new Puller({ repository, swarm, store, reader, metadata, clock: systemClock })
+  const log = noLogger.forComponent('test')
+  const catalogue = new ImageCatalogue(join(await newFolder(), 'images'), log)
+  const cache = new ImageCache({ store, held: store, catalogue, swarm, clock: systemClock, log })
+  await cache.start()
+  const { verifier } = bench
+  const parts = { repository, swarm, metadata, verifier, catalogue, clock: systemClock, log }
+  const opener = new ImageOpener(parts)
+  puller = new Puller({ ...parts, opener, cache, store, reader })
   const writer = await repository.openWrite('/a', { mode: 'replace' })
   await writer.write(0, image)
   await writer.publish()

@@ -36,6 +36,41 @@ export function byteSize(option: string, value: Value): number | undefined {
   throw new UsageError(`${option} ${value.toString()}: wanted a size such as 65536, 512M or 10G`)
 }
 
+const RATE_UNITS: Readonly<Record<string, number>> = {
+  ...SIZE_UNITS,
+  b: 1,
+  kib: KIB,
+  mib: MIB,
+  gib: GIB,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  bit: 1 / 8,
+  kbit: 1e3 / 8,
+  mbit: 1e6 / 8,
+  gbit: 1e9 / 8
+}
+
+/**
+ * `--up 50MB/s` → 50000000 bytes a second; 0 is no limit. MB counts by 1,000, MiB and M by 1,024, Mbit in
+ * bits; `/s` may be left out.
+ *
+ * @throws {UsageError}
+ */
+export function byteRate(option: string, value: Value): number | undefined {
+  if (value === undefined) return undefined
+  const [, digits = '', name = ''] =
+    /^(\d+(?:\.\d+)?) ?([a-z]*)(?:\/s)?$/i.exec(String(value)) ?? []
+  const unit = name.toLowerCase()
+  const bytesPerUnit = Object.hasOwn(RATE_UNITS, unit) ? RATE_UNITS[unit] : undefined
+  const bytes = Math.round(Number(digits) * (bytesPerUnit ?? Number.NaN))
+  const isTooSlow = bytes === 0 && Number(digits) > 0
+  if (digits !== '' && Number.isSafeInteger(bytes) && !isTooSlow) return bytes
+  throw new UsageError(
+    `${option} ${value.toString()}: wanted a rate such as 50MB/s, 400Mbit/s or 0`
+  )
+}
+
 /** `--expires 30m` → 1800000. @throws {UsageError} */
 export function duration(option: string, value: Value): number | undefined {
   if (value === undefined) return undefined

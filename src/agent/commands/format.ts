@@ -1,4 +1,5 @@
 import { GIB, KIB, MIB } from '../../lib/bytes.ts'
+import type { PrefetchResult } from '../operations.ts'
 
 /** `1536` → `1.5 KiB`. */
 export function formatBytes(bytes: number): string {
@@ -16,6 +17,31 @@ export function formatTime(timeMs: number): string {
 /** Bytes a second. */
 export function formatRate(bytes: number, seconds: number): string {
   return `${formatBytes(seconds > 0 ? bytes / seconds : 0)}/s`
+}
+
+/** What a pull or prefetch moved, in one line. */
+export function movedText(result: PrefetchResult): string {
+  return (
+    `${result.path}@${result.version}  ${formatBytes(result.bytes)}  ` +
+    `from providers ${formatBytes(result.fromProvidersBytes)}, ` +
+    `from peers ${formatBytes(result.fromPeersBytes)}, ` +
+    `reused ${formatBytes(result.reusedBytes)}, zero ${formatBytes(result.zeroBytes)}  ` +
+    formatRate(result.bytes, result.seconds)
+  )
+}
+
+/** A rate limit in bytes a second; 0 is none. */
+export function formatLimit(bytesPerSecond: number): string {
+  return bytesPerSecond === 0 ? 'unlimited' : `${formatBytes(bytesPerSecond)}/s`
+}
+
+/** Seconds for people: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
 const DURATION_UNITS = [

@@ -1,7 +1,7 @@
 import type { CommandContext } from '../cli.ts'
 import { UsageError } from '../errors.ts'
 import type { OperationProgress } from '../operations.ts'
-import { formatBytes } from './format.ts'
+import { formatBytes, formatSeconds } from './format.ts'
 
 const BAR_CELLS = 28
 
@@ -34,10 +34,14 @@ export class ProgressView {
   }
 }
 
-/** `[#####-----]  50%  64.0 MiB of 128.0 MiB  110.0 MiB/s  peers 60%`; only the phase when it is not about bytes. */
+/** `[#####-----]  50%  64.0 MiB of 128.0 MiB  110.0 MiB/s  peers 60%  4 s left`; only the phase when it is not about bytes. */
 export function formatBar(progress: OperationProgress): string {
   const { doneBytes, totalBytes, bytesPerSecond, fromPeersBytes, fromProvidersBytes } = progress
-  if (totalBytes === 0 && progress.phase !== 'transfer') return progress.phase
+  if (totalBytes === 0 && progress.phase !== 'transfer') {
+    return progress.waitingFor === undefined
+      ? progress.phase
+      : `${progress.phase}, ${waitText(progress)}`
+  }
   const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes)
   const filled = Math.round(share * BAR_CELLS)
   const moved = (fromPeersBytes ?? 0) + (fromProvidersBytes ?? 0)
@@ -48,7 +52,18 @@ export function formatBar(progress: OperationProgress): string {
   ]
   if (bytesPerSecond !== undefined) parts.push(`${formatBytes(bytesPerSecond)}/s`)
   if (moved > 0) parts.push(`peers ${Math.round(((fromPeersBytes ?? 0) / moved) * 100)}%`)
-  if (progress.waitingFor !== undefined) parts.push(`waiting for ${progress.waitingFor}`)
+  if (progress.etaSeconds !== undefined) parts.push(`${formatSeconds(progress.etaSeconds)} left`)
+  if (progress.waitingFor !== undefined) parts.push(waitText(progress))
   if (progress.phase !== 'transfer') parts.push(progress.phase)
   return parts.join('  ')
 }
+
+/** `waiting 3 s for answers, gives up in 117 s`. */
+export function waitText(wait: Pick<OperationProgress, WaitField>): string {
+  const { waitingFor = '', waitedSeconds, giveUpInSeconds } = wait
+  const waited = waitedSeconds === undefined ? '' : ` ${formatSeconds(waitedSeconds)}`
+  const end = giveUpInSeconds === undefined ? '' : `, gives up in ${formatSeconds(giveUpInSeconds)}`
+  return `waiting${waited} for ${waitingFor}${end}`
+}
+
+type WaitField = 'waitingFor' | 'waitedSeconds' | 'giveUpInSeconds'

@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import type { Command } from '../cli.ts'
 import { followAgent } from '../control-client.ts'
 import type { PullResult } from '../operations.ts'
-import { formatBytes, formatRate } from './format.ts'
+import { movedText } from './format.ts'
 import { ProgressView } from './progress.ts'
 
 /** `blobswarm pull`: has the agent write an image to a file. */
@@ -17,14 +17,6 @@ export const pullCommand: Command = {
       view.show(progress)
     ).finally(() => view.finish())) as PullResult
     if (isJson) print(JSON.stringify(result))
-    else {
-      print(
-        `${result.path}@${result.version}  ${formatBytes(result.bytes)}  ` +
-          `from providers ${formatBytes(result.fromProvidersBytes)}, ` +
-          `from peers ${formatBytes(result.fromPeersBytes)}, ` +
-          `reused ${formatBytes(result.reusedBytes)}, zero ${formatBytes(result.zeroBytes)}  ` +
-          formatRate(result.bytes, result.seconds)
-      )
-    }
+    else print(movedText(result))
   }
 }

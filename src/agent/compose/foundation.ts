@@ -3,11 +3,11 @@ import { type EventLog, FileEventLog, noEvents } from '../../lib/events.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
 import { systemRandom } from '../../lib/random.ts'
 import { Libp2pNode } from '../../peer/node.ts'
-import type { SwarmEvent } from '../../peer/swarm/events.ts'
 import type { AgentConfig } from '../config.ts'
 import { DataDirectory } from '../data-directory.ts'
 import { type ClusterAuthority, openAuthority } from '../membership.ts'
 import { PrometheusMetrics } from '../prometheus.ts'
+import type { AgentEvent } from '../pull-report.ts'
 import { VERSION } from '../version.ts'
 
 /** What the process gives an agent. */
@@ -27,7 +27,7 @@ export interface Foundation extends Surroundings {
   readonly node: Libp2pNode
   readonly authority: ClusterAuthority | undefined
   readonly metrics: PrometheusMetrics
-  readonly events: EventLog<SwarmEvent>
+  readonly events: EventLog<AgentEvent>
 }
 
 /** Opens the data directory, the keys and the node; nothing listens yet. */
@@ -41,7 +41,8 @@ export async function layFoundation(
   await data.open()
   const seed = await data.seed('agent.key', true)
   if (seed === undefined) throw new TypeError('an agent without a key')
-  const authority = await openAuthority(data, { roles, joinToken }, systemClock)
+  const certificateMs = config.cluster.certificateLifetime
+  const authority = await openAuthority(data, { roles, joinToken, certificateMs }, systemClock)
   const metrics = new PrometheusMetrics()
   const node = await Libp2pNode.create(
     { clock: systemClock, random: systemRandom, logger, metrics, issuer: authority?.issuer },
@@ -53,11 +54,18 @@ export async function layFoundation(
       maxConnections: config.network.maxConnections
     }
   )
-  const events: EventLog<SwarmEvent> =
-    eventsFile === ''
-      ? noEvents
-      : new FileEventLog(eventsFile, node.peerId, () => systemClock.now())
+  const events = openEvents(eventsFile, node.peerId, logger)
   return { ...surroundings, config, data, seed, node, authority, metrics, events }
+}
+
+function openEvents(path: string, self: string, logger: LoggerFactory): EventLog<AgentEvent> {
+  if (path === '') return noEvents
+  const log = logger.forComponent('blobswarm:agent:events')
+  return new FileEventLog(path, {
+    self,
+    now: () => systemClock.now(),
+    onError: (error) => log.error('events are not written any more: %e', error)
+  })
 }
 
 /** Port 0 is chosen once: other agents look for this one where they found it last. */

@@ -130,7 +130,8 @@ function composeVersionManager(
     {
       folder: data.path,
       clusterId: node.membership.credentials().clusterId,
-      leaseMs: config.versions.lease
+      leaseMs: config.versions.lease,
+      publishesPaths: true
     }
   )
 }

@@ -10,10 +10,10 @@ import type { Storage } from './storage.ts'
 /** The scrubber of a provider, unless there shall be none. */
 export function composeScrubber(
   { config, data, logger, metrics }: Foundation,
-  { store, provider }: Storage
+  { kept: store, provider }: Storage
 ): ScrubTimer | undefined {
   const { every: everyMs, rate: bytesPerSecond } = config.scrub
-  if (provider === undefined || everyMs === 0) return undefined
+  if (provider === undefined || store === undefined || everyMs === 0) return undefined
   const log = logger.forComponent('blobswarm:agent:scrubber')
   const components = { store, data, clock: systemClock, log, metrics }
   return new ScrubTimer(components, { everyMs, bytesPerSecond })

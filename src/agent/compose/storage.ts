@@ -1,10 +1,13 @@
+import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { ChunkCopier } from '../../chunks/chunk-copier.ts'
 import { DiskStore } from '../../chunks/disk-store.ts'
+import { LayeredStore } from '../../chunks/layered-store.ts'
 import { LeaseTable } from '../../chunks/lease-table.ts'
 import { LocalProvider } from '../../chunks/local-provider.ts'
 import { ReadBuffers } from '../../chunks/read-buffers.ts'
 import { ReadOnlyProvider } from '../../chunks/read-only-provider.ts'
+import type { CheckableStore } from '../../chunks/types.ts'
 import { MIB } from '../../lib/bytes.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { Ed25519Key } from '../../lib/ed25519.ts'
@@ -18,53 +21,38 @@ import { serveTree } from '../../peer/protocols/tree-serve.ts'
 import { NetworkChunkSources } from '../../peer/remote/chunk-sources.ts'
 import { DistributedMetadataStore } from '../../peer/remote/metadata-store.ts'
 import { RemoteProviders } from '../../peer/remote/remote-providers.ts'
+import { ImageCatalogue } from '../image-catalogue.ts'
 import type { Foundation } from './foundation.ts'
 import { serviceOf } from './service.ts'
 
 /** Chunks are swept at a stretch, so a collection that asks nothing for as long is over. */
 const COLLECTION_IDLE_MS = 300_000
 
+/** Parts that a cache with a quota is divided into, which its space comes back in. */
+const CACHE_SEGMENTS = 64
+
 /** Buffers of chunks that were read and sent, which are kept to be read into again. */
 const READ_BUFFER_BYTES = 8 * MIB
 
-/** What this agent keeps, and its signature: chunk store, metadata store, signer and verifier. */
+/** What this agent keeps, and its signature: chunk stores, metadata store, signer and verifier. */
 export function composeStorage(foundation: Foundation) {
-  const { config, data, seed, node, logger, metrics } = foundation
-  const isProvider = config.agent.roles.includes('provider')
-  const { quotaBytes, reserveBytes } = config.storage
-  const directory = data.file('store')
-  const diskFreeBytes = async (): Promise<number> => {
-    const { bavail, bsize } = await statfs(directory)
-    return bavail * bsize
-  }
-  const readBuffers = new ReadBuffers(READ_BUFFER_BYTES)
-  const store = new DiskStore(
-    { logger, metrics, freeBytes: diskFreeBytes, readBuffers },
-    {
-      directory,
-      reserveBytes,
-      // What a deployer keeps is a cache: it has to be right, not durable.
-      durability: isProvider ? config.storage.durability : 'memory',
-      quotaBytes: quotaBytes === 0 ? undefined : quotaBytes
-    }
-  )
-  const freeBytes = async (): Promise<number> => {
-    const left = quotaBytes === 0 ? Number.POSITIVE_INFINITY : quotaBytes - store.storedBytes
-    return Math.max(0, Math.min((await diskFreeBytes()) - reserveBytes, left))
-  }
+  const { data, seed, node, logger } = foundation
+  const stores = composeChunkStores(foundation)
+  const { kept } = stores
   const { clusterId } = node.membership.credentials()
-  const verifier = new CertificateVerifier(clusterId)
+  const verifier = new CertificateVerifier(clusterId, { standing: node.membership })
   const signer = new LocalSigner({
     peerId: node.peerId,
     key: new Ed25519Key(seed),
     certificate: () => node.membership.credentials().certificate,
     onSigned: (purpose, envelope) => verifier.rememberOwn(purpose, envelope)
   })
-  const serving = composeProvider(foundation, { store, freeBytes, signer })
+  const serving = composeProvider(foundation, { ...stores, signer })
   const { provider, remotes, sources, served } = serving
   const { local, metadata, handOver } = composeMetadata(foundation, { verifier, signer })
   const serve = async (): Promise<void> => {
     const common = { verifier, clock: systemClock, logger }
+    const { config, metrics } = foundation
     const { sendRate, receiveRate } = config.storage
     await serveStore(
       node,
@@ -73,8 +61,11 @@ export function composeStorage(foundation: Foundation) {
     )
     if (local !== undefined) await serveTree(node, { store: local, ...common })
   }
+  const log = logger.forComponent('blobswarm:agent:image-cache')
+  const catalogue = new ImageCatalogue(data.file('images'), log)
   const services = [
-    serviceOf('chunk store', store),
+    ...(kept === undefined ? [] : [serviceOf('chunk store', kept)]),
+    serviceOf('chunk cache', stores.cacheStore),
     ...(local === undefined ? [] : [serviceOf('metadata store', local)]),
     serviceOf('remote providers', remotes),
     serviceOf('metadata', { start: serve, stop: async () => metadata.stop() }),
@@ -82,8 +73,8 @@ export function composeStorage(foundation: Foundation) {
   ]
   const reached = { remotes, sources }
   return {
-    store,
-    readBuffers,
+    ...stores,
+    catalogue,
     provider,
     verifier,
     signer,
@@ -94,15 +85,85 @@ export function composeStorage(foundation: Foundation) {
   }
 }
 
+/**
+ * What this agent keeps for others if it is a provider, and its cache. Both share the quota; where
+ * there is none left, images are evicted from the cache.
+ */
+function composeChunkStores({ config, data, logger, metrics }: Foundation) {
+  const { quotaBytes, cacheBytes, reserveBytes, durability } = config.storage
+  const keptFolder = data.file('store')
+  // What was kept in an earlier life as a provider is still given to whoever asks.
+  const isKeeping = config.agent.roles.includes('provider') || existsSync(keptFolder)
+  const quota = unlessZero(quotaBytes)
+  const cacheQuota = Math.min(quota, unlessZero(cacheBytes))
+  const diskFreeBytes = async (): Promise<number> => {
+    const { bavail, bsize } = await statfs(data.path)
+    return bavail * bsize
+  }
+  const readBuffers = new ReadBuffers(READ_BUFFER_BYTES)
+  const common = { logger, freeBytes: diskFreeBytes, readBuffers }
+  const eviction = { trim: async (_bytes: number): Promise<boolean> => false }
+  const makeRoom = async (bytes: number): Promise<boolean> => await eviction.trim(bytes)
+  const cacheStore = new DiskStore(
+    {
+      ...common,
+      metrics: isKeeping ? undefined : metrics,
+      otherBytes: () => (cacheQuota === Infinity ? 0 : cacheQuota - cacheLimitBytes()),
+      makeRoom
+    },
+    {
+      directory: data.file('cache'),
+      reserveBytes,
+      // It has to be right, not durable.
+      durability: 'memory',
+      quotaBytes: cacheQuota,
+      countsDead: true,
+      segmentBytes: Math.min(64 * MIB, Math.max(MIB, cacheQuota / CACHE_SEGMENTS))
+    }
+  )
+  const kept = isKeeping
+    ? new DiskStore(
+        { ...common, metrics, otherBytes: () => cacheStore.usedBytes, makeRoom },
+        { directory: keptFolder, reserveBytes, durability, quotaBytes: quota }
+      )
+    : undefined
+  const cacheLimitBytes = (): number => Math.min(cacheQuota, quota - (kept?.storedBytes ?? 0))
+  const freeBytes = async (): Promise<number> => {
+    const left = quota - (kept?.storedBytes ?? 0)
+    const disk = (await diskFreeBytes()) + cacheStore.storedBytes - reserveBytes
+    return Math.max(0, Math.min(disk, left))
+  }
+  const store: CheckableStore = kept === undefined ? cacheStore : new LayeredStore(kept, cacheStore)
+  const cacheFreeBytes = async (): Promise<number> => (await diskFreeBytes()) - reserveBytes
+  return {
+    store,
+    kept,
+    cacheStore,
+    cacheLimitBytes,
+    cacheFreeBytes,
+    freeBytes,
+    eviction,
+    readBuffers
+  }
+}
+
+function unlessZero(bytes: number): number {
+  return bytes === 0 ? Infinity : bytes
+}
+
 /** What this agent's store is to others, and how it reaches those of others. */
 function composeProvider(
   { config, node, logger, metrics }: Foundation,
   {
     store,
+    kept,
+    cacheStore,
     freeBytes,
     signer
   }: {
-    readonly store: DiskStore
+    readonly store: CheckableStore
+    readonly kept: DiskStore | undefined
+    readonly cacheStore: DiskStore
     readonly freeBytes: () => Promise<number>
     readonly signer: Signer
   }
@@ -114,7 +175,7 @@ function composeProvider(
   )
   const readOnly = new ReadOnlyProvider(node.peerId, store)
   const sources = new NetworkChunkSources({ node, remotes, local: readOnly })
-  if (!config.agent.roles.includes('provider')) {
+  if (kept === undefined || !config.agent.roles.includes('provider')) {
     return { provider: undefined, remotes, sources, served: readOnly }
   }
   const leases = new LeaseTable(
@@ -125,7 +186,7 @@ function composeProvider(
     { sources, clock, logger, metrics },
     { bytesPerSecond: rateOf(config.repair.rate) }
   )
-  const parts = { store, freeBytes, leases, copier, logger, metrics }
+  const parts = { store: kept, cache: cacheStore, freeBytes, leases, copier, logger, metrics }
   const provider = new LocalProvider(node.peerId, parts)
   return { provider, remotes, sources, served: provider }
 }

@@ -10,7 +10,10 @@ import { serviceOf } from './service.ts'
 import type { Storage } from './storage.ts'
 
 /** This agent's part in the swarms of all images, and what else it finds through the DHT. */
-export function composeSwarm(foundation: Foundation, { store, metadata, provider }: Storage) {
+export function composeSwarm(
+  foundation: Foundation,
+  { store, readBuffers, metadata, provider, catalogue }: Storage
+) {
   const { config, node, logger, metrics, events } = foundation
   const { maxNeighbours, uploadRate, downloadRate } = config.swarm
   const { stallTimeout: silenceMs, giveUpAfter: stallMs } = config.swarm
@@ -25,17 +28,21 @@ export function composeSwarm(foundation: Foundation, { store, metadata, provider
   const service = new SwarmService(
     {
       node,
+      zone: config.cluster.zone,
       directory: images,
       store,
+      readBuffers,
       clock: systemClock,
       random: systemRandom,
       logger,
       metrics,
       events,
-      // A provider keeps chunks of images that nobody has told it about.
-      ...(provider === undefined
-        ? {}
-        : { loadManifest: async (root, options) => loadManifest(root, fetchPages, options) })
+      loadManifest: async (root, options) => {
+        const cached = await catalogue.manifest(root)
+        // A provider keeps chunks of images that nobody has told it about.
+        if (cached !== undefined || provider === undefined) return cached
+        return await loadManifest(root, fetchPages, options)
+      }
     },
     {
       downloadBytesPerSecond: rateOf(downloadRate),

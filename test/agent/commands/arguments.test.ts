@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { byteSize, duration, wholeNumber } from '../../../src/agent/commands/arguments.ts'
+import { byteRate, byteSize, duration, wholeNumber } from '../../../src/agent/commands/arguments.ts'
 
 describe('a size', () => {
   test.each([
@@ -24,6 +24,33 @@ describe('a size', () => {
 
   test('that is not given stays so', () => {
     expect(byteSize('--size', undefined)).toBeUndefined()
+  })
+})
+
+describe('a rate', () => {
+  test.each([
+    ['0', 0],
+    ['1000', 1000],
+    ['50MB/s', 50_000_000],
+    ['50MiB/s', 52_428_800],
+    ['50M', 52_428_800],
+    ['1.5 GB/s', 1_500_000_000],
+    ['400Mbit/s', 50_000_000],
+    ['64kB', 64_000],
+    ['10B/s', 10]
+  ])('of %s is %d bytes a second', (text, bytes) => {
+    expect(byteRate('--up', text)).toBe(bytes)
+  })
+
+  test.each(['', '-1', 'MB/s', '1e9', '5MB/m', '1bit', '9007199254740993', 'constructor', '1.MB'])(
+    'of "%s" is refused',
+    (text) => {
+      expect(() => byteRate('--up', text)).toThrow(`--up ${text}: wanted a rate`)
+    }
+  )
+
+  test('that is not given stays so', () => {
+    expect(byteRate('--up', undefined)).toBeUndefined()
   })
 })
 

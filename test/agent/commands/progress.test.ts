@@ -39,6 +39,19 @@ describe('a bar', () => {
   })
 })
 
+test('the bar tells the time left, and of a wait how long it was and will be', () => {
+  const transfer = { phase: 'transfer', doneBytes: 1, totalBytes: 2 }
+  const wait = { waitingFor: 'answers', waitedSeconds: 3.2, giveUpInSeconds: 116.8 }
+
+  expect(formatBar({ ...transfer, etaSeconds: 95 })).toMatch(/1 B of 2 B {2}1 min 35 s left$/)
+  expect(formatBar({ ...transfer, ...wait })).toMatch(
+    /waiting 3\.2 s for answers, gives up in 1 min 57 s$/
+  )
+  expect(
+    formatBar({ phase: 'opening', doneBytes: 0, totalBytes: 0, waitingFor: 'version record' })
+  ).toBe('opening, waiting for version record')
+})
+
 describe('the view', () => {
   let written: string
   beforeEach(() => {

@@ -8,6 +8,7 @@ const STATUS = {
   peerId: 'me',
   roles: ['provider'],
   chunks: 3,
+  cache: { images: 2, bytes: 1024, limitBytes: 4096, evictedImages: 1, evictedBytes: 512 },
   scrub: { last: { ended: '2026-11-22T08:15:00.000Z', ...COUNTS } },
   providers: { live: 4, suspect: 1, dead: 0, draining: 2 },
   repair: {
@@ -35,6 +36,7 @@ test('shows how the cluster is, a line for each thing', async () => {
 peerId           me
 roles            ["provider"]
 chunks           3
+cache            2 images, 1.0 KiB of 4.0 KiB, 1 evicted
 scrub            ended 2026-11-22T08:15:00.000Z: 10 checked, 1 corrupt, 0 missing, 0 unreadable
 providers        4 live, 1 suspect, 0 dead, 2 draining
 replicas         2
@@ -71,4 +73,46 @@ test('is one JSON document for programs', async () => {
   expect(await stage.run('status', '--json')).toBe(0)
 
   expect(JSON.parse(stage.stdout)).toEqual(STATUS)
+})
+
+test('lists the images that are exchanged, and what they wait for', async () => {
+  const image = {
+    names: ['/img@3'],
+    image: 'ab'.repeat(32),
+    role: 'downloading',
+    bytes: 1_048_576,
+    chunks: 4,
+    bytesHeld: 262_144,
+    chunksHeld: 1,
+    neighbourCount: 2,
+    receivedPerSecond: 0,
+    sentPerSecond: 1024,
+    wait: { reason: 'look-up', waitedMs: 3000, nextInMs: 7000, giveUpInMs: 90_000, peers: [] }
+  }
+  const served = { ...image, names: [], role: 'seeding', bytesHeld: 1_048_576, wait: undefined }
+  stage.operations.status = async () => ({
+    swarm: {
+      images: 2,
+      downloading: 1,
+      seeding: 1,
+      waiting: 1,
+      neighbours: 4,
+      receivedPerSecond: 0,
+      sentPerSecond: 2048,
+      uploadRate: 1_048_576,
+      downloadRate: 0
+    },
+    images: [image, served]
+  })
+
+  expect(await stage.run('status')).toBe(0)
+
+  expect(stage.stdout).toBe(`\
+swarm            2 images, 1 downloading (1 waiting), 1 seeding, 4 neighbours; 0 B/s in, 2.0 KiB/s of 1.0 MiB/s out
+
+image             role              held       of    %  neighbours  rate in   rate out  left
+/img@3            downloading  256.0 KiB  1.0 MiB   25           2    0 B/s  1.0 KiB/s
+abababababababab  seeding        1.0 MiB  1.0 MiB  100           2    0 B/s  1.0 KiB/s
+/img@3 waits 3 s for the directory; something else in 7 s, gives up in 1 min 30 s
+`)
 })
