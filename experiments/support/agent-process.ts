@@ -25,6 +25,8 @@ export interface AgentProcessOptions {
   readonly onLog?: (line: string) => void
   /** Program and leading arguments to run it with, such as `ip netns exec host1`. */
   readonly prefix?: readonly string[]
+  /** @default this checkout's */
+  readonly program?: string | undefined
 }
 
 /** An agent as a process of its own. */
@@ -49,7 +51,7 @@ export class AgentProcess {
   /** Starts an agent and waits until it serves. @throws {Error} with the end of its log if it does not. */
   static async start(options: AgentProcessOptions): Promise<AgentProcess> {
     const { dataDir, args = [], signal, onLog, prefix = [] } = options
-    const [program, ...leading] = [...prefix, PROGRAM]
+    const [program, ...leading] = [...prefix, options.program ?? PROGRAM]
     // A process group of its own: Ctrl-C in the terminal reaches whoever started it, not the agent.
     const child = spawn(program, [...leading, 'agent', '--data-dir', dataDir, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -5,6 +5,7 @@ import { burstBytes, type LinkLimit } from '../../experiments/testbed/link-limit
 import { type FoundTestbed, findTestbeds } from '../../experiments/testbed/namespace-names.ts'
 import { transfer } from '../../experiments/testbed/tcp-transfer.ts'
 import { Testbed, type TestbedOptions } from '../../experiments/testbed/testbed.ts'
+import { WireReader } from '../../experiments/testbed/wire-reader.ts'
 import { RunningProgram, testWith } from '../support/programs.ts'
 import { canMakeNamespaces } from '../support/testbed.ts'
 
@@ -52,15 +53,16 @@ function limitHostZero(host: number): LinkLimit {
 
 testWithHosts(
   ['ip', 'tc'],
-  'a link carries what it is limited to, and its bytes are counted',
+  'a link carries what it is limited to, and its bytes and packets are counted',
   async () => {
     const bytes = 8_000_000
 
-    const { mbit, counted } = await withTestbed(
+    const { mbit, counted, read } = await withTestbed(
       { hosts: 2, limit: () => ({ upMbit: 50, downMbit: 50 }) },
       async (testbed) => {
+        const reader = await WireReader.open(testbed)
         const result = await transfer(testbed, 0, 1, bytes)
-        return { ...result, counted: await testbed.wire() }
+        return { ...result, counted: await testbed.wire(), read: reader.read() }
       }
     )
 
@@ -68,6 +70,10 @@ testWithHosts(
     expect(mbit).toBeLessThanOrEqual(50)
     expect(counted[0]?.sentBytes).toBeGreaterThan(bytes * 1.04)
     expect(counted[1]?.receivedBytes).toBeGreaterThan(bytes * 1.04)
+    expect(read[1]?.receivedBytes).toBeGreaterThanOrEqual(counted[1]?.receivedBytes ?? Infinity)
+    // None is longer than the link's MTU of 1500 and its header, nor are many shorter.
+    expect(read[1]?.receivedPackets).toBeGreaterThan(bytes / 1514)
+    expect(read[1]?.receivedPackets).toBeLessThan((bytes / 1448) * 1.1)
     expect(await found(LABEL)).toBeUndefined()
   }
 )
