@@ -9,6 +9,14 @@ import { STORE_PROTOCOL } from '../src/peer/protocols/store.ts'
 import { SWARM_PROTOCOL } from '../src/peer/protocols/swarm.ts'
 import { TREE_PROTOCOL } from '../src/peer/protocols/tree.ts'
 import { VERSION_PROTOCOL } from '../src/peer/protocols/version.ts'
+import {
+  formatPermission,
+  MOVER_PERMISSIONS,
+  PROVIDERS_PERMISSIONS,
+  STORE_PERMISSIONS,
+  TREE_PERMISSIONS,
+  VERSION_PERMISSIONS
+} from '../src/peer/rights.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
@@ -55,9 +63,33 @@ describe('docs/protocols.md', () => {
   })
 
   test('tells the right that each RPC method needs', () => {
-    const served = foundInSources(/answerMethod\(\s*\w+\.(\w+),\s*'(\w+)'/g, 'src/peer/protocols/')
+    const tables = [VERSION_PERMISSIONS, TREE_PERMISSIONS, PROVIDERS_PERMISSIONS, MOVER_PERMISSIONS]
+    const needed = tables.flatMap((table) =>
+      Object.entries(table).map(([method, [first = []]]) => `${method} ${first[0]}`)
+    )
 
-    expect(found(page, /^(\w+) +(read|write|admin) {2}/gm)).toEqual(served)
+    expect(found(page, /^(\w+) +(read|write|admin) {2}/gm)).toEqual([...new Set(needed)].toSorted())
+  })
+
+  test('tells what else than the right in its column a certificate must give, and what will do instead', () => {
+    const tables = {
+      version: VERSION_PERMISSIONS,
+      tree: TREE_PERMISSIONS,
+      providers: PROVIDERS_PERMISSIONS,
+      store: STORE_PERMISSIONS,
+      mover: MOVER_PERMISSIONS
+    }
+    const special = Object.entries(tables).flatMap(([protocol, table]) =>
+      Object.entries(table)
+        .filter(([, permission]) => formatPermission(permission).includes('role'))
+        .map(([name, permission]) => `${protocol} ${name} ${formatPermission(permission)}`)
+    )
+    const rows = Array.from(page.matchAll(/^\| `(\w+)` ((?:`\w+` )+)\| (the r[^|]+) \|$/gm))
+
+    const told = rows.flatMap(([, protocol, names = '', permission]) =>
+      found(names, /`(\w+)`/g).map((name) => `${protocol} ${name} ${permission}`)
+    )
+    expect(told.toSorted()).toEqual(special.toSorted())
   })
 
   test('lists every message of the swarm under its number, and no other', () => {
@@ -95,6 +127,22 @@ describe('docs/protocols.md', () => {
     const events = found(read('src/peer/swarm/events.ts'), /readonly event: '([a-z-]+)'/g)
 
     expect(found(page, /([a-z]+-[a-z]+) {2,}image\b/g)).toEqual(events)
+  })
+
+  test('lists every event of pulls, and no other', () => {
+    const events = found(read('src/agent/pull-report.ts'), /readonly event: '([a-z-]+)'/g)
+
+    expect(found(page, /([a-z]+-[a-z]+) {2,}(?:kind|ref)\b/g)).toEqual(events)
+  })
+
+  test('names every reason to ask a neighbour and to wait', () => {
+    const asks = found(read('src/peer/swarm/ask-reason.ts'), /^ {2}'(\w+)',?$/gm)
+    const [, table = ''] =
+      /const WAITED_FOR[^{]+\{([^}]+)\}/.exec(read('src/peer/swarm/errors.ts')) ?? []
+    const waits = found(table, /^ {2}'?([a-z -]+?)'?: /gm)
+
+    expect([asks.length, waits.length]).toEqual([10, 8])
+    expect([...asks, ...waits].filter((reason) => !page.includes(`"${reason}"`))).toEqual([])
   })
 
   test('names the file that implements it in every heading of a format', () => {
