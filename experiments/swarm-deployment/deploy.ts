@@ -68,6 +68,7 @@ export async function deploy(
   const swarm = make(stage)
   try {
     await swarm.start()
+    await stage.limitLinks()
     await sleep(CALM_MS)
     const seconds = Math.max(GIVE_UP_SECONDS, GIVE_UP_RATIO * boundSeconds(setting))
     const measurement = await Measurement.begin(stage, options.isTraced)

@@ -33,7 +33,7 @@ const { values } = parseArgs({
     slow: { type: 'string', default: '5' },
     'die-after': { type: 'string', default: '1.2' },
     'kill-every': { type: 'string', default: '3' },
-    'warm-up': { type: 'string', default: '0' },
+    'warm-up': { type: 'string', default: '64' },
     matrix: { type: 'boolean', default: false },
     only: { type: 'string' },
     trace: { type: 'string' },

@@ -35,7 +35,6 @@ export class Stage {
       hosts: setting.hosts + 1,
       mtu: setting.mtu,
       congestion: setting.congestion,
-      limit: (host) => ({ upMbit: rateOf(setting, host), downMbit: rateOf(setting, host) }),
       label: 'deployment',
       onEnding: () => rmSync(folder, { recursive: true, force: true })
     })
@@ -55,6 +54,15 @@ export class Stage {
   /** All but the source. */
   get hosts(): number[] {
     return Array.from({ length: this.setting.hosts }, (_, index) => index + 1)
+  }
+
+  /** Until now links were as fast as the machine, so that preparing does not take long. */
+  async limitLinks(): Promise<void> {
+    const { setting } = this
+    await this.testbed.setLimits((host) => {
+      const rate = rateOf(setting, host)
+      return { upMbit: rate, downMbit: rate }
+    })
   }
 
   async down(): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Stream } from '@libp2p/interface'
 import { pipe } from 'it-pipe'
-import type { Uint8ArrayList } from 'uint8arraylist'
+import { Uint8ArrayList } from 'uint8arraylist'
 import type { ReadBuffers } from '../chunks/read-buffers.ts'
 import type { AbortOptions } from '../chunks/types.ts'
 import { KIB } from '../lib/bytes.ts'
@@ -77,19 +77,16 @@ export class MessageChannel implements Channel {
   }
 
   async send(parts: readonly Uint8Array[], options: AbortOptions = {}): Promise<void> {
-    const { signal } = options
-    signal?.throwIfAborted()
-    const frame = encodeFrame(parts)
-    const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0)
-    if (byteLength > this.#maxMessageBytes) {
-      throw new RangeError(`a message of ${byteLength} bytes, at most ${this.#maxMessageBytes}`)
-    }
-    const isBegun = this.#waitingSends === 0 && isReadyFor(this.#stream, frame.byteLength)
-    if (isBegun && this.#sendNow(frame)) return
-    const sent = this.#sendAfter(this.#lastSend, isBegun ? [] : [frame], signal)
-    this.#lastSend = sent.catch(() => {})
-    await settledOrAborted(sent, [signal])
-    signal?.throwIfAborted()
+    options.signal?.throwIfAborted()
+    this.#checkLength(parts)
+    await this.#sendFrames(encodeFrame(parts), options.signal)
+  }
+
+  async sendTogether(messages: readonly (readonly Uint8Array[])[]): Promise<void> {
+    for (const parts of messages) this.#checkLength(parts)
+    const frames = new Uint8ArrayList()
+    for (const parts of messages) frames.append(encodeFrame(parts))
+    await this.#sendFrames(frames, undefined)
   }
 
   async *messages(options: AbortOptions = {}): AsyncGenerator<Uint8Array> {
@@ -137,6 +134,21 @@ export class MessageChannel implements Channel {
 
   *#whole(): Generator<Uint8Array> {
     for (let message = this.#decoder.next(); message; message = this.#decoder.next()) yield message
+  }
+
+  #checkLength(parts: readonly Uint8Array[]): void {
+    const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0)
+    if (byteLength <= this.#maxMessageBytes) return
+    throw new RangeError(`a message of ${byteLength} bytes, at most ${this.#maxMessageBytes}`)
+  }
+
+  async #sendFrames(frames: Uint8ArrayList, signal: AbortSignal | undefined): Promise<void> {
+    const isBegun = this.#waitingSends === 0 && isReadyFor(this.#stream, frames.byteLength)
+    if (isBegun && this.#sendNow(frames)) return
+    const sent = this.#sendAfter(this.#lastSend, isBegun ? [] : [frames], signal)
+    this.#lastSend = sent.catch(() => {})
+    await settledOrAborted(sent, [signal])
+    signal?.throwIfAborted()
   }
 
   /** @returns whether more may follow at once. */

@@ -53,6 +53,13 @@ export interface Channel {
    * @throws {PeerUnreachableError} if the stream has ended.
    */
   send(parts: readonly Uint8Array[], options?: AbortOptions): Promise<void>
+  /**
+   * Sends several messages in a row that travel in one piece where they are short: one for all of them is
+   * what the network, the cipher and both ends' event loops have to do.
+   *
+   * @throws {PeerUnreachableError} if the stream has ended.
+   */
+  sendTogether?(messages: readonly (readonly Uint8Array[])[]): Promise<void>
   /** Yields messages until the remote closes its side. @throws {PeerUnreachableError | MalformedError} */
   messages(options?: AbortOptions): AsyncIterable<Uint8Array>
   /**

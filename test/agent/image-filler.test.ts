@@ -63,6 +63,22 @@ describe('a file that is filled while chunks come', () => {
     expect(reads.toSorted((one, other) => one - other)).toEqual([0, 1, 3, 4])
   })
 
+  test('takes a chunk that has come without reading it, and does not read it later either', async () => {
+    const reads: number[] = []
+    const filler = fillerOf(async (index) => {
+      reads.push(index)
+      return chunk(index)
+    })
+
+    await filler.take(1, image.chunks[1] ?? new Uint8Array())
+    filler.add(1)
+    await filler.finish()
+    await file.finish()
+
+    expect(reads.toSorted((one, other) => one - other)).toEqual([0, 3, 4])
+    expect(await readFile(path)).toEqual(Buffer.concat(image.chunks))
+  })
+
   test('is brought to the disk on the way', async () => {
     let flushes = 0
     file.flush = async () => void flushes++

@@ -21,6 +21,8 @@ export interface CandidatesWanted {
   readonly zone?: string | undefined
   /** Leaves all others out. @default false */
   readonly isZoneOnly?: boolean | undefined
+  /** Peers with a connection, which come first: to open another costs both ends some tens of milliseconds. */
+  readonly connected?: ReadonlySet<string> | undefined
 }
 
 /** Peers that are neighbours or about to be. */
@@ -79,7 +81,7 @@ export class Candidates {
    * in `zone` first, if that is given, and of no others at all with `isZoneOnly`.
    */
   next(nowMs: number, wanted: CandidatesWanted = {}): string | undefined {
-    const { origins = ORIGINS, zone = '', isZoneOnly = false } = wanted
+    const { origins = ORIGINS, zone = '', isZoneOnly = false, connected } = wanted
     let best: Candidate | undefined
     let bestRank = Infinity
     for (const candidate of this.#candidates.values()) {
@@ -87,7 +89,8 @@ export class Candidates {
       if (!origins.includes(candidate.origin)) continue
       const isNear = zone !== '' && candidate.zone === zone
       if (isZoneOnly && !isNear) continue
-      const rank = this.#random() + (isNear ? 0 : 1)
+      const isOpen = connected?.has(candidate.peer) === true
+      const rank = this.#random() + (isOpen ? 0 : 1) + (isNear ? 0 : 2)
       if (rank < bestRank) [best, bestRank] = [candidate, rank]
     }
     if (best === undefined) return undefined

@@ -62,6 +62,8 @@ export interface DiallingOptions extends CandidatesOptions {
 const LOOK_UP_TIMEOUT_MS = 15_000
 const timedOut = (): Error => new PeerTimeoutError('any', 'the directory', LOOK_UP_TIMEOUT_MS)
 const MAX_FOUND = 64
+// At a time: on busy hosts the first few are there long before all of a dozen would be.
+const MAX_DIALS = 4
 const MAX_LOOK_UP_FACTOR = 64
 const OTHER_ORIGINS = ['exchange', 'directory'] as const
 
@@ -198,8 +200,14 @@ export class Dialling {
       const zone = isNearWanted ? ownZone : ''
       const isEnough = others >= targetNeighbours
       if (isEnough && (!isNearWanted || others >= maxOthers)) return
-      if (!this.#dialNext({ origins, zone, isZoneOnly: isEnough }, nowMs)) return
+      if (this.#connecting.size >= MAX_DIALS) return
+      const wanted = { origins, zone, isZoneOnly: isEnough, connected: this.#connected() }
+      if (!this.#dialNext(wanted, nowMs)) return
     }
+  }
+
+  #connected(): ReadonlySet<string> {
+    return new Set(this.#components.node.members().map(({ peerId }) => peerId))
   }
 
   #dialNext(wanted: CandidatesWanted, nowMs: number): boolean {
@@ -232,6 +240,7 @@ export class Dialling {
       }
     } finally {
       this.#connecting.delete(peer)
+      this.tick()
     }
   }
 
