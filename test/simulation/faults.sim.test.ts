@@ -70,7 +70,7 @@ test(
     const copies: number[] = []
 
     await onEverySeed(
-      seedsFrom(301, 12),
+      seedsFrom(301, 6),
       async (swarm) => {
         for (let n = 0; n < 2; n++) {
           const place = Math.floor(swarm.random() * HOSTILE_NAMES.length)
