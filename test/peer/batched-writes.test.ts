@@ -1,33 +1,17 @@
 import { once } from 'node:events'
-import net from 'node:net'
 import { afterEach, expect, test } from '@jest/globals'
 import { Uint8ArrayList } from 'uint8arraylist'
 import { KIB } from '../../src/lib/bytes.ts'
 import { writeBatched } from '../../src/peer/batched-writes.ts'
 import { markDisposable } from '../../src/peer/disposable-memory.ts'
+import { SocketPairs } from '../support/socket-pair.ts'
 
-const sockets: net.Socket[] = []
-let server: net.Server | undefined
+const pairs = new SocketPairs()
 
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.destroy()
-  server?.close()
-})
-
-async function connected(): Promise<[net.Socket, net.Socket]> {
-  server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const near = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1')
-  const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [
-    [net.Socket],
-    unknown
-  ]
-  sockets.push(near, far)
-  return [near, far]
-}
+afterEach(() => pairs.close())
 
 test('sends what was written in one turn, in order and together', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
 
   for (let n = 0; n < 50; n++) writeBatched(near, new Uint8ArrayList(Buffer.from(`${n},`)))
   const sentAtOnce = near.bytesWritten - near.writableLength
@@ -38,7 +22,7 @@ test('sends what was written in one turn, in order and together', async () => {
 })
 
 test('says when no more may follow, and a drain event comes then', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
   let cameBytes = 0
   far.on('data', ({ byteLength }) => {
     cameBytes += byteLength
@@ -60,7 +44,7 @@ test('says when no more may follow, and a drain event comes then', async () => {
 })
 
 test('frees memory that was marked when it has been written, and no other', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
   const marked = markDisposable(new Uint8Array(20 * KIB).fill(1))
   const other = new Uint8Array(20 * KIB).fill(2)
   far.resume()

@@ -1,27 +1,12 @@
 import { once } from 'node:events'
-import net from 'node:net'
+import type net from 'node:net'
 import { afterEach, expect, test } from '@jest/globals'
 import { readIntoShared } from '../../src/peer/shared-reads.ts'
+import { SocketPairs } from '../support/socket-pair.ts'
 
-const sockets: net.Socket[] = []
-let server: net.Server | undefined
+const pairs = new SocketPairs()
 
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.destroy()
-  server?.close()
-})
-
-async function connected(): Promise<[net.Socket, net.Socket]> {
-  server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const near = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1')
-  const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [
-    [net.Socket],
-    unknown
-  ]
-  sockets.push(near, far)
-  return [near, far]
-}
+afterEach(() => pairs.close())
 
 /** Collects what a socket reads; resolves when it has ended. */
 function collect(socket: net.Socket): { isShared: boolean; ended: Promise<Buffer> } {
@@ -32,7 +17,7 @@ function collect(socket: net.Socket): { isShared: boolean; ended: Promise<Buffer
 }
 
 test('reads sockets that were accepted and that were connected, at the same time', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
   const [one, other] = [collect(near), collect(far)]
   const bytes = Buffer.alloc(1_000_000, 'abcdefg')
 
@@ -46,7 +31,7 @@ test('reads sockets that were accepted and that were connected, at the same time
 })
 
 test('reads nothing while the socket is paused', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
   const { ended } = collect(near)
   near.pause()
 
@@ -60,7 +45,7 @@ test('reads nothing while the socket is paused', async () => {
 })
 
 test('leaves a socket alone that has bytes queued', async () => {
-  const [near, far] = await connected()
+  const [near, far] = await pairs.connect()
   far.write('first')
   await once(near, 'readable')
 

@@ -167,6 +167,7 @@ export class SwarmService {
     await Promise.all(this.#sessions().map(async (session) => session.close()))
     this.#images.clear()
     await Promise.allSettled(this.#serving)
+    this.#uploads.recent.clear()
   }
 
   /** The rate limits in force. */
