@@ -4,6 +4,7 @@ import { projectFile } from '../support/agent-process.ts'
 import { round } from '../support/figures.ts'
 import { TestbedError } from '../testbed/iproute.ts'
 import { type Deployment, deploy, type RunResult } from './deploy.ts'
+import { keepHostMemory } from './host-memory.ts'
 import { matrix, only } from './matrix.ts'
 import { type Method, methodsOf } from './methods.ts'
 import { keyOf, Results } from './results.ts'
@@ -67,12 +68,30 @@ try {
   process.exitCode = 1
 }
 
+interface Plan {
+  readonly cells: readonly Setting[]
+  readonly methods: readonly Method[]
+  /** Of each cell with each method. */
+  readonly runs: number
+  /** Keys of runs that are there already. */
+  readonly made: ReadonlySet<string>
+}
+
 async function main(): Promise<void> {
   const methods = methodsOf(values.methods ?? (values.matrix ? 'ours,aria2,libtorrent' : 'ours'))
   const runs = numberOf(values.runs ?? (values.matrix ? '3' : '1'), 'runs')
   const setting = settingOf()
   const cells = values.matrix ? only(matrix(setting), values.only) : [setting]
   const made = new Set(values.matrix ? (await results.all()).map(keyOf) : [])
+  const letMemoryGo = await keepHostMemory(cells)
+  try {
+    await measureAll({ cells, methods, runs, made })
+  } finally {
+    await letMemoryGo()
+  }
+}
+
+async function measureAll({ cells, methods, runs, made }: Plan): Promise<void> {
   print(headLine())
   for (const cell of cells) {
     for (let run = 1; run <= runs; run++) {

@@ -14,6 +14,8 @@ export interface SwarmOptions {
   readonly maxNeighbours: number
   readonly windowBytes: number
   readonly haveIntervalMs: number
+  /** The same while fewer than four chunks are to be announced. */
+  readonly fewHavesIntervalMs: number
   readonly quantumBytes: number
   readonly seed: number
   readonly plan: DownloadPlanOptions
@@ -29,6 +31,7 @@ export const DEFAULTS: SwarmOptions = {
   maxNeighbours: 20,
   windowBytes: 64 * KIB,
   haveIntervalMs: 200,
+  fewHavesIntervalMs: 800,
   quantumBytes: QUANTUM_BYTES,
   seed: 1,
   plan: {},

@@ -32,6 +32,8 @@ export interface PipeOptions {
   readonly chunkBytes: number
   /** Least time between two announcements that travel on their own. */
   readonly haveIntervalMs: number
+  /** The same while fewer than four chunks are to be announced. */
+  readonly fewHavesIntervalMs: number
 }
 
 interface Chunk {
@@ -46,6 +48,8 @@ const PART_BYTES = 64 * 1024
 const DELIVERED = 0
 const CONTROL = 1
 const HAVE_CAME = 2
+// As `SwarmLink` has it.
+const MANY_HAVES = 4
 // A message that waits behind the others of its host's way down waits no longer than a queue is there.
 const MAX_QUEUE_MS = 50
 
@@ -77,7 +81,8 @@ export class Pipe implements EventTarget {
   #flyingUntilMs = 0
   #haves: number[] = []
   #haveSentMs = -Infinity
-  #isHaveScheduled = false
+  /** When those that wait will have come on their own; infinite if none waits. */
+  #haveDueMs = Infinity
 
   constructor(events: EventQueue, hosts: [Host, Host], ends: PipeEnds, options: PipeOptions) {
     this.#events = events
@@ -110,10 +115,13 @@ export class Pipe implements EventTarget {
   announce(chunk: number): void {
     if (this.isClosed) return
     this.#haves.push(chunk)
-    if (this.#isHaveScheduled) return
-    this.#isHaveScheduled = true
-    const dueMs = Math.max(this.#events.nowMs, this.#haveSentMs + this.#options.haveIntervalMs)
-    this.#events.at(dueMs + this.#from.line.latencyMs, this, HAVE_CAME)
+    const { haveIntervalMs, fewHavesIntervalMs } = this.#options
+    const intervalMs = this.#haves.length < MANY_HAVES ? fewHavesIntervalMs : haveIntervalMs
+    const leavesMs = Math.max(this.#events.nowMs, this.#haveSentMs + intervalMs)
+    const dueMs = leavesMs + this.#from.line.latencyMs
+    if (dueMs >= this.#haveDueMs) return
+    this.#haveDueMs = dueMs
+    this.#events.at(dueMs, this, HAVE_CAME)
   }
 
   /** Writes as much of chunks as the window allows. */
@@ -201,8 +209,7 @@ export class Pipe implements EventTarget {
 
   /** One event both lets announcements go and brings them, unless bytes are before them. */
   #haveCame(): void {
-    this.#isHaveScheduled = false
-    if (this.#haves.length === 0) return // they rode along with something else
+    if (this.#events.nowMs < this.#haveDueMs) return // those that it was for rode along with something else
     const message = this.#takeHaves()
     if (this.#written > this.#delivered) this.#write(message)
     else this.#ends.messageCame(message)
@@ -211,6 +218,7 @@ export class Pipe implements EventTarget {
   #takeHaves(): ControlMessage {
     const chunks = this.#haves
     this.#haves = []
+    this.#haveDueMs = Infinity
     this.#haveSentMs = this.#events.nowMs
     return { type: 'have', chunks }
   }

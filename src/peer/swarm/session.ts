@@ -321,7 +321,9 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost, En
 
   #announce(chunk: number): void {
     this.spread.hold(chunk)
-    for (const { link } of this.neighbours.values()) link.announce([chunk])
+    for (const { link, wants, holds } of this.neighbours.values()) {
+      link.announce([chunk], (one) => wants && !holds(one))
+    }
   }
 
   #left(neighbour: Neighbour): void {

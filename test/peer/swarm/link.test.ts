@@ -1,9 +1,6 @@
 import { expect, test } from '@jest/globals'
-import {
-  decodeSwarmMessage,
-  SWARM_PROTOCOL,
-  type SwarmMessage
-} from '../../../src/peer/protocols/swarm.ts'
+import { SWARM_PROTOCOL, type SwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 import { SwarmLink, type SwarmLinkOptions } from '../../../src/peer/swarm/link.ts'
 import type { Channel } from '../../../src/peer/types.ts'
 import { channelPair, testMember } from '../../support/channel-pair.ts'
@@ -54,7 +51,7 @@ test('small messages overtake chunks that wait', async () => {
 })
 
 test('announcements are collected, and the first one goes at once', async () => {
-  const stage = stageOf({ haveIntervalMs: 50 })
+  const stage = stageOf({ haveIntervalMs: 50, fewHavesIntervalMs: 50 })
   const collected = collect(stage)
   const running = stage.link.run(() => {})
 
@@ -69,6 +66,31 @@ test('announcements are collected, and the first one goes at once', async () => 
   await Promise.all([running, collected])
 
   expect(stage.arrived[1]).toEqual({ type: 'have', indexes: [2, 3, 4] })
+})
+
+test('eight announcements wait less than a few, and what the remote does not want waits longest', async () => {
+  const stage = stageOf()
+  const collected = collect(stage)
+  const running = stage.link.run(() => {})
+  const sinceStart = (): number => stage.clock.monotonic() - startMs
+  const startMs = stage.clock.monotonic()
+  const arrivals: number[] = []
+  const announced = async (chunks: readonly number[], wanted: boolean): Promise<void> => {
+    const before = stage.arrived.length
+    stage.link.announce(chunks, () => wanted)
+    while (stage.arrived.length === before) await stage.clock.advance(10)
+    arrivals.push(sinceStart())
+  }
+
+  await announced([0], true)
+  await announced([1, 2, 3, 4, 5, 6, 7, 8], true)
+  await announced([9], true)
+  await announced([10, 11, 12, 13, 14, 15, 16, 17, 18], false)
+  stage.link.close('leaving')
+  await Promise.all([running, collected])
+
+  const waits = arrivals.map((atMs, index) => atMs - (arrivals[index - 1] ?? 0))
+  expect(waits.map((waitMs) => Math.round(waitMs / 100) * 100)).toEqual([0, 200, 500, 5000])
 })
 
 test('announcements ride along with a chunk', async () => {
