@@ -1,3 +1,11 @@
+import { fileURLToPath } from 'node:url'
+
+// Threads that tests start (SQLite, checksums) strip the types of their modules once and not at every start, like the
+// agents that they start (bin/blobswarm). By the environment, because workers heed only that.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('node_modules/.cache/blobswarm', import.meta.url)
+)
+
 const project = (displayName, testMatch) => ({
   displayName,
   testMatch,

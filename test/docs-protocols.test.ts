@@ -94,7 +94,7 @@ describe('docs/protocols.md', () => {
 
   test('lists every message of the swarm under its number, and no other', () => {
     const [, names = ''] =
-      /const MESSAGE_TYPES = \[([^\]]+)\]/.exec(read('src/peer/protocols/swarm.ts')) ?? []
+      /const MESSAGE_TYPES = \[([^\]]+)\]/.exec(read('src/peer/protocols/swarm-codec.ts')) ?? []
     const numbered = found(names, /'(\w+)'/g).map(
       (name) => `${names.split(',').findIndex((one) => one.includes(`'${name}'`)) + 1} ${name}`
     )

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { decodeFrame } from '../../src/peer/rpc.ts'
 import type { Channel, PeerNode, ProtocolSpec } from '../../src/peer/types.ts'
 
@@ -113,6 +113,10 @@ class CountedChannel implements Channel {
       if (call !== undefined) call.endedMs = performance.now()
       yield message
     }
+  }
+
+  async deliver(take: (message: Uint8Array) => boolean): Promise<void> {
+    for await (const message of this.messages()) if (!take(message)) return
   }
 
   async close(): Promise<void> {

@@ -2,8 +2,10 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { type StoredWrite, VersionPublisher } from '../../src/metadata/publishing.ts'
+import type { Signer } from '../../src/metadata/signature-types.ts'
 import type { MetadataStore } from '../../src/metadata/store-types.ts'
-import type { BlobDescription, Signer, VersionManager } from '../../src/metadata/types.ts'
+import type { BlobDescription } from '../../src/metadata/types.ts'
+import type { VersionManager } from '../../src/metadata/version-manager-types.ts'
 
 /** What a writer publishes through. */
 export interface WriterParts {

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { callAgent } from '../../src/agent/control-client.ts'
 import type { RepairFigures } from '../../src/chunks/maintenance-types.ts'
-import type { ProviderState } from '../../src/chunks/types.ts'
+import type { ProviderState } from '../../src/chunks/provider-manager-types.ts'
 import { ProcessorUse } from '../support/processor.ts'
 import type { StripedCluster } from './striped-cluster.ts'
 

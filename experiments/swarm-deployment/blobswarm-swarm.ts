@@ -13,6 +13,7 @@ const REPOSITORY = 'versionManager,providerManager,metadata,provider'
 const PORT = 4001
 const PATH = '/image.raw'
 const WARM_UP_PATH = '/warm-up.raw'
+const WARM_UP_WITHIN_MS = 300_000
 /** Agents that are started at the same time. */
 const STARTS = 3
 
@@ -33,16 +34,23 @@ export class BlobswarmSwarm implements Swarm {
   }
 
   async start(): Promise<void> {
-    const { image, hosts, setting, folder } = this.#stage
+    const { image, hosts } = this.#stage
     await this.#start(0, ['--roles', REPOSITORY])
     const limit = pLimit(STARTS)
     await Promise.all(hosts.map((host) => limit(async () => this.#join(host))))
     this.#reusedAtPush = (await this.#push(image, PATH)).reusedBytes
+  }
+
+  /** Another image, so that connections stand and code is compiled, as with agents that have run for a while. */
+  async warmUp(): Promise<void> {
+    const { hosts, setting, folder } = this.#stage
     if (setting.warmUpMib === 0) return
     const other = await makeRandomImage(join(folder, 'warm-up.raw'), setting.warmUpMib)
     await this.#push(other, WARM_UP_PATH)
     await Promise.all(
-      hosts.map(async (host) => this.#pull(host, WARM_UP_PATH, AbortSignal.timeout(120_000)))
+      hosts.map(async (host) =>
+        this.#pull(host, WARM_UP_PATH, AbortSignal.timeout(WARM_UP_WITHIN_MS))
+      )
     )
   }
 

@@ -69,6 +69,7 @@ export async function deploy(
   try {
     await swarm.start()
     await stage.limitLinks()
+    await swarm.warmUp?.()
     await sleep(CALM_MS)
     const seconds = Math.max(GIVE_UP_SECONDS, GIVE_UP_RATIO * boundSeconds(setting))
     const measurement = await Measurement.begin(stage, options.isTraced)

@@ -2,6 +2,8 @@
 export interface Swarm {
   /** Prepares all that runs before the start signal. */
   start(): Promise<void>
+  /** Lets what runs do its work once, over the limited links, if that changes it. */
+  warmUp?(): Promise<void>
   /**
    * Has a host fetch the image.
    *

@@ -4,15 +4,36 @@ export interface EventTarget {
 }
 
 const FIRST_CAPACITY = 1024
+const BUCKETS_PER_MS = 256
+const BUCKETS = 2 ** 18
+const NONE = -1
+// So many events are sorted by insertion: they are nearly in order as a rule.
+const FEW = 48
 
-/** Virtual time: events in order of time, in order of scheduling among equals. A heap in typed arrays. */
+/**
+ * Virtual time: events in order of time, and in order of scheduling among equals that are scheduled less
+ * than half a second ahead. A calendar in typed arrays: a bucket for each 256th of a millisecond of the
+ * next second, sorted when its time comes; what is further off waits apart. An event costs O(1) however
+ * many wait.
+ */
 export class EventQueue {
   #times = new Float64Array(FIRST_CAPACITY)
-  #orders = new Float64Array(FIRST_CAPACITY)
+  /** The next in the same bucket, or the next that is free. */
+  #nexts = new Int32Array(FIRST_CAPACITY)
   #kinds = new Uint8Array(FIRST_CAPACITY)
-  readonly #targets: EventTarget[] = []
+  readonly #targets: (EventTarget | undefined)[] = []
+  #free = NONE
+  /** Each bucket's newest event. */
+  readonly #buckets = new Int32Array(BUCKETS).fill(NONE)
+  /** Events further off than the buckets reach. */
+  #far = NONE
+  /** Number of the bucket that is being emptied, since time 0. */
+  #bucket = 0
+  /** Its events in order, and those that came to it since; the next one is at `#activeAt`. */
+  #active = new Int32Array(FIRST_CAPACITY)
+  #activeAt = 0
+  #activeEnd = 0
   #size = 0
-  #order = 0
   #nowMs = 0
   #firedCount = 0
 
@@ -27,86 +48,133 @@ export class EventQueue {
 
   /** Lets `target.fire(kind)` happen at a time that is not past. */
   at(timeMs: number, target: EventTarget, kind: number): void {
-    if (this.#size === this.#times.length) this.#grow()
-    this.#rise(this.#size++, timeMs, this.#order++, target, kind)
+    const event = this.#take()
+    this.#times[event] = timeMs
+    this.#kinds[event] = kind
+    this.#targets[event] = target
+    this.#size++
+    this.#place(event, Math.floor(timeMs * BUCKETS_PER_MS))
   }
 
   /** Lets the next event happen. @returns false if there is none until then. */
   step(untilMs: number): boolean {
-    const timeMs = this.#times[0] ?? 0
-    if (this.#size === 0 || timeMs > untilMs) return false
-    const target = this.#targets[0] as EventTarget
-    const kind = this.#kinds[0] ?? 0
+    while (this.#activeAt === this.#activeEnd) {
+      if (this.#size === 0 || (this.#bucket + 1) / BUCKETS_PER_MS > untilMs) return false
+      this.#nextBucket()
+    }
+    const event = this.#active[this.#activeAt] ?? 0
+    const timeMs = this.#times[event] ?? 0
+    if (timeMs > untilMs) return false
+    const target = this.#targets[event]
+    const kind = this.#kinds[event] ?? 0
+    this.#activeAt++
+    this.#size--
+    this.#nexts[event] = this.#free
+    this.#free = event
     this.#nowMs = timeMs
-    this.#removeFirst()
     this.#firedCount++
-    target.fire(kind)
+    target?.fire(kind)
     return true
   }
 
-  #rise(from: number, timeMs: number, order: number, target: EventTarget, kind: number): void {
-    const times = this.#times
-    let at = from
-    while (at > 0) {
-      const parent = (at - 1) >> 2
-      if ((times[parent] ?? 0) <= timeMs) break // an equal one was scheduled before
-      this.#copy(parent, at)
-      at = parent
+  #place(event: number, bucket: number): void {
+    if (bucket <= this.#bucket) this.#activate(event)
+    else if (bucket - this.#bucket < BUCKETS) {
+      const at = bucket % BUCKETS
+      this.#nexts[event] = this.#buckets[at] ?? NONE
+      this.#buckets[at] = event
+    } else {
+      this.#nexts[event] = this.#far
+      this.#far = event
     }
-    this.#put(at, timeMs, order, target, kind)
   }
 
-  #removeFirst(): void {
-    const size = --this.#size
-    const [times, orders] = [this.#times, this.#orders]
-    const timeMs = times[size] ?? 0
-    const order = orders[size] ?? 0
-    const target = this.#targets[size] as EventTarget
-    const kind = this.#kinds[size] ?? 0
-    this.#targets.length = size
-    if (size === 0) return
-    let at = 0
-    for (;;) {
-      const first = at * 4 + 1
-      if (first >= size) break
-      const end = Math.min(first + 4, size)
-      let least = first
-      for (let child = first + 1; child < end; child++) {
-        const difference = (times[child] ?? 0) - (times[least] ?? 0)
-        if (difference < 0 || (difference === 0 && (orders[child] ?? 0) < (orders[least] ?? 0))) {
-          least = child
-        }
+  /** Puts an event among those of the bucket that is being emptied. */
+  #activate(event: number): void {
+    if (this.#activeEnd === this.#active.length) this.#growActive()
+    let at = this.#activeEnd++
+    while (at > this.#activeAt && this.#isBefore(event, this.#active[at - 1] ?? 0)) {
+      this.#active[at] = this.#active[at - 1] ?? 0
+      at--
+    }
+    this.#active[at] = event
+  }
+
+  #nextBucket(): void {
+    this.#bucket++
+    if (this.#bucket % (BUCKETS / 2) === 0) this.#callFar()
+    const at = this.#bucket % BUCKETS
+    let event = this.#buckets[at] ?? NONE
+    if (event === NONE) return
+    this.#buckets[at] = NONE
+    this.#activeAt = 0
+    this.#activeEnd = 0
+    for (; event !== NONE; event = this.#nexts[event] ?? NONE) {
+      if (this.#activeEnd === this.#active.length) this.#growActive()
+      this.#active[this.#activeEnd++] = event
+    }
+    if (this.#activeEnd > 1) this.#sortActive()
+  }
+
+  /** The newest came first; among equals the oldest is to be first. */
+  #sortActive(): void {
+    const end = this.#activeEnd
+    const active = this.#active.subarray(0, end).reverse()
+    if (end > FEW) {
+      const times = this.#times
+      active.sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0))
+      return
+    }
+    for (let next = 1; next < end; next++) {
+      const event = active[next] ?? 0
+      let at = next
+      while (at > 0 && this.#isBefore(event, active[at - 1] ?? 0)) {
+        active[at] = active[at - 1] ?? 0
+        at--
       }
-      const difference = (times[least] ?? 0) - timeMs
-      if (difference > 0 || (difference === 0 && (orders[least] ?? 0) > order)) break
-      this.#copy(least, at)
-      at = least
+      active[at] = event
     }
-    this.#put(at, timeMs, order, target, kind)
   }
 
-  #copy(from: number, to: number): void {
-    this.#times[to] = this.#times[from] ?? 0
-    this.#orders[to] = this.#orders[from] ?? 0
-    this.#kinds[to] = this.#kinds[from] ?? 0
-    this.#targets[to] = this.#targets[from] as EventTarget
+  /** Puts those into buckets that are near enough by now. */
+  #callFar(): void {
+    let event = this.#far
+    this.#far = NONE
+    while (event !== NONE) {
+      const next = this.#nexts[event] ?? NONE
+      this.#place(event, Math.floor((this.#times[event] ?? 0) * BUCKETS_PER_MS))
+      event = next
+    }
   }
 
-  #put(at: number, timeMs: number, order: number, target: EventTarget, kind: number): void {
-    this.#times[at] = timeMs
-    this.#orders[at] = order
-    this.#kinds[at] = kind
-    this.#targets[at] = target
+  #isBefore(one: number, other: number): boolean {
+    return (this.#times[one] ?? 0) < (this.#times[other] ?? 0)
+  }
+
+  #take(): number {
+    const event = this.#free
+    if (event === NONE) {
+      if (this.#targets.length === this.#times.length) this.#grow()
+      return this.#targets.push(undefined) - 1
+    }
+    this.#free = this.#nexts[event] ?? NONE
+    return event
   }
 
   #grow(): void {
     const capacity = this.#times.length * 2
-    const [times, orders, kinds] = [this.#times, this.#orders, this.#kinds]
+    const [times, nexts, kinds] = [this.#times, this.#nexts, this.#kinds]
     this.#times = new Float64Array(capacity)
     this.#times.set(times)
-    this.#orders = new Float64Array(capacity)
-    this.#orders.set(orders)
+    this.#nexts = new Int32Array(capacity)
+    this.#nexts.set(nexts)
     this.#kinds = new Uint8Array(capacity)
     this.#kinds.set(kinds)
+  }
+
+  #growActive(): void {
+    const active = this.#active
+    this.#active = new Int32Array(active.length * 2)
+    this.#active.set(active)
   }
 }

@@ -19,31 +19,27 @@ export const QUANTUM_BYTES = 16 * 1024
  */
 export class Host implements EventTarget {
   readonly line: Line
+  readonly quantumBytes: number
   /** Time that the way up was busy, and quanta that went there and came. */
   busyMs = 0
   sentQuanta = 0
   receivedQuanta = 0
   isDead = false
   readonly #events: EventQueue
-  readonly #quantumBytes: number
   readonly #upMs: number
   readonly #downMs: number
-  /** Pipes with something to send, each once. */
-  readonly #ready: Pipe[] = []
-  #readyAt = 0
+  /** Pipes with something to send, each once, linked by `nextReady`. */
+  #firstReady: Pipe | undefined
+  #lastReady: Pipe | undefined
   #sending: Pipe | undefined
   #downFreeMs = 0
 
   constructor(events: EventQueue, line: Line, quantumBytes = QUANTUM_BYTES) {
     this.#events = events
     this.line = line
-    this.#quantumBytes = quantumBytes
+    this.quantumBytes = quantumBytes
     this.#upMs = (quantumBytes / line.up) * 1000
     this.#downMs = (quantumBytes / line.down) * 1000
-  }
-
-  get quantumBytes(): number {
-    return this.#quantumBytes
   }
 
   /** When what is sent now would have passed the way down. */
@@ -57,7 +53,7 @@ export class Host implements EventTarget {
 
   /** A pipe has something to send from now on. */
   ready(pipe: Pipe): void {
-    this.#ready.push(pipe)
+    this.#append(pipe)
     if (this.#sending === undefined) this.#sendNext()
   }
 
@@ -68,7 +64,7 @@ export class Host implements EventTarget {
     if (this.isDead) return
     if (pipe !== undefined && !pipe.isClosed) {
       pipe.departed(pipe.to.arrives(this.line.latencyMs))
-      if (pipe.hasUnsent) this.#ready.push(pipe)
+      if (pipe.hasUnsent) this.#append(pipe)
     }
     this.#sendNext()
   }
@@ -90,15 +86,20 @@ export class Host implements EventTarget {
     this.#events.at(this.#events.nowMs + this.#upMs, this, 0)
   }
 
+  #append(pipe: Pipe): void {
+    if (this.#lastReady === undefined) this.#firstReady = pipe
+    else this.#lastReady.nextReady = pipe
+    this.#lastReady = pipe
+  }
+
   #next(): Pipe | undefined {
-    while (this.#readyAt < this.#ready.length) {
-      const pipe = this.#ready[this.#readyAt++] as Pipe
-      if (this.#readyAt === this.#ready.length || this.#readyAt > 256) {
-        this.#ready.splice(0, this.#readyAt)
-        this.#readyAt = 0
-      }
+    for (;;) {
+      const pipe = this.#firstReady
+      if (pipe === undefined) return undefined
+      this.#firstReady = pipe.nextReady
+      pipe.nextReady = undefined
+      if (this.#firstReady === undefined) this.#lastReady = undefined
       if (!pipe.isClosed) return pipe
     }
-    return undefined
   }
 }

@@ -17,9 +17,11 @@ export interface SwarmOptions {
   /** The same while fewer than four chunks are to be announced. */
   readonly fewHavesIntervalMs: number
   readonly quantumBytes: number
+  /** How often an agent looks whether time alone lets it ask for more. */
+  readonly tickMs: number
   readonly seed: number
   readonly plan: DownloadPlanOptions
-  readonly scorecard: ScorecardOptions
+  readonly scorecard?: ScorecardOptions
 }
 
 export const DEFAULTS: SwarmOptions = {
@@ -33,9 +35,9 @@ export const DEFAULTS: SwarmOptions = {
   haveIntervalMs: 200,
   fewHavesIntervalMs: 800,
   quantumBytes: QUANTUM_BYTES,
+  tickMs: 100,
   seed: 1,
-  plan: {},
-  scorecard: {}
+  plan: {}
 }
 
 /** Bytes a second of a rate in Mbit/s. */

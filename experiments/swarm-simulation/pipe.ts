@@ -1,5 +1,6 @@
 import type { RejectReason } from '../../src/peer/protocols/swarm.ts'
 import type { ChosenUpload, UploadAsk } from '../../src/peer/swarm/upload-queue.ts'
+import type { Announcements } from './announcements.ts'
 import type { EventQueue, EventTarget } from './event-queue.ts'
 import type { Host } from './host.ts'
 
@@ -8,7 +9,6 @@ export type ControlMessage =
   | { readonly type: 'ask'; readonly ask: UploadAsk }
   | { readonly type: 'cancel'; readonly request: number }
   | { readonly type: 'reject'; readonly request: number; readonly reason: RejectReason }
-  | { readonly type: 'have'; readonly chunks: readonly number[] }
   | { readonly type: 'wants'; readonly wants: boolean }
 
 /** What the two ends of a pipe do. */
@@ -24,32 +24,37 @@ export interface PipeEnds {
   partCame(bytes: number): void
   chunkCame(upload: ChosenUpload): void
   messageCame(message: ControlMessage): void
+  /** Announcements from one place to another, of `Announcements.chunks`. */
+  haveCame(from: number, to: number): void
 }
 
 export interface PipeOptions {
   /** Bytes that are written and have not reached the other end: buffers of sockets and network. */
   readonly windowBytes: number
   readonly chunkBytes: number
-  /** Least time between two announcements that travel on their own. */
-  readonly haveIntervalMs: number
-  /** The same while fewer than four chunks are to be announced. */
-  readonly fewHavesIntervalMs: number
 }
 
-interface Chunk {
-  readonly upload: ChosenUpload
-  /** Numbers of its quanta: from `first`, before `end`. */
-  readonly first: number
-  readonly end: number
+/** Where a pipe is, and what is announced over it. */
+export interface PipePlace {
+  readonly from: Host
+  readonly to: Host
+  readonly announcements: Announcements
+}
+
+/** Something small on its way: announcements, a message, or both in this order. */
+interface Posted {
+  readonly message: ControlMessage | undefined
+  readonly haveFrom: number
+  readonly haveTo: number
+  /** Quanta that arrive before it. */
+  readonly after: number
+  next: Posted | undefined
 }
 
 // The receiving end hears of a chunk in parts of this size.
 const PART_BYTES = 64 * 1024
 const DELIVERED = 0
-const CONTROL = 1
-const HAVE_CAME = 2
-// As `SwarmLink` has it.
-const MANY_HAVES = 4
+const POSTED = 1
 // A message that waits behind the others of its host's way down waits no longer than a queue is there.
 const MAX_QUEUE_MS = 50
 
@@ -60,10 +65,13 @@ const MAX_QUEUE_MS = 50
 export class Pipe implements EventTarget {
   readonly to: Host
   isClosed = false
+  /** The next in its host's turns. */
+  nextReady: Pipe | undefined
   readonly #events: EventQueue
   readonly #from: Host
   readonly #ends: PipeEnds
-  readonly #options: PipeOptions
+  readonly #announcements: Announcements
+  readonly #place: number
   readonly #window: number
   readonly #quantaPerChunk: number
   /** Quanta written, sent and delivered so far. */
@@ -71,27 +79,30 @@ export class Pipe implements EventTarget {
   #sent = 0
   #delivered = 0
   #current: ChosenUpload | undefined
+  /** Of the chunk that is being written, quanta to go. */
   #currentLeft = 0
+  /** Chunks that have begun to be written and have not come; of the first one, quanta that came. */
+  readonly #chunks: ChosenUpload[] = []
+  #cameOfFirst = 0
   #partBytes = 0
-  readonly #chunks: Chunk[] = []
-  /** Messages that are delivered after so many quanta. */
-  readonly #behind: { readonly after: number; readonly message: ControlMessage }[] = []
-  /** Messages on their way, in order. */
-  readonly #flying: ControlMessage[] = []
+  /** Waiting for quanta before them. */
+  #firstBehind: Posted | undefined
+  #lastBehind: Posted | undefined
+  /** With nothing before them, each with an event of its own. */
+  #firstFlying: Posted | undefined
+  #lastFlying: Posted | undefined
   #flyingUntilMs = 0
-  #haves: number[] = []
-  #haveSentMs = -Infinity
-  /** When those that wait will have come on their own; infinite if none waits. */
-  #haveDueMs = Infinity
 
-  constructor(events: EventQueue, hosts: [Host, Host], ends: PipeEnds, options: PipeOptions) {
+  constructor(events: EventQueue, place: PipePlace, ends: PipeEnds, options: PipeOptions) {
+    const { from, to, announcements } = place
     this.#events = events
-    this.#from = hosts[0]
-    this.to = hosts[1]
+    this.#from = from
+    this.to = to
     this.#ends = ends
-    this.#options = options
-    this.#window = Math.max(1, Math.floor(options.windowBytes / hosts[0].quantumBytes))
-    this.#quantaPerChunk = options.chunkBytes / hosts[0].quantumBytes
+    this.#announcements = announcements
+    this.#place = announcements.add(this)
+    this.#window = Math.max(1, Math.floor(options.windowBytes / from.quantumBytes))
+    this.#quantaPerChunk = options.chunkBytes / from.quantumBytes
   }
 
   /** Something is written that has not left. */
@@ -104,24 +115,25 @@ export class Pipe implements EventTarget {
     return this.#current !== undefined
   }
 
-  /** Sends a small message. */
-  post(message: ControlMessage): void {
+  /** Sends a small message, and before it what is to be announced. */
+  post(message: ControlMessage | undefined): void {
     if (this.isClosed) return
-    this.#flushHaves()
-    this.#write(message)
+    const haveFrom = this.#announcements.take(this.#place)
+    if (haveFrom === undefined && message === undefined) return
+    const haveTo = this.#announcements.end
+    const after = this.#written
+    const posted = { message, haveFrom: haveFrom ?? haveTo, haveTo, after, next: undefined }
+    if (after > this.#delivered) this.#queueBehind(posted)
+    else this.#fly(posted)
   }
 
-  /** Announces a chunk soon. */
-  announce(chunk: number): void {
-    if (this.isClosed) return
-    this.#haves.push(chunk)
-    const { haveIntervalMs, fewHavesIntervalMs } = this.#options
-    const intervalMs = this.#haves.length < MANY_HAVES ? fewHavesIntervalMs : haveIntervalMs
-    const leavesMs = Math.max(this.#events.nowMs, this.#haveSentMs + intervalMs)
-    const dueMs = leavesMs + this.#from.line.latencyMs
-    if (dueMs >= this.#haveDueMs) return
-    this.#haveDueMs = dueMs
-    this.#events.at(dueMs, this, HAVE_CAME)
+  /** Announcements would come about now. */
+  bringAnnouncements(): void {
+    if (this.#written > this.#delivered) this.post(undefined)
+    else {
+      const from = this.#announcements.take(this.#place)
+      if (from !== undefined) this.#ends.haveCame(from, this.#announcements.end)
+    }
   }
 
   /** Writes as much of chunks as the window allows. */
@@ -147,79 +159,76 @@ export class Pipe implements EventTarget {
   }
 
   close(): void {
+    if (this.isClosed) return
     this.isClosed = true
+    this.#announcements.remove(this.#place)
   }
 
   fire(kind: number): void {
     if (this.isClosed) return
     if (kind === DELIVERED) this.#deliver()
-    else if (kind === CONTROL) this.#ends.messageCame(this.#flying.shift() as ControlMessage)
-    else this.#haveCame()
+    else this.#land()
   }
 
   #begin(): boolean {
     const upload = this.#ends.nextChunk()
     if (upload === undefined) return false
-    this.#flushHaves()
+    this.post(undefined)
     this.#current = upload
     this.#currentLeft = this.#quantaPerChunk
-    const first = this.#written
-    this.#chunks.push({ upload, first, end: first + this.#quantaPerChunk })
+    this.#chunks.push(upload)
     return true
   }
 
   #deliver(): void {
-    const index = this.#delivered++
-    const chunk = this.#chunks[0] as Chunk
-    if (index === chunk.first) this.#ends.chunkBegan(chunk.upload)
+    this.#delivered++
+    const upload = this.#chunks[0] as ChosenUpload
+    if (this.#cameOfFirst++ === 0) this.#ends.chunkBegan(upload)
     this.#partBytes += this.#from.quantumBytes
-    if (index === chunk.end - 1) {
+    if (this.#cameOfFirst === this.#quantaPerChunk) {
       this.#partBytes = 0
+      this.#cameOfFirst = 0
       this.#chunks.shift()
-      this.#ends.chunkCame(chunk.upload)
+      this.#ends.chunkCame(upload)
     } else if (this.#partBytes >= PART_BYTES) {
       this.#ends.partCame(this.#partBytes)
       this.#partBytes = 0
     }
-    while (this.#behind[0] !== undefined && this.#behind[0].after <= this.#delivered) {
-      const behind = this.#behind.shift()
-      if (behind !== undefined) this.#ends.messageCame(behind.message)
+    while (this.#firstBehind !== undefined && this.#firstBehind.after <= this.#delivered) {
+      const posted = this.#firstBehind
+      this.#firstBehind = posted.next
+      this.#come(posted)
     }
     this.pump()
   }
 
-  #write(message: ControlMessage): void {
-    if (this.#written > this.#delivered) {
-      this.#behind.push({ after: this.#written, message })
-      return
-    }
-    const { nowMs } = this.#events
-    const arrivalMs = nowMs + this.#from.line.latencyMs
+  #queueBehind(posted: Posted): void {
+    if (this.#firstBehind === undefined || this.#lastBehind === undefined) {
+      this.#firstBehind = posted
+    } else this.#lastBehind.next = posted
+    this.#lastBehind = posted
+  }
+
+  #fly(posted: Posted): void {
+    const arrivalMs = this.#events.nowMs + this.#from.line.latencyMs
     const queuedMs = Math.min(this.to.downFreeMs, arrivalMs + MAX_QUEUE_MS)
     this.#flyingUntilMs = Math.max(this.#flyingUntilMs, arrivalMs, queuedMs)
-    this.#flying.push(message)
-    this.#events.at(this.#flyingUntilMs, this, CONTROL)
+    if (this.#firstFlying === undefined || this.#lastFlying === undefined) {
+      this.#firstFlying = posted
+    } else this.#lastFlying.next = posted
+    this.#lastFlying = posted
+    this.#events.at(this.#flyingUntilMs, this, POSTED)
   }
 
-  #flushHaves(): void {
-    if (this.#haves.length === 0) return
-    const message = this.#takeHaves()
-    this.#write(message)
+  #land(): void {
+    const posted = this.#firstFlying
+    if (posted === undefined) return
+    this.#firstFlying = posted.next
+    this.#come(posted)
   }
 
-  /** One event both lets announcements go and brings them, unless bytes are before them. */
-  #haveCame(): void {
-    if (this.#events.nowMs < this.#haveDueMs) return // those that it was for rode along with something else
-    const message = this.#takeHaves()
-    if (this.#written > this.#delivered) this.#write(message)
-    else this.#ends.messageCame(message)
-  }
-
-  #takeHaves(): ControlMessage {
-    const chunks = this.#haves
-    this.#haves = []
-    this.#haveDueMs = Infinity
-    this.#haveSentMs = this.#events.nowMs
-    return { type: 'have', chunks }
+  #come({ message, haveFrom, haveTo }: Posted): void {
+    if (haveFrom < haveTo) this.#ends.haveCame(haveFrom, haveTo)
+    if (message !== undefined && !this.isClosed) this.#ends.messageCame(message)
   }
 }

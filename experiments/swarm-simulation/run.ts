@@ -7,6 +7,7 @@ import { median, round } from '../support/figures.ts'
 import { lineChart } from '../support/line-chart.ts'
 import { CASES } from './cases.ts'
 import { DEFAULTS, type SwarmOptions } from './options.ts'
+import { Progress } from './progress.ts'
 import { type Scenario, type SwarmResult, simulate } from './scenario.ts'
 
 // Simulated swarms against the bound: see README.md.
@@ -20,12 +21,15 @@ const { values } = parseArgs({
     'latency-ms': { type: 'string', default: '1' },
     neighbours: { type: 'string', default: '20' },
     'quantum-kib': { type: 'string', default: '16' },
+    'tick-ms': { type: 'string', default: '100' },
     'window-kib': { type: 'string', default: '64' },
     seed: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '5' },
     results: { type: 'string', default: join(import.meta.dirname, 'results') },
     cases: { type: 'boolean', default: false },
+    table: { type: 'boolean', default: false },
     plot: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
     use: { type: 'boolean', default: false }
   }
 })
@@ -42,16 +46,28 @@ const common = {
   latencyMs: Number(values['latency-ms']),
   maxNeighbours: Number(values.neighbours),
   quantumBytes: Number(values['quantum-kib']) * KIB,
+  tickMs: Number(values['tick-ms']),
   windowBytes: Number(values['window-kib']) * KIB
 }
 
+const HEAD = [
+  'agents',
+  'seeds',
+  'efficiency',
+  'makespan / (F/u)',
+  'copies',
+  'waste',
+  'CPU s',
+  'MiB'
+]
+
 await mkdir(values.results, { recursive: true })
-if (values.plot) await plot()
+if (values.plot || values.table) await show()
 else if (values.cases) await cases()
 else await scale()
 
 async function scale(): Promise<void> {
-  print(['agents', 'seeds', 'efficiency', 'makespan / (F/u)', 'copies', 'waste', 'CPU s', 'MiB'])
+  print(HEAD)
   for (const agents of values.agents.split(',').map(Number)) {
     const rows: Row[] = []
     const chunkBytes = Number(values['chunk-kib']) * KIB
@@ -60,18 +76,15 @@ async function scale(): Promise<void> {
     for (const seed of seeds) {
       rows.push(await measure(`${agents} agents`, 'scale', { ...options, seed }, {}))
     }
-    const middle = median(rows, ({ efficiency }) => efficiency)
-    const { ratio, sourceCopies, waste, processorSeconds, memoryMib } = middle
-    const shown = [ratio, sourceCopies, waste].map((value) => round(value, 3))
-    print([
-      agents,
-      seeds.length,
-      round(middle.efficiency, 3),
-      ...shown,
-      processorSeconds,
-      memoryMib
-    ])
+    printScale(rows)
   }
+}
+
+function printScale(rows: readonly Row[]): void {
+  const middle = median(rows, ({ efficiency }) => efficiency)
+  const { agents, ratio, sourceCopies, waste, processorSeconds, memoryMib } = middle
+  const shown = [middle.efficiency, ratio, sourceCopies, waste].map((value) => round(value, 3))
+  print([agents, rows.length, ...shown, processorSeconds, memoryMib])
 }
 
 async function cases(): Promise<void> {
@@ -97,19 +110,21 @@ async function measure(
   options: Partial<SwarmOptions>,
   scenario: Scenario
 ): Promise<Row> {
-  const before = process.cpuUsage()
-  const result = await simulate({ ...DEFAULTS, ...common, ...options }, scenario)
-  const { user, system } = process.cpuUsage(before)
+  const progress = new Progress(`${name}, seed ${options.seed}`)
+  const result = await simulate({ ...DEFAULTS, ...common, ...options }, scenario, progress.tell)
   const row: Row = {
     name,
     ...result,
-    processorSeconds: round((user + system) / 1e6, 1),
+    processorSeconds: round(progress.processorSeconds, 1),
     memoryMib: Math.round(process.memoryUsage().rss / 2 ** 20)
   }
-  const about = { machine: cpus()[0]?.model, node: process.version, ...common, scenario }
+  const { haveIntervalMs, fewHavesIntervalMs } = DEFAULTS
+  const rules = { haveIntervalMs, fewHavesIntervalMs }
+  const about = { machine: cpus()[0]?.model, node: process.version, ...common, ...rules, scenario }
   const line = `${JSON.stringify({ ...row, ...about })}\n`
   await appendFile(join(values.results, `${file}.jsonl`), line)
   if (values.use) printUse(row)
+  if (values.json) process.stdout.write(line)
   return row
 }
 
@@ -118,8 +133,8 @@ function printUse({ name, seed, use, sourceUse }: Row): void {
   process.stdout.write(`${name}, seed ${seed}: use of all / the source's line: ${all.join(' ')}\n`)
 }
 
-/** Draws the newest results of each number of agents. */
-async function plot(): Promise<void> {
+/** Makes the table, or the plot, of all results that stand in the file. */
+async function show(): Promise<void> {
   const text = await readFile(join(values.results, 'scale.jsonl'), 'utf8')
   const rows = text
     .split('\n')
@@ -127,6 +142,12 @@ async function plot(): Promise<void> {
     .map((line) => JSON.parse(line) as Row)
   const byCount = Map.groupBy(rows, ({ agents }) => agents)
   const counts = [...byCount.keys()].toSorted((a, b) => a - b)
+  if (values.table) {
+    print(HEAD)
+    print(HEAD.map(() => '---'))
+    for (const count of counts) printScale(byCount.get(count) ?? [])
+  }
+  if (!values.plot) return
   const at = (by: (row: Row) => number): { x: number; y: number }[] =>
     counts.map((x) => ({ x, y: round(by(median(byCount.get(x) ?? [], by)), 3) }))
   const series = [

@@ -59,9 +59,11 @@ class Call implements EventTarget {
 /** Runs one swarm until everybody who can has finished. */
 export async function simulate(
   options: SwarmOptions,
-  scenario: Scenario = {}
+  scenario: Scenario = {},
+  onProgress: (swarm: Swarm) => void = () => {}
 ): Promise<SwarmResult> {
   const swarm = new Swarm(options, await tableOf(options.chunks, options.chunkBytes))
+  swarm.onProgress = onProgress
   const imageMs = ((options.chunks * options.chunkBytes) / bytesPerSecond(options.mbits)) * 1000
   const { slowMbits, late, churn } = scenario
   if (slowMbits !== undefined) swarm.replaceLine(0, slowMbits)

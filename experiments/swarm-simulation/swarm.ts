@@ -2,14 +2,16 @@ import { ChunkList } from '../../src/chunks/chunk-list.ts'
 import { Manifest } from '../../src/chunks/manifest.ts'
 import { type Random, seededRandom } from '../../src/lib/random.ts'
 import { ChunkTable } from '../../src/peer/swarm/chunk-table.ts'
-import { type AgentComponents, Peer, SimulatedAgent } from './agent.ts'
+import { type AgentComponents, SimulatedAgent } from './agent.ts'
 import { EventQueue } from './event-queue.ts'
 import type { Line } from './host.ts'
 import { bytesPerSecond, type SwarmOptions } from './options.ts'
+import { Peer } from './peer.ts'
 
 // Chance that an agent with few neighbours looks for more at one of its ten ticks a second.
 const LOOKS_PER_TICK = 0.1
 const LINGER_MS = 15_000
+const EVENTS_PER_REPORT = 2 ** 16
 
 /** A simulated swarm: a source, agents, and what happened. */
 export class Swarm {
@@ -19,6 +21,8 @@ export class Swarm {
   readonly source: SimulatedAgent
   readonly agents: SimulatedAgent[] = []
   finishedCount = 0
+  /** Hears of progress now and then. */
+  onProgress: (swarm: Swarm) => void = () => {}
   readonly #components: AgentComponents
 
   constructor(options: SwarmOptions, table: ChunkTable) {
@@ -99,7 +103,17 @@ export class Swarm {
 
   /** Lets everything happen until all agents have finished, or the time is over. */
   run(untilMs: number, isDone = () => this.finishedCount >= this.agents.length): void {
-    while (!isDone() && this.events.step(untilMs)) {}
+    const { events } = this
+    while (!isDone() && events.step(untilMs)) {
+      if (events.firedCount % EVENTS_PER_REPORT === 0) this.onProgress(this)
+    }
+  }
+
+  /** Part of what all agents want that they have. */
+  get doneShare(): number {
+    const { agents, options } = this
+    const held = agents.reduce((sum, agent) => sum + agent.held.onesCount, 0)
+    return held / (agents.length * options.chunks)
   }
 }
 

@@ -159,6 +159,7 @@ export class Testbed {
         ])
       ]
     )
+    await this.#endFilters()
     for (const host of hosts) {
       await this.#endOffloads(host)
       await iproute(
@@ -182,6 +183,16 @@ export class Testbed {
       if (!(error instanceof TestbedError)) throw error
       await iproute('ip', ['-n', this.#name(host), 'link', 'set', 'eth0', 'gso_max_segs', '1'])
     }
+  }
+
+  /** The machine's own packet filters, where bridges pass through them, are no part of a network. */
+  async #endFilters(): Promise<void> {
+    const settings = ['ip', 'ip6', 'arp'].map((it) => `net.bridge.bridge-nf-call-${it}tables=0`)
+    // Without bridge netfilter there is nothing to end.
+    await iproute('ip', [
+      ...['netns', 'exec', this.#name('hub')],
+      ...['sysctl', '-qew', ...settings]
+    ])
   }
 
   async #setTcp(host: number): Promise<void> {

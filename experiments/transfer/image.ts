@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { ChunkList } from '../../src/chunks/chunk-list.ts'
 import { Manifest } from '../../src/chunks/manifest.ts'
-import type { ChunkStore } from '../../src/chunks/types.ts'
+import type { ChunkStore } from '../../src/chunks/store-types.ts'
 import { KIB } from '../../src/lib/bytes.ts'
 
 export const CHUNK_BYTES = 256 * KIB

@@ -8,7 +8,7 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { KIB, MIB } from '../../src/lib/bytes.ts'
-import { MAX_SEND_BYTES } from '../../src/peer/stream-io.ts'
+import { MAX_SEND_BYTES } from '../../src/peer/stream-writing.ts'
 import type { End, EndSettings } from './ends.ts'
 
 /** Plain TCP in writes of 64 KiB, counted and dropped. */

@@ -1,62 +1,46 @@
-import { createHash } from 'node:crypto'
-import { checkChunkBytes } from '../chunks/chunk-size.ts'
 import type { MaintainedDirectory, RepairOverview } from '../chunks/maintenance-types.ts'
+import type { ProviderManager } from '../chunks/provider-manager-types.ts'
 import type { ReadBuffers } from '../chunks/read-buffers.ts'
-import type {
-  AbortOptions,
-  CheckableStore,
-  ChunkReader,
-  ProviderId,
-  ProviderManager
-} from '../chunks/types.ts'
+import type { ChunkReader } from '../chunks/replica-types.ts'
+import type { CheckableStore } from '../chunks/store-types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { EventLog } from '../lib/events.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
-import { toError } from '../lib/to-error.ts'
 import type { CollectionProgress } from '../metadata/collection.ts'
 import type { CollectionReport } from '../metadata/collection-types.ts'
-import { PathNotFoundError } from '../metadata/errors.ts'
 import { parseRef } from '../metadata/ref.ts'
 import type { Repository } from '../metadata/repository.ts'
+import type { Verifier } from '../metadata/signature-types.ts'
 import type { PageStore, RecordStore } from '../metadata/store-types.ts'
-import type {
-  NamespaceEntry,
-  RetentionPolicy,
-  Verifier,
-  VersionSummary
-} from '../metadata/types.ts'
 import type { MetadataList } from '../peer/metadata-list.ts'
 import type { Libp2pNode } from '../peer/node.ts'
 import type { RateLimits } from '../peer/swarm/description.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
 import type { Role } from '../peer/types.ts'
+import type { CachedImage } from './cached-image.ts'
 import type { ClusterControl } from './cluster-control.ts'
 import { clusterHealth } from './cluster-health.ts'
-import { BadRequestError, ImageNotCachedError } from './errors.ts'
-import type { CachedImage, ImageCache } from './image-cache.ts'
+import { ImageNotCachedError } from './errors.ts'
+import { FileControl } from './file-control.ts'
+import type { ImageCache } from './image-cache.ts'
 import type { ImageCatalogue } from './image-catalogue.ts'
 import { ImageOpener } from './image-opener.ts'
 import type {
   AgentOperations,
-  CreateRequest,
-  DiffResult,
   EvictResult,
-  ImageVersion,
+  FileOperations,
   ListedMember,
   ListedPeer,
   ListedProvider,
   ListedToken,
   LongOptions,
-  MergeRequest,
   PrefetchResult,
   PullRequest,
   PullResult,
-  PushRequest,
-  PushResult,
   RateLimitChange,
-  RetentionResult,
-  StatResult,
   TokenRequest,
   VerifyResult
 } from './operations.ts'
@@ -64,7 +48,6 @@ import type { PartialFiles } from './partial-files.ts'
 import { listProviders, setProviderDraining } from './provider-list.ts'
 import type { PullEvent } from './pull-report.ts'
 import { Puller } from './puller.ts'
-import { pushBody } from './pusher.ts'
 import { SteadyProgress } from './steady-progress.ts'
 import { SwarmControl } from './swarm-control.ts'
 import { ImageVerifier } from './verifier.ts'
@@ -122,6 +105,7 @@ export interface AgentControlOptions {
 
 /** What client commands can ask of this agent. */
 export class AgentControl implements AgentOperations {
+  readonly files: FileOperations
   readonly #components: AgentControlComponents
   readonly #options: AgentControlOptions
   readonly #puller: Puller
@@ -132,6 +116,7 @@ export class AgentControl implements AgentOperations {
   constructor(components: AgentControlComponents, options: AgentControlOptions) {
     this.#components = components
     this.#options = options
+    this.files = new FileControl(components)
     const log = components.logger.forComponent('blobswarm:agent:pull')
     this.#puller = new Puller({ ...components, opener: new ImageOpener({ ...components, log }) })
     this.#swarm = new SwarmControl({ ...components, log })
@@ -147,16 +132,13 @@ export class AgentControl implements AgentOperations {
     this.#startedMs = components.clock.monotonic()
   }
 
-  async push(
-    request: PushRequest,
-    body: AsyncIterable<Uint8Array>,
-    options: AbortOptions = {}
-  ): Promise<PushResult> {
-    return pushBody(this.#components, request, body, options)
-  }
-
   async pull(request: PullRequest, options: LongOptions = {}): Promise<PullResult> {
     return this.#puller.pull(request, options)
+  }
+
+  /** Ends what goes on behind answered calls. */
+  async stop(): Promise<void> {
+    await this.#puller.stop()
   }
 
   async prefetch(ref: string, options: LongOptions = {}): Promise<PrefetchResult> {
@@ -172,95 +154,6 @@ export class AgentControl implements AgentOperations {
     const freedBytes = await this.#components.cache.evict(path, version)
     if (freedBytes === undefined) throw new ImageNotCachedError(ref)
     return { ref, freedBytes }
-  }
-
-  async cat(
-    ref: string,
-    range: { readonly offset?: number | undefined; readonly length?: number | undefined },
-    options: AbortOptions = {}
-  ): Promise<{ readonly bytes: number; readonly body: AsyncIterable<Uint8Array> }> {
-    const snapshot = await this.#components.repository.openRead(ref, options)
-    const offset = Math.min(range.offset ?? 0, snapshot.bytes)
-    const length = Math.min(range.length ?? snapshot.bytes, snapshot.bytes - offset)
-    return { bytes: length, body: snapshot.read({ offset, length }, options) }
-  }
-
-  async list(path: string, options: AbortOptions = {}): Promise<NamespaceEntry[]> {
-    const entry = await this.#components.repository.stat(path, options)
-    if (entry?.kind === 'file') return [entry]
-    return Array.fromAsync(this.#components.repository.list(path, options))
-  }
-
-  async stat(
-    ref: string,
-    request: { readonly sha256?: boolean },
-    options: AbortOptions = {}
-  ): Promise<StatResult> {
-    const { repository } = this.#components
-    const entry = await repository.stat(ref, options)
-    if (entry === undefined) throw new PathNotFoundError(ref)
-    const { path, kind, modifiedMs } = entry
-    if (kind === 'directory') return { path, kind, bytes: 0, modifiedMs }
-    const { bytes, blob, version, chunkBytes } = entry
-    const { record } = await repository.record({ path, version }, options)
-    const manifestRoot = toHex(record.manifestRoot)
-    const known = { path, kind, bytes, modifiedMs, blob, version, chunkBytes, manifestRoot }
-    if (request.sha256 !== true) return { ...known, note: record.note }
-    const hash = createHash('sha256')
-    const snapshot = await repository.openRead({ path, version }, options)
-    for await (const part of snapshot.read({ offset: 0, length: bytes }, options)) hash.update(part)
-    return { ...known, note: record.note, sha256: hash.digest('hex') }
-  }
-
-  async log(path: string, options: AbortOptions = {}): Promise<VersionSummary[]> {
-    return this.#components.repository.history(path, options)
-  }
-
-  async create(request: CreateRequest, options: AbortOptions = {}): Promise<ImageVersion> {
-    const { path, bytes, chunkBytes, note } = request
-    if (chunkBytes !== undefined) checkRequest(() => checkChunkBytes(chunkBytes))
-    const made = { chunkBytes, note, ...options }
-    const { version } = await this.#components.repository.create(path, bytes, made)
-    return { path, version, bytes }
-  }
-
-  async clone(ref: string, path: string, options: AbortOptions = {}): Promise<ImageVersion> {
-    const { version, bytes } = await this.#components.repository.clone(ref, path, options)
-    return { path, version, bytes }
-  }
-
-  async merge(request: MergeRequest, options: AbortOptions = {}): Promise<ImageVersion> {
-    const { ref, path, offset = 0, length = Number.POSITIVE_INFINITY, at = offset } = request
-    const { note, ifNewest } = request
-    const range = { from: ref, to: path, offset, length, at }
-    const merged = await this.#components.repository.merge(range, { note, ifNewest, ...options })
-    return { path, version: merged.version, bytes: merged.bytes }
-  }
-
-  async diff(before: string, after: string, options: AbortOptions = {}): Promise<DiffResult> {
-    return this.#components.repository.diff(before, after, options)
-  }
-
-  async setPinned(
-    ref: string,
-    isPinned: boolean,
-    options: AbortOptions = {}
-  ): Promise<{ path: string; version: number; isPinned: boolean }> {
-    const { version } = await this.#components.repository.setPinned(ref, isPinned, options)
-    return { path: parseRef(ref).path, version, isPinned }
-  }
-
-  async retention(path: string, options: AbortOptions = {}): Promise<RetentionResult> {
-    return { path, ...(await this.#components.repository.retention(path, options)) }
-  }
-
-  async setRetention(
-    path: string,
-    policy: RetentionPolicy | undefined,
-    options: AbortOptions = {}
-  ): Promise<RetentionResult> {
-    await this.#components.repository.setRetention(path, policy, options)
-    return this.retention(path, options)
   }
 
   async collect(
@@ -281,18 +174,6 @@ export class AgentControl implements AgentOperations {
     } finally {
       progress.stop()
     }
-  }
-
-  async remove(ref: string, options: AbortOptions = {}): Promise<void> {
-    await this.#components.repository.remove(ref, 'any', options)
-  }
-
-  async makeDirectory(path: string, options: AbortOptions = {}): Promise<void> {
-    await this.#components.repository.makeDirectory(path, { parents: true, ...options })
-  }
-
-  async rename(from: string, to: string, options: AbortOptions = {}): Promise<void> {
-    await this.#components.repository.rename(from, to, options)
   }
 
   async verify(
@@ -379,14 +260,5 @@ export class AgentControl implements AgentOperations {
 
   async revoke(member: string, reason: string): Promise<ListedMember> {
     return this.#components.cluster.revoke(member, reason)
-  }
-}
-
-/** What is impossible in a request is its client's mistake. */
-function checkRequest(check: () => void): void {
-  try {
-    check()
-  } catch (error) {
-    throw new BadRequestError(toError(error).message)
   }
 }

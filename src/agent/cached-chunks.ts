@@ -1,7 +1,8 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { KeySet } from '../chunks/key-set.ts'
 import type { Manifest } from '../chunks/manifest.ts'
-import type { ChunkId, ChunkStore } from '../chunks/types.ts'
+import type { ChunkStore } from '../chunks/store-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { nextTurn } from '../lib/turn.ts'
 

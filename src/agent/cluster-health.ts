@@ -1,5 +1,6 @@
 import type { RepairFigures, RepairOverview } from '../chunks/maintenance-types.ts'
-import type { AbortOptions, ProviderManager } from '../chunks/types.ts'
+import type { ProviderManager } from '../chunks/provider-manager-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { toError } from '../lib/to-error.ts'

@@ -130,6 +130,7 @@ function composeServices(foundation: Foundation, outward: Outward): AgentService
     ...(keptUploads === undefined ? [] : [serviceOf('kept uploads', keptUploads)]),
     ...movers.services,
     ...composeGridFtp(foundation, { repository, movers: movers.front }, outward),
+    serviceOf('pulls', { stop: async () => control.stop() }),
     serviceOf('control', controlServer),
     ...composeHttp(foundation, control, outward)
   ]

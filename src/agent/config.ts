@@ -123,6 +123,7 @@ const schema = z.strictObject({
     chunkBytes: chunkBytes.default('auto'),
     quotaBytes: bytes.default(0),
     cacheBytes: bytes.default(0),
+    cacheWait: duration.prefault('10m'),
     reserveBytes: bytes.default(67_108_864),
     uploadBudgetBytes: atLeast(33_554_432).default(50_331_648),
     lease: duration.prefault('15m'),

@@ -32,59 +32,62 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ],
   [
     'GET ls',
-    ({ query, signal }, operations) => operations.list(query.get('path') ?? '/', { signal })
+    ({ query, signal }, operations) => operations.files.list(query.get('path') ?? '/', { signal })
   ],
-  ['GET log', ({ query, signal }, operations) => operations.log(needed(query, 'path'), { signal })],
+  [
+    'GET log',
+    ({ query, signal }, operations) => operations.files.log(needed(query, 'path'), { signal })
+  ],
   [
     'GET stat',
     ({ query, signal }, operations) =>
-      operations.stat(needed(query, 'ref'), { sha256: isSet(query, 'sha256') }, { signal })
+      operations.files.stat(needed(query, 'ref'), { sha256: isSet(query, 'sha256') }, { signal })
   ],
   [
     'GET cat',
     async (call, operations) => {
       const { query, signal } = call
       const range = { offset: numberOf(query, 'offset'), length: numberOf(query, 'length') }
-      return sendBytes(call, await operations.cat(needed(query, 'ref'), range, { signal }))
+      return sendBytes(call, await operations.files.cat(needed(query, 'ref'), range, { signal }))
     }
   ],
   [
     'GET diff',
     async (call, operations) => {
       const [before, after] = [needed(call.query, 'before'), needed(call.query, 'after')]
-      return sendDiff(call, await operations.diff(before, after, { signal: call.signal }))
+      return sendDiff(call, await operations.files.diff(before, after, { signal: call.signal }))
     }
   ],
   [
     'GET retention',
-    ({ query, signal }, operations) => operations.retention(needed(query, 'path'), { signal })
+    ({ query, signal }, operations) => operations.files.retention(needed(query, 'path'), { signal })
   ],
   [
     'POST retention',
     async ({ query, request, signal }, operations) => {
       const path = needed(query, 'path')
       const { policy } = await readBody(request, retentionSchema)
-      return operations.setRetention(path, policy ?? undefined, { signal })
+      return operations.files.setRetention(path, policy ?? undefined, { signal })
     }
   ],
   [
     'POST mkdir',
     async ({ query, signal }, operations) => {
-      await operations.makeDirectory(needed(query, 'path'), { signal })
+      await operations.files.makeDirectory(needed(query, 'path'), { signal })
       return {}
     }
   ],
   [
     'POST mv',
     async ({ query, signal }, operations) => {
-      await operations.rename(needed(query, 'from'), needed(query, 'to'), { signal })
+      await operations.files.rename(needed(query, 'from'), needed(query, 'to'), { signal })
       return {}
     }
   ],
   [
     'POST rm',
     async ({ query, signal }, operations) => {
-      await operations.remove(needed(query, 'ref'), { signal })
+      await operations.files.remove(needed(query, 'ref'), { signal })
       return {}
     }
   ],
@@ -94,13 +97,13 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
       const [path, bytes] = [needed(query, 'path'), neededNumber(query, 'bytes')]
       const chunkBytes = numberOf(query, 'chunkBytes')
       const note = query.get('note') ?? undefined
-      return operations.create({ path, bytes, chunkBytes, note }, { signal })
+      return operations.files.create({ path, bytes, chunkBytes, note }, { signal })
     }
   ],
   [
     'POST clone',
     ({ query, signal }, operations) =>
-      operations.clone(needed(query, 'ref'), needed(query, 'path'), { signal })
+      operations.files.clone(needed(query, 'ref'), needed(query, 'path'), { signal })
   ],
   [
     'POST merge',
@@ -109,16 +112,18 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
       const [offset, length] = [numberOf(query, 'offset'), numberOf(query, 'length')]
       const [at, ifNewest] = [numberOf(query, 'at'), numberOf(query, 'ifNewest')]
       const note = query.get('note') ?? undefined
-      return operations.merge({ ref, path, offset, length, at, note, ifNewest }, { signal })
+      return operations.files.merge({ ref, path, offset, length, at, note, ifNewest }, { signal })
     }
   ],
   [
     'POST pin',
-    ({ query, signal }, operations) => operations.setPinned(needed(query, 'ref'), true, { signal })
+    ({ query, signal }, operations) =>
+      operations.files.setPinned(needed(query, 'ref'), true, { signal })
   ],
   [
     'POST unpin',
-    ({ query, signal }, operations) => operations.setPinned(needed(query, 'ref'), false, { signal })
+    ({ query, signal }, operations) =>
+      operations.files.setPinned(needed(query, 'ref'), false, { signal })
   ],
   [
     'POST drain',
@@ -147,7 +152,7 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
       const [path, bytes] = [needed(query, 'path'), numberOf(query, 'bytes')]
       const note = query.get('note') ?? undefined
       const ifNewest = numberOf(query, 'ifNewest')
-      return operations.push({ path, bytes, note, ifNewest }, request, { signal })
+      return operations.files.push({ path, bytes, note, ifNewest }, request, { signal })
     }
   ],
   [

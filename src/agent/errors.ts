@@ -96,6 +96,24 @@ export class CacheFullError extends BlobswarmError {
   }
 }
 
+/** Thrown when images that are in use took the room of the cache for too long. */
+export class CacheBusyError extends BlobswarmError {
+  readonly limitBytes: number
+  /** Images that are in use, some of them. */
+  readonly users: readonly string[]
+
+  constructor(image: string, limitBytes: number, users: readonly string[], waitedMs: number) {
+    const limit = limitBytes === Infinity ? 'the disk' : `${limitBytes} bytes of cache`
+    const seconds = Math.round(waitedMs / 1000)
+    super(
+      `${image} had no room in ${limit} for ${seconds} s: in use are ${users.join(', ')}`,
+      'ERR_CACHE_BUSY'
+    )
+    this.limitBytes = limitBytes
+    this.users = users
+  }
+}
+
 /** Thrown when an image is to be dropped from the cache while it is pulled or exported. */
 export class ImageInUseError extends BlobswarmError {
   constructor(ref: string) {

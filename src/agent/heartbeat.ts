@@ -1,5 +1,6 @@
 import type { LocalProvider } from '../chunks/local-provider.ts'
-import type { AbortOptions, ProviderManager, ReportAnswer } from '../chunks/types.ts'
+import type { ProviderManager, ReportAnswer } from '../chunks/provider-manager-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'

@@ -1,27 +1,31 @@
 import pLimit from 'p-limit'
 import { KeySet } from '../chunks/key-set.ts'
 import type { Manifest } from '../chunks/manifest.ts'
-import { bytesToFree, evictionOrder } from '../chunks/quota.ts'
-import type { AbortOptions, ChunkStore } from '../chunks/types.ts'
+import type { ChunkStore } from '../chunks/store-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
+import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'
-import type { Counter, Metrics } from '../lib/metrics.ts'
-import { toError } from '../lib/to-error.ts'
+import type { Metrics } from '../lib/metrics.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
-import { addChunks, countChunks, deleteChunks } from './cached-chunks.ts'
-import { CacheFullError, CacheTooSmallError, ImageInUseError } from './errors.ts'
+import { addChunks, countChunks } from './cached-chunks.ts'
+import { type CachedImage, type CacheFigures, describeImages } from './cached-image.ts'
+import { CacheBusyError, CacheFullError, CacheTooSmallError, ImageInUseError } from './errors.ts'
 import {
   type CatalogueEntry,
   type ImageCatalogue,
   type ImageName,
   rootOf
 } from './image-catalogue.ts'
+import { ImageClaims } from './image-claims.ts'
+import { ImageEviction, type ReclaimableStore } from './image-eviction.ts'
+import { ServedImages } from './served-images.ts'
 
 export interface ImageCacheComponents {
   /** Where the chunks of pulled images are; nothing else puts chunks there. */
-  readonly store: ChunkStore & { reclaim?(): Promise<boolean> }
+  readonly store: ReclaimableStore
   /** All chunks that this agent has, those that it keeps for others included. */
   readonly held: Pick<ChunkStore, 'has'>
   readonly catalogue: ImageCatalogue
@@ -40,6 +44,8 @@ export interface ImageCacheOptions {
   readonly maxServed?: number | undefined
   /** Images that are remembered. @default 1024 */
   readonly maxImages?: number | undefined
+  /** How long whoever wants room waits for those who have it. @default 10 minutes */
+  readonly waitMs?: number | undefined
 }
 
 /** An image that is being used, and so stays. */
@@ -48,88 +54,68 @@ export interface ImageUse {
   release(): Promise<void>
 }
 
+/** Images in use that an error names. */
+const MAX_NAMED = 4
+
 export interface UseOptions extends AbortOptions {
   /** Told once if there is no room before others have ended. */
   readonly onWaiting?: (() => void) | undefined
 }
 
-/** An image of the cache as operators see it. */
-export interface CachedImage {
-  /** Manifest root, in hexadecimal. */
-  readonly image: string
-  readonly names: readonly { readonly path: string; readonly version: number }[]
-  readonly bytes: number
-  /** Bytes of its different chunks, without zeros, and of those that are here. */
-  readonly dataBytes: number
-  readonly heldBytes: number
-  readonly isInUse: boolean
-  /** ISO 8601. */
-  readonly used: string
-}
-
-/** How full the cache is. */
-export interface CacheFigures {
-  readonly images: number
-  readonly bytes: number
-  /** Undefined for as much as the disk holds. */
-  readonly limitBytes: number | undefined
-  readonly evictedImages: number
-  readonly evictedBytes: number
-}
-
-interface Claim {
-  readonly manifest: Manifest
-  users: number
-}
-
 /**
- * The images that this agent pulled and goes on serving. Decides what may come in, and evicts what was not used for
- * longest when there is no room: whole images, but no chunk that another image has too, and no image that is in use.
+ * The images that this agent pulled and goes on serving. Decides what may come in, and makes room for it by evicting
+ * what was not used for longest.
  */
 export class ImageCache {
   readonly #components: ImageCacheComponents
+  readonly #limitBytes: () => number
   readonly #maxServed: number
-  readonly #maxImages: number
-  readonly #claims = new Map<string, Claim>()
-  /** Images that the swarm serves, those used last at the end. */
-  readonly #served = new Set<string>()
+  readonly #waitMs: number
+  readonly #claims = new ImageClaims()
+  readonly #served: ServedImages
+  readonly #eviction: ImageEviction
   /** Whoever wants room waits for whoever wanted it before. */
   readonly #queue = pLimit(1)
   /** One change of what is in the cache at a time. */
   readonly #changes = pLimit(1)
-  readonly #evictions: Counter | undefined
-  readonly #evictedBytesTotal: Counter | undefined
-  #evictedImages = 0
-  #evictedBytes = 0
-  #released = Promise.withResolvers<void>()
 
   constructor(components: ImageCacheComponents, options: ImageCacheOptions = {}) {
-    const { maxServed = 32, maxImages = 1024 } = options
-    if (!(maxServed > 0 && maxImages >= maxServed)) {
-      throw new RangeError(`${maxServed} of ${maxImages} images served`)
+    const { maxServed = 32, maxImages = 1024, waitMs = 600_000 } = options
+    if (!(maxServed > 0 && maxImages >= maxServed && waitMs > 0)) {
+      throw new RangeError(`${maxServed} of ${maxImages} images served, ${waitMs} ms to wait`)
     }
     this.#components = components
     this.#maxServed = maxServed
-    this.#maxImages = maxImages
-    const { metrics } = components
-    this.#evictions = metrics?.counter('blobswarm_agent_cache_evictions_total', {
-      help: 'Images that were evicted from the cache'
-    })
-    this.#evictedBytesTotal = metrics?.counter('blobswarm_agent_cache_evicted_bytes_total', {
-      help: 'Bytes of chunks that were evicted from the cache'
-    })
+    this.#waitMs = waitMs
+    const { store, catalogue, swarm, log, metrics } = components
+    const { limitBytes = () => Infinity, freeBytes = async () => Infinity } = components
+    this.#limitBytes = () => Math.max(0, limitBytes())
+    const claims = this.#claims
+    this.#served = new ServedImages({ swarm, claims, log }, maxServed)
+    this.#eviction = new ImageEviction(
+      {
+        store,
+        catalogue,
+        claims,
+        served: this.#served,
+        log,
+        metrics,
+        limitBytes: this.#limitBytes,
+        freeBytes
+      },
+      maxImages
+    )
     this.#showOn(metrics)
   }
 
   get figures(): CacheFigures {
     const { store, catalogue } = this.#components
-    const limitBytes = this.#limitBytes
+    const limitBytes = this.#limitBytes()
     return {
       images: catalogue.size,
       bytes: store.storedBytes,
       limitBytes: limitBytes === Infinity ? undefined : limitBytes,
-      evictedImages: this.#evictedImages,
-      evictedBytes: this.#evictedBytes
+      ...this.#eviction.figures
     }
   }
 
@@ -140,7 +126,7 @@ export class ImageCache {
     await this.#changes(async () => {
       const kept = new KeySet()
       const manifests = new Map<string, Manifest>()
-      for (const entry of this.#byUse()) {
+      for (const entry of catalogue.byUse()) {
         const manifest = await catalogue.manifest(rootOf(entry))
         if (manifest === undefined) await catalogue.remove(entry.key)
         else {
@@ -148,10 +134,10 @@ export class ImageCache {
           if (manifests.size < this.#maxServed) manifests.set(entry.key, manifest)
         }
       }
-      await this.#removeOrphans(kept)
-      await this.#makeRoom(0)
-      for (const manifest of Array.from(manifests.values()).toReversed()) {
-        if (catalogue.get(toHex(manifest.root)) !== undefined) await this.#serve(manifest)
+      await this.#eviction.removeOrphans(kept)
+      await this.#eviction.makeRoom(0)
+      for (const [key, manifest] of Array.from(manifests).toReversed()) {
+        if (catalogue.get(key) !== undefined) await this.#served.serve(manifest)
       }
       if (catalogue.size > 0)
         log.info('%d images in the cache, %d bytes', catalogue.size, this.figures.bytes)
@@ -164,29 +150,21 @@ export class ImageCache {
    *
    * @throws {CacheTooSmallError} if the image is larger than the cache may be.
    * @throws {CacheFullError} if nothing more can be evicted and nobody will release anything.
+   * @throws {CacheBusyError} if those who have the room did not release it in time.
    */
   async use(manifest: Manifest, name: ImageName, options: UseOptions = {}): Promise<ImageUse> {
-    const { signal } = options
+    const { clock } = this.#components
     const key = toHex(manifest.root)
-    const admitted = this.#queue(async () => {
-      for (let isFirst = true; ; isFirst = false) {
-        signal?.throwIfAborted()
-        const { promise: released } = this.#released
-        if (await this.#changes(async () => await this.#admit(manifest, name))) return
-        if (isFirst) options.onWaiting?.()
-        await abortable(released, signal)
+    const [timeoutMs, timedOut] = [this.#waitMs, () => this.#busyError(manifest, name)]
+    await withDeadline(
+      async ({ signal }) => await this.#wait(manifest, name, { ...options, signal }),
+      {
+        clock,
+        timeoutMs,
+        timedOut,
+        signal: options.signal
       }
-    })
-    try {
-      await abortable(admitted, signal)
-    } catch (error) {
-      // It may be let in all the same, when nobody waits for it any more.
-      admitted.then(
-        async () => await this.#release(key),
-        () => {}
-      )
-      throw error
-    }
+    )
     let isReleased = false
     return {
       release: async () => {
@@ -197,18 +175,59 @@ export class ImageCache {
     }
   }
 
+  /** Waits for a turn, and then for room, until `signal` is aborted. */
+  async #wait(
+    manifest: Manifest,
+    name: ImageName,
+    { signal, onWaiting }: UseOptions & { readonly signal: AbortSignal }
+  ): Promise<void> {
+    let isWaiting = this.#queue.activeCount > 0
+    if (isWaiting) onWaiting?.()
+    const admitted = this.#queue(async () => {
+      for (;;) {
+        signal.throwIfAborted()
+        const { released } = this.#claims
+        if (await this.#changes(async () => await this.#admit(manifest, name))) return
+        if (!isWaiting) onWaiting?.()
+        isWaiting = true
+        await abortable(released, signal)
+      }
+    })
+    try {
+      await abortable(admitted, signal)
+    } catch (error) {
+      // It may be let in all the same, when nobody waits for it any more.
+      admitted.then(
+        async () => await this.#release(toHex(manifest.root)),
+        () => {}
+      )
+      throw error
+    }
+  }
+
+  #busyError(manifest: Manifest, name: ImageName): CacheBusyError {
+    const own = toHex(manifest.root)
+    const users = Array.from(this.#claims.manifests())
+      .filter(({ root }) => toHex(root) !== own)
+      .map(({ root, bytes }) => `${this.#refOf(toHex(root))} of ${bytes} bytes`)
+    const others = users.length > MAX_NAMED ? [`${users.length - MAX_NAMED} others`] : []
+    const image = `${name.path}@${name.version} of ${manifest.bytes} bytes`
+    const named = [...users.slice(0, MAX_NAMED), ...others]
+    return new CacheBusyError(image, this.#limitBytes(), named, this.#waitMs)
+  }
+
+  #refOf(key: string): string {
+    const [name] = this.#components.catalogue.get(key)?.names ?? []
+    return name === undefined ? key.slice(0, 16) : `${name.path}@${name.version}`
+  }
+
   /**
    * Evicts what was not used for longest until so many bytes are free.
    *
    * @returns whether anything was.
    */
   async trim(bytes: number): Promise<boolean> {
-    return await this.#changes(async () => {
-      const before = this.#components.store.storedBytes
-      await this.#evictUntil(() => before - this.#components.store.storedBytes >= bytes)
-      await this.#components.store.reclaim?.()
-      return this.#components.store.storedBytes < before
-    })
+    return await this.#changes(async () => await this.#eviction.free(bytes))
   }
 
   /**
@@ -225,7 +244,7 @@ export class ImageCache {
       if (entries.length === 0) return undefined
       if (entries.some(({ key }) => this.#claims.has(key))) throw new ImageInUseError(path)
       let bytes = 0
-      for (const entry of entries) bytes += await this.#evict(entry)
+      for (const entry of entries) bytes += await this.#eviction.evict(entry)
       await this.#components.store.reclaim?.()
       return bytes
     })
@@ -234,180 +253,65 @@ export class ImageCache {
   /** Images of the cache, those used last first. */
   async list(): Promise<CachedImage[]> {
     const { catalogue, held } = this.#components
-    const images: CachedImage[] = []
-    for (const entry of this.#byUse()) {
-      const manifest = await catalogue.manifest(rootOf(entry))
-      if (manifest === undefined) continue
-      const { dataBytes, missingBytes } = await countChunks(manifest, (id) => held.has(id))
-      images.push({
-        image: entry.key,
-        names: entry.names.map(({ path, version }) => ({ path, version })),
-        bytes: entry.bytes,
-        dataBytes,
-        heldBytes: dataBytes - missingBytes,
-        isInUse: this.#claims.has(entry.key),
-        used: new Date(entry.usedMs).toISOString()
-      })
-    }
-    return images
-  }
-
-  get #limitBytes(): number {
-    return Math.max(0, this.#components.limitBytes?.() ?? Infinity)
-  }
-
-  #byUse(): CatalogueEntry[] {
-    const entries = this.#components.catalogue.entries()
-    return entries.toSorted((left, right) => right.usedMs - left.usedMs)
+    return await describeImages(catalogue, held, (key) => this.#claims.has(key))
   }
 
   /** @returns false if there is no room now, but will be when others have ended. */
   async #admit(manifest: Manifest, name: ImageName): Promise<boolean> {
-    const { held, store, catalogue, clock } = this.#components
+    const { catalogue, clock } = this.#components
     const key = toHex(manifest.root)
-    const claim = this.#claims.get(key)
-    if (claim !== undefined) claim.users++
-    else {
-      const { dataBytes, missingBytes: neededBytes } = await countChunks(
-        manifest,
-        (id) => held.has(id) && !store.has(id)
-      )
-      const ref = `${name.path}@${name.version}`
-      const limitBytes = this.#limitBytes
-      if (neededBytes > limitBytes) throw new CacheTooSmallError(ref, neededBytes, limitBytes)
-      this.#claims.set(key, { manifest, users: 1 })
-      const isAlone = this.#claims.size === 1
+    if (this.#claims.add(manifest)) {
       try {
-        if (!(await this.#makeRoom(await this.#pendingBytes()))) {
-          if (!isAlone) return this.#giveUp(key)
-          throw new CacheFullError(ref, neededBytes)
-        }
-        const usedMs = clock.now()
-        const { bytes, chunkBytes } = manifest
-        if (catalogue.get(key) === undefined) {
-          await catalogue.add(manifest, { bytes, chunkBytes, dataBytes, usedMs, names: [name] })
+        if (!(await this.#takeIn(manifest, name))) {
+          this.#claims.withdraw(key)
+          return false
         }
       } catch (error) {
-        this.#giveUp(key)
+        this.#claims.withdraw(key)
         throw error
       }
     }
     await catalogue.touch(key, clock.now(), name)
-    await this.#serve(manifest)
+    await this.#served.serve(manifest)
     return true
   }
 
-  #giveUp(key: string): false {
-    this.#claims.delete(key)
-    return false
+  /** Makes room for an image that nobody uses yet, and remembers it. @returns as `#admit` does. */
+  async #takeIn(manifest: Manifest, name: ImageName): Promise<boolean> {
+    const { held, store, catalogue, clock } = this.#components
+    const { dataBytes, missingBytes: neededBytes } = await countChunks(
+      manifest,
+      (id) => held.has(id) && !store.has(id)
+    )
+    const ref = `${name.path}@${name.version}`
+    const limitBytes = this.#limitBytes()
+    if (neededBytes > limitBytes) throw new CacheTooSmallError(ref, neededBytes, limitBytes)
+    const isAlone = this.#claims.size === 1
+    if (!(await this.#eviction.makeRoom(await this.#pendingBytes()))) {
+      if (isAlone) throw new CacheFullError(ref, neededBytes)
+      return false
+    }
+    if (catalogue.get(toHex(manifest.root)) === undefined) {
+      const { bytes, chunkBytes } = manifest
+      const usedMs = clock.now()
+      await catalogue.add(manifest, { bytes, chunkBytes, dataBytes, usedMs, names: [name] })
+    }
+    return true
   }
 
   /** Bytes that the images in use still lack. */
   async #pendingBytes(): Promise<number> {
     const { held } = this.#components
     let bytes = 0
-    for (const { manifest } of this.#claims.values()) {
+    for (const manifest of this.#claims.manifests()) {
       bytes += (await countChunks(manifest, (id) => held.has(id))).missingBytes
     }
     return bytes
   }
 
-  /** @returns whether so many bytes have room now. */
-  async #makeRoom(neededBytes: number): Promise<boolean> {
-    const { store, catalogue, freeBytes = async () => Infinity } = this.#components
-    const fill = { usedBytes: store.storedBytes, neededBytes, limitBytes: this.#limitBytes }
-    const target = fill.usedBytes - bytesToFree(fill)
-    await this.#evictUntil(() => store.storedBytes <= target)
-    await this.#evictUntil(() => catalogue.size < this.#maxImages)
-    const hasDisk = async (): Promise<boolean> => (await freeBytes()) >= neededBytes
-    if (!(await hasDisk())) {
-      const before = store.storedBytes
-      const lacking = neededBytes - (await freeBytes())
-      await this.#evictUntil(() => before - store.storedBytes >= lacking)
-      await store.reclaim?.()
-    }
-    return store.storedBytes + neededBytes <= this.#limitBytes && (await hasDisk())
-  }
-
-  /** Evicts one image after the other until it is enough or there is none left. */
-  async #evictUntil(isEnough: () => boolean): Promise<void> {
-    const { catalogue } = this.#components
-    const candidates = evictionOrder(catalogue.entries(), ({ key }) => this.#claims.has(key))
-    for (const entry of candidates) {
-      if (isEnough()) return
-      await this.#evict(entry)
-    }
-  }
-
-  /** @returns the bytes that came free. */
-  async #evict(entry: CatalogueEntry): Promise<number> {
-    const { catalogue, swarm, store, log } = this.#components
-    const manifest = await catalogue.manifest(rootOf(entry))
-    // First of all, so that what a crash leaves belongs to nobody.
-    await catalogue.remove(entry.key)
-    this.#served.delete(entry.key)
-    await swarm.release(rootOf(entry))
-    if (manifest === undefined) return 0
-    const { count, bytes } = await deleteChunks(store, manifest.ids, await this.#keptChunks())
-    this.#evictedImages++
-    this.#evictedBytes += bytes
-    this.#evictions?.add(1)
-    this.#evictedBytesTotal?.add(bytes)
-    const [name] = entry.names
-    const ref = name === undefined ? entry.key : `${name.path}@${name.version}`
-    log.info('%s is evicted from the cache: %d chunks, %d bytes', ref, count, bytes)
-    return bytes
-  }
-
-  /** Chunks of all images that are here or on their way. */
-  async #keptChunks(): Promise<KeySet> {
-    const { catalogue } = this.#components
-    const kept = new KeySet()
-    for (const { manifest } of this.#claims.values()) await addChunks(kept, manifest)
-    for (const entry of catalogue.entries()) {
-      if (this.#claims.has(entry.key)) continue
-      const manifest = await catalogue.manifest(rootOf(entry))
-      if (manifest !== undefined) await addChunks(kept, manifest)
-    }
-    return kept
-  }
-
-  async #removeOrphans(kept: KeySet): Promise<void> {
-    const { store, log } = this.#components
-    for (let first = 0; first < 256; first++) {
-      const { count, bytes } = await deleteChunks(store, Array.from(store.ids(first)), kept)
-      if (count > 0) log.debug('%d chunks of no image, %d bytes, are deleted', count, bytes)
-    }
-  }
-
-  /** Has the swarm serve an image, and no more than so many. */
-  async #serve(manifest: Manifest): Promise<void> {
-    const { swarm, log } = this.#components
-    const key = toHex(manifest.root)
-    this.#served.delete(key)
-    this.#served.add(key)
-    for (const other of this.#served) {
-      if (this.#served.size <= this.#maxServed) break
-      if (this.#claims.has(other)) continue
-      this.#served.delete(other)
-      await swarm.release(rootOf({ key: other }))
-    }
-    try {
-      await swarm.hold(manifest)
-    } catch (error) {
-      log.info('image %s is not served: %e', key.slice(0, 16), toError(error))
-    }
-  }
-
   async #release(key: string): Promise<void> {
-    const claim = this.#claims.get(key)
-    if (claim === undefined) return
-    claim.users--
-    if (claim.users === 0) this.#claims.delete(key)
-    const { promise, resolve } = this.#released
-    this.#released = Promise.withResolvers<void>()
-    resolve()
-    await promise
+    if (!this.#claims.has(key)) return
+    this.#claims.release(key)
     const { catalogue, clock } = this.#components
     await this.#changes(async () => await catalogue.touch(key, clock.now()))
   }
@@ -424,7 +328,7 @@ export class ImageCache {
     })
     metrics?.gauge('blobswarm_agent_cache_limit_bytes', {
       help: 'Bytes that may be in the cache; infinite for as much as the disk holds',
-      read: () => this.#limitBytes
+      read: () => this.#limitBytes()
     })
   }
 }

@@ -10,8 +10,8 @@ import { readFileIfThere } from '../lib/atomic-file.ts'
 import { fromHex, toHex } from '../lib/bytes.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
+import type { SignedEnvelope } from '../metadata/signature-types.ts'
 import { decodeEnvelope, encodeEnvelope } from '../metadata/signed.ts'
-import type { SignedEnvelope } from '../metadata/types.ts'
 
 /** A version whose content an image is. */
 export interface ImageName {
@@ -95,6 +95,11 @@ export class ImageCatalogue {
   /** All images, in no order. */
   entries(): CatalogueEntry[] {
     return Array.from(this.#entries.values())
+  }
+
+  /** All images, those used last first. */
+  byUse(): CatalogueEntry[] {
+    return this.entries().toSorted((left, right) => right.usedMs - left.usedMs)
   }
 
   get(key: string): CatalogueEntry | undefined {

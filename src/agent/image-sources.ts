@@ -1,11 +1,13 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { MAX_MANIFEST_CHILDREN, type Manifest } from '../chunks/manifest.ts'
-import type { AbortOptions, ProviderId } from '../chunks/types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { locationRecordName, verifyLocation } from '../metadata/location.ts'
+import type { LocationRecord } from '../metadata/sealing-types.ts'
+import type { Verifier } from '../metadata/signature-types.ts'
 import type { NamedRecord, RecordStore } from '../metadata/store-types.ts'
-import type { LocationRecord, Verifier } from '../metadata/types.ts'
 import { PeerTimeoutError } from '../peer/errors.ts'
 
 export interface ImageSourcesComponents {

@@ -166,7 +166,7 @@ async function renewExpired(
     const cause = toError(thrown)
     const remedy = `remove ${data.file('certificate')} and join with a new token`
     const reason = `${objection.reason}, and it was not renewed: ${cause.message} (${remedy})`
-    throw new NotMemberError(node.peerId, reason, { cause })
+    throw new NotMemberError(node.peerId, reason, { why: objection.why, cause })
   }
 }
 

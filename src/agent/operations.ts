@@ -1,16 +1,16 @@
-import type { AbortOptions, ProviderState } from '../chunks/types.ts'
+import type { ProviderState } from '../chunks/provider-manager-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { CollectionReport } from '../metadata/collection-types.ts'
 import type {
-  ByteRange,
   EffectiveRetention,
   NamespaceEntry,
-  RetentionPolicy,
-  VersionSummary
-} from '../metadata/types.ts'
+  RetentionPolicy
+} from '../metadata/namespace-types.ts'
+import type { ByteRange, VersionSummary } from '../metadata/types.ts'
 
 import type { RateLimits } from '../peer/swarm/description.ts'
 import type { ImageSummary } from '../peer/swarm/image-summary.ts'
-import type { CachedImage } from './image-cache.ts'
+import type { CachedImage } from './cached-image.ts'
 
 /** How far a long operation is; `phase` names what it does now. */
 export interface OperationProgress {
@@ -261,20 +261,13 @@ export interface ListedToken {
   readonly expires: string
 }
 
-/** What client commands ask of an agent; the control API carries exactly this. */
-export interface AgentOperations {
+/** What client commands ask of files, folders and versions. */
+export interface FileOperations {
   push(
     request: PushRequest,
     body: AsyncIterable<Uint8Array>,
     options?: AbortOptions
   ): Promise<PushResult>
-  pull(request: PullRequest, options?: LongOptions): Promise<PullResult>
-  /** Brings an image into the cache, without a file. */
-  prefetch(ref: string, options?: LongOptions): Promise<PrefetchResult>
-  /** Images of the cache, those used last first. */
-  cached(): Promise<CachedImage[]>
-  /** Drops a version from the cache; of a path all versions that are there. */
-  evict(ref: string): Promise<EvictResult>
   /** The bytes of a range, clipped to the image. */
   cat(
     ref: string,
@@ -304,10 +297,22 @@ export interface AgentOperations {
     policy: RetentionPolicy | undefined,
     options?: AbortOptions
   ): Promise<RetentionResult>
-  collect(request: { readonly isDryRun: boolean }, options?: LongOptions): Promise<CollectionReport>
   remove(ref: string, options?: AbortOptions): Promise<void>
   makeDirectory(path: string, options?: AbortOptions): Promise<void>
   rename(from: string, to: string, options?: AbortOptions): Promise<void>
+}
+
+/** What client commands ask of an agent; the control API carries exactly this. */
+export interface AgentOperations {
+  readonly files: FileOperations
+  pull(request: PullRequest, options?: LongOptions): Promise<PullResult>
+  /** Brings an image into the cache, without a file. */
+  prefetch(ref: string, options?: LongOptions): Promise<PrefetchResult>
+  /** Images of the cache, those used last first. */
+  cached(): Promise<CachedImage[]>
+  /** Drops a version from the cache; of a path all versions that are there. */
+  evict(ref: string): Promise<EvictResult>
+  collect(request: { readonly isDryRun: boolean }, options?: LongOptions): Promise<CollectionReport>
   verify(
     ref: string,
     request: { readonly repair?: boolean },

@@ -1,5 +1,7 @@
 import { UnknownProviderError } from '../chunks/errors.ts'
-import type { AbortOptions, ProviderId, ProviderManager, ProviderState } from '../chunks/types.ts'
+import type { ProviderManager, ProviderState } from '../chunks/provider-manager-types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { BadRequestError } from './errors.ts'
 import type { ListedProvider } from './operations.ts'
 

@@ -1,12 +1,16 @@
 import type { ReadBuffers } from '../chunks/read-buffers.ts'
-import type { AbortOptions, ChunkReader, ChunkStore } from '../chunks/types.ts'
+import type { ChunkReader } from '../chunks/replica-types.ts'
+import type { ChunkStore } from '../chunks/store-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
+import { NotRunningError } from '../lib/errors.ts'
 import { type EventLog, noEvents } from '../lib/events.ts'
 import { anySignal } from '../lib/signals.ts'
 import type { Repository } from '../metadata/repository.ts'
+import type { Verifier } from '../metadata/signature-types.ts'
 import type { RecordStore } from '../metadata/store-types.ts'
-import type { Verifier } from '../metadata/types.ts'
+import type { VersionHold } from '../metadata/version-hold.ts'
 import type { DownloadResult } from '../peer/swarm/download.ts'
 import type { SwarmService } from '../peer/swarm/swarm-service.ts'
 import type { ImageCache } from './image-cache.ts'
@@ -51,9 +55,14 @@ interface FetchOptions extends LongOptions {
 /** What is done with an image once it is open. */
 type Work<T> = (image: OpenedImage, sources: ImageSources) => Promise<T>
 
+/** Holds that are being released when the agent stops have so long to be. */
+const RELEASES_END_MS = 1000
+
 /** Brings images into this agent's cache, from providers and peers, and writes them to files. */
 export class Puller {
   readonly #components: PullerComponents
+  readonly #releases = new Set<Promise<void>>()
+  readonly #stop = new AbortController()
 
   constructor(components: PullerComponents) {
     this.#components = components
@@ -92,6 +101,17 @@ export class Puller {
       const moved = await this.#fetch(image, sources, options)
       return this.#result(ref, image, moved, startedMs)
     })
+  }
+
+  /** Ends what goes on behind pulls that are over. Called when no pull runs any more. */
+  async stop(): Promise<void> {
+    const { clock } = this.#components
+    const cancel = clock.schedule(
+      () => this.#stop.abort(new NotRunningError('the agent')),
+      RELEASES_END_MS
+    )
+    await Promise.all(this.#releases)
+    cancel()
   }
 
   /** Opens an image, has room for it, does the work, and tells of it all. */
@@ -141,8 +161,15 @@ export class Puller {
         await use.release()
       }
     } finally {
-      await hold?.release()
+      if (hold !== undefined) this.#release(hold)
     }
+  }
+
+  /** A pull is over when the file is there, whether or not the version manager can be told so. */
+  #release(hold: VersionHold): void {
+    const releasing = hold.release({ signal: this.#stop.signal })
+    this.#releases.add(releasing)
+    releasing.finally(() => this.#releases.delete(releasing)).catch(() => {}) // it never rejects
   }
 
   /** Fetches what the store lacks; the image is offered to others from the first chunk on. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type ScrubReport, scrub } from '../chunks/scrub.ts'
-import type { CheckableStore, ChunkId } from '../chunks/types.ts'
+import type { CheckableStore } from '../chunks/store-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
 import { fromHex, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { fromHex, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'

@@ -1,4 +1,4 @@
-import type { DownloadProgress } from '../peer/swarm/downloader.ts'
+import type { DownloadProgress } from '../peer/swarm/download-types.ts'
 import type { Wait } from '../peer/swarm/errors.ts'
 import type { OperationProgress } from './operations.ts'
 

@@ -1,5 +1,7 @@
 import type { CopyCondition, MaintainedDirectory } from '../chunks/maintenance-types.ts'
-import type { AbortOptions, CheckableStore, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { CheckableStore } from '../chunks/store-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { errorCode } from '../lib/errors.ts'
 

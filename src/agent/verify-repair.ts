@@ -1,5 +1,7 @@
 import type { ChunkSource } from '../chunks/maintenance-types.ts'
-import type { ChunkReader, ProviderId, ProviderManager } from '../chunks/types.ts'
+import type { ProviderManager } from '../chunks/provider-manager-types.ts'
+import type { ChunkReader } from '../chunks/replica-types.ts'
+import type { ProviderId } from '../chunks/types.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { LongOptions } from './operations.ts'
 import type { VerifiedChunk, VerifyCopiesComponents } from './verify-copies.ts'

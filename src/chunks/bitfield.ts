@@ -21,6 +21,11 @@ const mask = (index: number): number => 0x80 >> (index & 7)
 export class Bitfield {
   /** Number of bits. */
   readonly count: number
+  /**
+   * The same bits 32 at a time, for those who compare whole bitfields; not to be changed. Which bit of a word
+   * is which is the machine's matter; padding is 0.
+   */
+  readonly words: Uint32Array
   readonly #bytes: Uint8Array
   #onesCount = 0
 
@@ -29,7 +34,8 @@ export class Bitfield {
       throw new RangeError(`a bitfield cannot have ${count} bits`)
     }
     this.count = count
-    this.#bytes = new Uint8Array(Math.ceil(count / 8))
+    this.words = new Uint32Array(Math.ceil(count / 32))
+    this.#bytes = new Uint8Array(this.words.buffer, 0, Math.ceil(count / 8))
   }
 
   /** Number of bits that are 1. */
@@ -68,6 +74,18 @@ export class Bitfield {
     this.#bytes[Math.floor(index / 8)] = byte & ~mask(index)
     this.#onesCount--
     return true
+  }
+
+  /** A bitfield of the bits that are 1 in this one and in another of the same size. */
+  and(other: Bitfield): Bitfield {
+    if (other.count !== this.count) throw new RangeError(`${this.count} and ${other.count} bits`)
+    const both = new Bitfield(this.count)
+    for (const [at, word] of this.words.entries()) {
+      const common = word & (other.words[at] ?? 0)
+      both.words[at] = common
+      both.#onesCount += onesOfWord(common)
+    }
+    return both
   }
 
   /** Makes every bit 1. */
@@ -134,4 +152,11 @@ function* bitsOf(byte: number, first: number): Generator<number, void> {
   for (let bit = 0; bit < 8; bit++) {
     if ((byte & (0x80 >> bit)) !== 0) yield first + bit
   }
+}
+
+/** How many of 32 bits are 1. */
+export function onesOfWord(word: number): number {
+  let ones = word - ((word >>> 1) & 0x5555_5555)
+  ones = (ones & 0x3333_3333) + ((ones >>> 2) & 0x3333_3333)
+  return Math.imul((ones + (ones >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24
 }

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB, toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -11,7 +12,8 @@ import { verifyChunk } from './chunk-id.ts'
 import { MAX_CHUNK_BYTES } from './chunk-size.ts'
 import { ChunkMismatchError, ChunkUnavailableError } from './errors.ts'
 import type { ChunkSource, WorkOptions } from './maintenance-types.ts'
-import type { AbortOptions, ChunkId, ChunkProvider } from './types.ts'
+import type { ChunkProvider } from './provider-types.ts'
+import type { ChunkId } from './types.ts'
 
 /** Reaches whoever may have chunks, provider or not. */
 export interface ChunkSources {

@@ -5,14 +5,10 @@ import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
 import { NoProviderError } from './errors.ts'
-import type {
-  ChunkId,
-  LocateOptions,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager,
-  ProviderState
-} from './types.ts'
+import type { ProviderManager, ProviderState } from './provider-manager-types.ts'
+import type { ProviderDirectory } from './provider-types.ts'
+import type { LocateOptions } from './replica-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 export interface ChunkLocatorComponents {
   readonly directory: ProviderDirectory

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import { type FileLayer, systemFiles } from '../lib/file-layer.ts'
@@ -9,7 +10,7 @@ import { ChunkHandOut } from './chunk-hand-out.ts'
 import { piecesOf } from './chunk-pieces.ts'
 import { type Fragment, PartialChunks, type TakenChunk } from './partial-chunks.ts'
 import { StagingFile } from './staging-file.ts'
-import type { AbortOptions, WriteBlockOptions } from './types.ts'
+import type { WriteBlockOptions } from './types.ts'
 
 /** A chunk of which every byte is there. */
 export interface WholeChunk {

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { Budget } from '../lib/budget.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { errorCode } from '../lib/errors.ts'
@@ -7,13 +8,9 @@ import type { HeldChunk } from './holder-check.ts'
 import type { MaintainedProvider } from './maintenance-types.ts'
 import { openPlaced } from './open-placed.ts'
 import type { ProviderLoad } from './provider-load.ts'
-import type {
-  AbortOptions,
-  ChunkProvider,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager
-} from './types.ts'
+import type { ProviderManager } from './provider-manager-types.ts'
+import type { ChunkProvider, ProviderDirectory } from './provider-types.ts'
+import type { ProviderId } from './types.ts'
 
 export interface CopyOrdersComponents {
   readonly directory: ProviderDirectory

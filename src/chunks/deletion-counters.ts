@@ -1,5 +1,5 @@
 import type { Counter, Metrics } from '../lib/metrics.ts'
-import type { Collected } from './types.ts'
+import type { Collected } from './provider-types.ts'
 
 /** Why chunks are deleted: nothing refers to them any more, or others have enough copies. */
 export type DeletionReason = 'collected' | 'trimmed'

@@ -2,7 +2,7 @@ import { MIB } from '../lib/bytes.ts'
 import type { DiskHealth } from './disk-health.ts'
 import type { DiskRoom } from './disk-room.ts'
 import { StoreFailedError, StoreFullError } from './errors.ts'
-import type { SpaceReservation } from './types.ts'
+import type { SpaceReservation } from './store-types.ts'
 
 export interface DiskIntakeComponents {
   readonly room: DiskRoom

@@ -1,34 +1,33 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { Budget } from '../lib/budget.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
-import { DirectoryLock } from '../lib/directory-lock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { type FileLayer, systemFiles } from '../lib/file-layer.ts'
-import type { Logger, LoggerFactory } from '../lib/logger.ts'
-import type { Counter, Metrics } from '../lib/metrics.ts'
+import type { LoggerFactory } from '../lib/logger.ts'
+import type { Metrics } from '../lib/metrics.ts'
 import { CheckedReads, type ReadOutcome } from './checked-reads.ts'
 import { ChunkChanges } from './chunk-changes.ts'
-import type { ChunkDisk, ChunkPlace } from './chunk-disk.ts'
-import { ChunkFiles } from './chunk-files.ts'
+import type { ChunkPlace } from './chunk-disk.ts'
 import { checkChunkId, chunkKey, isZeroChunk } from './chunk-id.ts'
-import { ChunkIndex, type IndexEntry } from './chunk-index.ts'
-import { ChunkSegments, SEGMENT_BYTES } from './chunk-segments.ts'
+import { ChunkIndex } from './chunk-index.ts'
+import { SEGMENT_BYTES } from './chunk-segments.ts'
 import { DiskHealth } from './disk-health.ts'
 import { DiskIntake } from './disk-intake.ts'
-import { type DiskFormat, DiskLayout } from './disk-layout.ts'
+import type { DiskFormat } from './disk-layout.ts'
 import { DiskRoom } from './disk-room.ts'
 import { StoreFailedError, StoreFullError, StoreUnusableError } from './errors.ts'
 import type { ReadBuffers } from './read-buffers.ts'
+import { StoreFolder } from './store-folder.ts'
 import type {
-  AbortOptions,
   ChunkCondition,
-  ChunkId,
   DeleteOptions,
   Durability,
   PutOptions,
   ReservingStore,
   SpaceReservation
-} from './types.ts'
+} from './store-types.ts'
+import type { ChunkId } from './types.ts'
 
 export interface DiskStoreComponents {
   readonly logger: LoggerFactory
@@ -84,12 +83,8 @@ type State = 'new' | 'running' | 'stopped'
 
 /** Keeps chunks on a disk, and what it has in memory. */
 export class DiskStore implements ReservingStore {
-  readonly #layout: DiskLayout
-  readonly #files: FileLayer
-  readonly #log: Logger
   readonly #options: DiskStoreOptions
-  readonly #movedBytes: Counter | undefined
-  readonly #readBuffers: ReadBuffers | undefined
+  readonly #folder: StoreFolder
   readonly #room: DiskRoom
   readonly #intake: DiskIntake
   readonly #health: DiskHealth
@@ -99,21 +94,21 @@ export class DiskStore implements ReservingStore {
   readonly #index = new ChunkIndex()
   readonly #changes = new ChunkChanges()
   #state: State = 'new'
-  #lock: DirectoryLock | undefined
-  #disk: ChunkDisk | undefined
 
   constructor(components: DiskStoreComponents, options: DiskStoreOptions) {
     const { quotaBytes = Infinity, maxCorruptFiles = 64, directory } = options
     const { maxWrites = 32, maxReads = 32, reserveBytes = 0 } = options
     const { freeBytes = async () => Infinity, clock = systemClock, metrics } = components
+    const { files = systemFiles, readBuffers } = components
     this.#options = options
-    this.#readBuffers = components.readBuffers
-    this.#files = components.files ?? systemFiles
-    this.#layout = new DiskLayout(directory)
-    this.#log = components.logger.forComponent('blobswarm:chunks:disk-store')
-    const { tmp } = this.#layout
-    this.#health = new DiskHealth({ files: this.#files, log: this.#log, clock }, directory, tmp)
-    this.#room = new DiskRoom(freeBytes, reserveBytes, (leftBytes) => this.#noteLeft(leftBytes))
+    const log = components.logger.forComponent('blobswarm:chunks:disk-store')
+    const leftBytes = async (): Promise<number> => await this.#room.look()
+    this.#folder = new StoreFolder(
+      { files, index: this.#index, log, metrics, readBuffers, leftBytes },
+      options
+    )
+    this.#health = new DiskHealth({ files, log, clock }, directory, this.#folder.layout.tmp)
+    this.#room = new DiskRoom(freeBytes, reserveBytes, (left) => this.#noteLeft(left))
     const { otherBytes = () => 0, makeRoom } = components
     const intake = {
       room: this.#room,
@@ -126,12 +121,9 @@ export class DiskStore implements ReservingStore {
     this.#writes = new Budget(maxWrites, 'maxWrites')
     this.#readSlots = new Budget(maxReads, 'maxReads')
     this.#reads = new CheckedReads(
-      { index: this.#index, changes: this.#changes, log: this.#log, metrics },
+      { index: this.#index, changes: this.#changes, log, metrics },
       { maxCorruptFiles }
     )
-    this.#movedBytes = metrics?.counter('blobswarm_chunks_moved_bytes_total', {
-      help: 'Bytes of chunks that were copied so that the space of deleted ones came back'
-    })
     this.#showOn(metrics)
   }
 
@@ -227,11 +219,7 @@ export class DiskStore implements ReservingStore {
 
   /** Gives back the space of deleted chunks where that counts. @returns whether some came back. */
   async reclaim(): Promise<boolean> {
-    if (this.#options.countsDead !== true || this.#disk === undefined) return false
-    const before = this.#disk.deadBytes
-    if (before === 0) return false
-    await this.#disk.reclaim()
-    return (this.#disk?.deadBytes ?? 0) < before
+    return this.#options.countsDead === true && (await this.#folder.reclaim())
   }
 
   /**
@@ -242,15 +230,11 @@ export class DiskStore implements ReservingStore {
     if (this.#state !== 'new') throw new TypeError(`start: the store is ${this.#state}`)
     this.#state = 'running'
     try {
-      await this.#takeLock()
-      const format = await this.#layout.prepare(this.#files, this.#options.format)
-      await this.#layout.clearTemporary(this.#files)
-      this.#reads.corruptFiles = (await this.#files.list(this.#layout.corrupt)).length
-      await this.#load(format)
+      this.#reads.corruptFiles = await this.#folder.open()
     } catch (error) {
       await this.stop()
       if (error instanceof StoreUnusableError) throw error
-      throw new StoreUnusableError(this.#layout.directory, 'it cannot be read', { cause: error })
+      throw new StoreUnusableError(this.#options.directory, 'it cannot be read', { cause: error })
     }
   }
 
@@ -263,45 +247,9 @@ export class DiskStore implements ReservingStore {
     }
     try {
       await this.#health.stop()
-      await this.#disk?.close()
     } finally {
-      this.#disk = undefined
-      await this.#lock?.release()
-      this.#lock = undefined
+      await this.#folder.close()
     }
-  }
-
-  /** Opens the disk and fills the index. */
-  async #load(format: DiskFormat): Promise<void> {
-    const { durability = 'fsync', segmentBytes } = this.#options
-    const isDurable = durability === 'fsync'
-    const isUnflushed = await this.#layout.isUnflushed(this.#files)
-    if (!isDurable && !isUnflushed) await this.#layout.noteUnflushed(this.#files, true)
-    const components = {
-      files: this.#files,
-      layout: this.#layout,
-      index: this.#index,
-      log: this.#log,
-      buffers: this.#readBuffers,
-      onMoved: (bytes: number) => this.#movedBytes?.add(bytes)
-    }
-    const leftBytes = async (): Promise<number> => await this.#room.look()
-    const options = { isDurable, isUnflushed, segmentBytes, leftBytes }
-    const disk =
-      format === 'segments'
-        ? new ChunkSegments(components, options)
-        : new ChunkFiles(components, options)
-    this.#disk = disk
-    await disk.load()
-    if (isDurable && isUnflushed) await this.#layout.noteUnflushed(this.#files, false)
-  }
-
-  async #takeLock(): Promise<void> {
-    const attempt = await DirectoryLock.tryTake(this.#layout.lock)
-    if (!attempt.isTaken) {
-      throw new StoreUnusableError(this.#layout.directory, `process ${attempt.heldByPid} uses it`)
-    }
-    this.#lock = attempt.lock
   }
 
   async #write(id: ChunkId, bytes: Uint8Array, options: PutOptions): Promise<boolean> {
@@ -327,12 +275,12 @@ export class DiskStore implements ReservingStore {
   /** Writes, and notes whether the disk takes writes. */
   async #writeNoting(id: ChunkId, bytes: Uint8Array): Promise<ChunkPlace> {
     try {
-      const place = await this.#running.write(id, bytes)
+      const place = await this.#folder.disk.write(id, bytes)
       this.#health.noteSuccess()
       return place
     } catch (error) {
       if (error instanceof StoreFailedError) this.#health.noteFailure(error.cause)
-      if (error instanceof StoreFullError) this.#disk?.makeRoom()
+      if (error instanceof StoreFullError) this.#folder.makeRoom()
       throw error
     }
   }
@@ -342,7 +290,7 @@ export class DiskStore implements ReservingStore {
     await this.#readSlots.acquire(1, options)
     try {
       this.#checkRunning()
-      return await this.#reads.read(this.#running, id, isDue)
+      return await this.#reads.read(this.#folder.disk, id, isDue)
     } finally {
       this.#readSlots.release(1)
     }
@@ -354,7 +302,12 @@ export class DiskStore implements ReservingStore {
       if (isKept?.() === true) return false
       const entry = this.#index.delete(id)
       if (entry === undefined) return false
-      await this.#removeFile(id, entry)
+      try {
+        await this.#folder.disk.remove(id, entry)
+      } catch (error) {
+        this.#index.set(id, entry)
+        throw error
+      }
       await this.#intake.noteDeleted(entry.bytes)
       return true
     } finally {
@@ -362,29 +315,15 @@ export class DiskStore implements ReservingStore {
     }
   }
 
-  async #removeFile(id: ChunkId, entry: IndexEntry): Promise<void> {
-    try {
-      await this.#running.remove(id, entry)
-    } catch (error) {
-      this.#index.set(id, entry)
-      throw error
-    }
-  }
-
   /** What is deleted is worth the work of giving it back if there is more of it than room. */
   #noteLeft(leftBytes: number): void {
-    if (leftBytes < (this.#disk?.deadBytes ?? 0)) this.#disk?.makeRoom()
+    if (leftBytes < this.#folder.deadBytes) this.#folder.makeRoom()
   }
 
   /** Without those of the segment that is being filled or given back just now. */
   get #countedDeadBytes(): number {
     const { countsDead = false, segmentBytes = SEGMENT_BYTES } = this.#options
-    return countsDead ? Math.max(0, (this.#disk?.deadBytes ?? 0) - segmentBytes) : 0
-  }
-
-  get #running(): ChunkDisk {
-    if (this.#disk === undefined) throw new NotRunningError(`store ${this.#layout.directory}`)
-    return this.#disk
+    return countsDead ? Math.max(0, this.#folder.deadBytes - segmentBytes) : 0
   }
 
   #showOn(metrics: Metrics | undefined): void {
@@ -394,7 +333,7 @@ export class DiskStore implements ReservingStore {
     })
     metrics?.gauge('blobswarm_chunks_dead_bytes', {
       help: 'Bytes of deleted chunks on the disk, whose space is still to come back',
-      read: () => this.#disk?.deadBytes ?? 0
+      read: () => this.#folder.deadBytes
     })
     metrics?.gauge('blobswarm_chunks_writable', {
       help: '1 while the disk takes writes, 0 after one has failed',
@@ -403,6 +342,6 @@ export class DiskStore implements ReservingStore {
   }
 
   #checkRunning(): void {
-    if (this.#state !== 'running') throw new NotRunningError(`store ${this.#layout.directory}`)
+    if (this.#state !== 'running') throw new NotRunningError(`store ${this.#options.directory}`)
   }
 }

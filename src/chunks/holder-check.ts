@@ -1,9 +1,11 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
 import { anySignal } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import { NoProviderError } from './errors.ts'
-import type { AbortOptions, ChunkId, ProviderDirectory, ProviderId } from './types.ts'
+import type { ProviderDirectory } from './provider-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 /** A chunk and who holds it, as far as is known. */
 export interface HeldChunk {

@@ -2,10 +2,10 @@ import type { Candidate } from './placement.ts'
 import type {
   FailureReason,
   ProviderCondition,
-  ProviderId,
   ProviderReport,
   ProviderState
-} from './types.ts'
+} from './provider-manager-types.ts'
+import type { ProviderId } from './types.ts'
 
 /** When silence makes a provider suspect, dead and forgotten, in milliseconds. */
 export interface SilenceLimits {

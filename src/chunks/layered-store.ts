@@ -1,11 +1,6 @@
-import type {
-  AbortOptions,
-  CheckableStore,
-  ChunkCondition,
-  ChunkId,
-  DeleteOptions,
-  PutOptions
-} from './types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
+import type { CheckableStore, ChunkCondition, DeleteOptions, PutOptions } from './store-types.ts'
+import type { ChunkId } from './types.ts'
 
 /**
  * Two stores that are read as one: what this agent keeps for others, and what it keeps for itself

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../lib/logger.ts'
@@ -15,20 +16,11 @@ import type {
   ServedProvider,
   WorkOptions
 } from './maintenance-types.ts'
+import type { ProviderReport } from './provider-manager-types.ts'
+import type { CollectChunksOptions, Collected, ProviderPutOptions } from './provider-types.ts'
 import { SortedIds } from './sorted-ids.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkStore,
-  CollectChunksOptions,
-  Collected,
-  ProviderId,
-  ProviderPutOptions,
-  ProviderReport,
-  PutOptions,
-  ReservingStore,
-  SpaceReservation
-} from './types.ts'
+import type { ChunkStore, PutOptions, ReservingStore, SpaceReservation } from './store-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 /** Chunks that are listed for a collection, or deleted by it, in one call. */
 export const MAX_COLLECTED_IDS = 1024

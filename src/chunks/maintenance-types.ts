@@ -1,13 +1,7 @@
-import type {
-  AbortOptions,
-  ChunkCondition,
-  ChunkId,
-  CollectableProvider,
-  Collected,
-  ProviderId,
-  PutOptions,
-  SpaceReservation
-} from './types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
+import type { CollectableProvider, Collected } from './provider-types.ts'
+import type { ChunkCondition, PutOptions, SpaceReservation } from './store-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 /** Somebody who may have chunks, provider or not, and where to find it. */
 export interface ChunkSource {

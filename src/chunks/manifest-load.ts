@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { LimitExceededError, MalformedError } from '../lib/errors.ts'
 import { chunkKey, isZeroChunk, verifyChunk } from './chunk-id.ts'
 import { ChunkList } from './chunk-list.ts'
@@ -9,7 +10,7 @@ import {
   Manifest,
   type ManifestShape
 } from './manifest.ts'
-import type { AbortOptions, ChunkId } from './types.ts'
+import type { ChunkId } from './types.ts'
 
 /**
  * Fetches manifest pages from wherever they are; entry i of the result is page i. Rejects if one

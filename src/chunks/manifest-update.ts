@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { nextTurn } from '../lib/turn.ts'
 import { chunkKey, isZeroChunk, verifyChunk, ZERO_CHUNK_ID } from './chunk-id.ts'
@@ -16,7 +17,7 @@ import {
   pageItemCount
 } from './manifest.ts'
 import { type FetchPages, fetchVerified } from './manifest-load.ts'
-import type { AbortOptions, ChunkId } from './types.ts'
+import type { ChunkId } from './types.ts'
 
 const PAGES_PER_FETCH = 128
 const PAGES_PER_TURN = 256

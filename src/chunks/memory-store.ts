@@ -1,16 +1,16 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { checkChunkId, chunkId, chunkIdOfKey, chunkKey, isZeroChunk } from './chunk-id.ts'
 import { StoreFullError } from './errors.ts'
 import type {
-  AbortOptions,
   ChunkCondition,
-  ChunkId,
   DeleteOptions,
   PutOptions,
   ReservingStore,
   SpaceReservation
-} from './types.ts'
+} from './store-types.ts'
+import type { ChunkId } from './types.ts'
 
 export interface MemoryStoreOptions {
   /** Bytes of chunks held at most. @default Infinity */

@@ -1,5 +1,6 @@
 import { NoProviderError } from './errors.ts'
-import type { ChunkProvider, ProviderDirectory, ProviderId } from './types.ts'
+import type { ChunkProvider, ProviderDirectory } from './provider-types.ts'
+import type { ProviderId } from './types.ts'
 
 /**
  * Opens a provider that the provider manager has just named. Where the directory does not know it,

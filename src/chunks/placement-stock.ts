@@ -1,8 +1,10 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { KIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { ProviderLoad } from './provider-load.ts'
-import type { AbortOptions, ProviderId, ProviderManager } from './types.ts'
+import type { ProviderManager } from './provider-manager-types.ts'
+import type { ProviderId } from './types.ts'
 
 export interface PlacementStockComponents {
   readonly providers: Pick<ProviderManager, 'place'>

@@ -1,6 +1,7 @@
 import type { Random } from '../lib/random.ts'
+import type { PlacementRequest, ProviderState } from './provider-manager-types.ts'
 import { chooseStripe } from './stripe.ts'
-import type { PlacementRequest, ProviderId, ProviderState } from './types.ts'
+import type { ProviderId } from './types.ts'
 
 /** What placement knows of a provider. */
 export interface Candidate

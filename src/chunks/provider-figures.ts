@@ -1,5 +1,6 @@
 import type { Counter, Gauge, Metrics } from '../lib/metrics.ts'
-import type { FailureReason, ProviderCondition, ProviderId } from './types.ts'
+import type { FailureReason, ProviderCondition } from './provider-manager-types.ts'
+import type { ProviderId } from './types.ts'
 
 interface Seen {
   readonly condition: ProviderCondition

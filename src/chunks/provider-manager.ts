@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import type { Clock } from '../lib/clock.ts'
 import { LimitExceededError } from '../lib/errors.ts'
@@ -20,17 +21,16 @@ import {
   type ZoneRule
 } from './placement.ts'
 import { ProviderFigures } from './provider-figures.ts'
-import { ProviderWatch } from './provider-watch.ts'
 import type {
-  AbortOptions,
   FailureOptions,
   PlacementRequest,
-  ProviderId,
   ProviderManager,
   ProviderReport,
   ProviderState,
   ReportAnswer
-} from './types.ts'
+} from './provider-manager-types.ts'
+import { ProviderWatch } from './provider-watch.ts'
+import type { ProviderId } from './types.ts'
 
 export interface LocalProviderManagerComponents {
   readonly clock: Clock

@@ -2,7 +2,8 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { KnownProvider, SilenceLimits } from './known-provider.ts'
 import type { ProviderFigures } from './provider-figures.ts'
-import type { ProviderCondition, ProviderId } from './types.ts'
+import type { ProviderCondition } from './provider-manager-types.ts'
+import type { ProviderId } from './types.ts'
 
 export interface ProviderWatchComponents {
   /** Who is known; those silent for too long are taken out. */

@@ -1,7 +1,10 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { isZeroChunk } from './chunk-id.ts'
 import { ReadOnlyStoreError } from './errors.ts'
 import type { CopyCondition, ServedProvider } from './maintenance-types.ts'
-import type { AbortOptions, ChunkId, ChunkStore, Collected, ProviderId } from './types.ts'
+import type { Collected } from './provider-types.ts'
+import type { ChunkStore } from './store-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 /**
  * The cache of an agent that is no provider: gives what it has, so that repair can save last copies

@@ -1,4 +1,5 @@
-import type { ProviderId, ProviderState } from './types.ts'
+import type { ProviderState } from './provider-manager-types.ts'
+import type { ProviderId } from './types.ts'
 
 /**
  * What a copy at a provider is worth.

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
@@ -12,15 +13,10 @@ import { CopyList, CopyOrders } from './copy-orders.ts'
 import { NotEnoughReplicasError } from './errors.ts'
 import { checkHolders, type HeldChunk, type Trust } from './holder-check.ts'
 import type { ProviderLoad } from './provider-load.ts'
-import type {
-  AbortOptions,
-  MakeWholeOptions,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager,
-  ProviderState,
-  WrittenChunk
-} from './types.ts'
+import type { ProviderManager, ProviderState } from './provider-manager-types.ts'
+import type { ProviderDirectory } from './provider-types.ts'
+import type { MakeWholeOptions, WrittenChunk } from './replica-types.ts'
+import type { ProviderId } from './types.ts'
 
 export interface ReplicaMenderComponents {
   readonly directory: ProviderDirectory

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../lib/logger.ts'
@@ -6,7 +7,9 @@ import { toError } from '../lib/to-error.ts'
 import { isZeroChunk } from './chunk-id.ts'
 import { ChunkUnavailableError } from './errors.ts'
 import type { MaintainedProvider } from './maintenance-types.ts'
-import type { AbortOptions, ChunkId, ChunkReader, ProviderId, ProviderManager } from './types.ts'
+import type { ProviderManager } from './provider-manager-types.ts'
+import type { ChunkReader } from './replica-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 export interface ReplicatedReaderComponents {
   readonly directory: {

@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { toHex } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
@@ -11,21 +12,17 @@ import { NotEnoughReplicasError, StoreFullError } from './errors.ts'
 import { openPlaced } from './open-placed.ts'
 import { PlacementStock } from './placement-stock.ts'
 import { ProviderLoad } from './provider-load.ts'
+import type { FailureReason, ProviderManager, ProviderState } from './provider-manager-types.ts'
+import type { ProviderDirectory } from './provider-types.ts'
 import { ReplicaMender } from './replica-mender.ts'
 import type {
-  AbortOptions,
-  ChunkId,
   ChunkWriter,
-  FailureReason,
   LocateOptions,
   MakeWholeOptions,
-  ProviderDirectory,
-  ProviderId,
-  ProviderManager,
-  ProviderState,
   WriteChunkOptions,
   WrittenChunk
-} from './types.ts'
+} from './replica-types.ts'
+import type { ChunkId, ProviderId } from './types.ts'
 
 export interface ReplicatedWriterComponents {
   readonly directory: ProviderDirectory

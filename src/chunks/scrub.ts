@@ -1,8 +1,10 @@
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { errorCode } from '../lib/errors.ts'
 import { SortedIds } from './sorted-ids.ts'
-import type { AbortOptions, CheckableStore, ChunkCondition, ChunkId } from './types.ts'
+import type { CheckableStore, ChunkCondition } from './store-types.ts'
+import type { ChunkId } from './types.ts'
 
 /** What is wrong with a chunk: its bytes are not its own, its file is gone, or its disk fails. */
 export type Damage = Exclude<ChunkCondition, 'intact'> | 'unreadable'

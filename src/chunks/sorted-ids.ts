@@ -1,5 +1,6 @@
 import { asBuffer } from '../lib/bytes.ts'
-import type { ChunkId, ChunkStore } from './types.ts'
+import type { ChunkStore } from './store-types.ts'
+import type { ChunkId } from './types.ts'
 
 /**
  * The ids of a store in order. It reads and sorts those of one first byte at a time, a 256th of

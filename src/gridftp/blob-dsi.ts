@@ -1,7 +1,7 @@
+import type { NamespaceEntry } from '../metadata/namespace-types.ts'
 import { namesVersion } from '../metadata/ref.ts'
 import type { Repository } from '../metadata/repository.ts'
 import type { OpenWriteOptions as RepositoryWriteOptions } from '../metadata/repository-types.ts'
-import type { NamespaceEntry } from '../metadata/types.ts'
 import { translate, translated, translatedEach } from './blob-errors.ts'
 import { BlobUpload, StripedBlobUpload } from './blob-uploads.ts'
 import type {

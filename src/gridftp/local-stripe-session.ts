@@ -1,5 +1,5 @@
 import { checkChunkBytes } from '../chunks/chunk-size.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { toError } from '../lib/to-error.ts'
 import { type LeafList, LeafListBuilder } from '../metadata/leaf-list.ts'

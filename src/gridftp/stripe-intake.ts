@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toError } from '../lib/to-error.ts'
 import type { ExtentWriter } from '../metadata/extent-writer.ts'
 import { type LeafList, LeafListBuilder } from '../metadata/leaf-list.ts'

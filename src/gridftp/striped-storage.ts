@@ -1,8 +1,9 @@
 import type { Range } from '../lib/range-set.ts'
 import type { LeafList } from '../metadata/leaf-list.ts'
 import type { PublishVersionOptions } from '../metadata/publishing.ts'
+import type { SignedEnvelope } from '../metadata/signature-types.ts'
 import type { ReceivedStripe } from '../metadata/stripe-types.ts'
-import type { BlobDescription, SignedEnvelope } from '../metadata/types.ts'
+import type { BlobDescription } from '../metadata/types.ts'
 import type { Published } from './dsi.ts'
 
 /** One upload whose blocks data movers take and store. Ended by `publish`, `suspend` or `abort`. */

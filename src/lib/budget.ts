@@ -1,3 +1,4 @@
+import type { AbortOptions } from './abort-options.ts'
 import { LimitExceededError } from './errors.ts'
 
 interface Waiter {
@@ -46,7 +47,7 @@ export class Budget {
    * @throws {LimitExceededError} if it can never be free.
    * @throws {unknown} `signal.reason` if aborted while waiting; nothing is taken then.
    */
-  async acquire(amount: number, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+  async acquire(amount: number, options: AbortOptions = {}): Promise<void> {
     if (amount > this.#total) throw new LimitExceededError(this.#what, this.#total)
     const { signal } = options
     signal?.throwIfAborted()

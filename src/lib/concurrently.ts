@@ -1,3 +1,5 @@
+import type { AbortOptions } from './abort-options.ts'
+
 /**
  * Calls `task` for every item, at most `limit` calls at a time (a whole number, at least 1),
  * in order of the items. The first failure aborts the signal that the tasks are given, and
@@ -9,7 +11,7 @@ export async function forEachConcurrently<T>(
   items: Iterable<T> | AsyncIterable<T>,
   limit: number,
   task: (item: T, signal: AbortSignal) => Promise<void>,
-  options: { signal?: AbortSignal | undefined } = {}
+  options: AbortOptions = {}
 ): Promise<void> {
   const failed = new AbortController()
   const { signal: outer } = options

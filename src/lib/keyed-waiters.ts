@@ -1,3 +1,4 @@
+import type { AbortOptions } from './abort-options.ts'
 import { settledOrAborted } from './signals.ts'
 
 /** Lets tasks wait for things that have a name, each until it happens. */
@@ -5,7 +6,7 @@ export class KeyedWaiters<K> {
   readonly #waiters = new Map<K, Set<() => void>>()
 
   /** Resolves when `resolve` is called for the key. @throws {unknown} `signal.reason` if aborted first. */
-  async wait(key: K, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+  async wait(key: K, options: AbortOptions = {}): Promise<void> {
     const { signal } = options
     signal?.throwIfAborted()
     const { promise, resolve } = Promise.withResolvers<void>()

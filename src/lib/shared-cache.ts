@@ -1,3 +1,4 @@
+import type { AbortOptions } from './abort-options.ts'
 import { settledOrAborted } from './signals.ts'
 
 interface Load<V> {
@@ -37,7 +38,7 @@ export class SharedCache<V> {
   async get(
     key: string,
     load: (signal: AbortSignal) => Promise<V>,
-    options: { signal?: AbortSignal | undefined } = {}
+    options: AbortOptions = {}
   ): Promise<V> {
     const { signal } = options
     signal?.throwIfAborted()

@@ -1,3 +1,4 @@
+import type { AbortOptions } from './abort-options.ts'
 import type { Cancel, Clock } from './clock.ts'
 
 interface Taker {
@@ -71,7 +72,7 @@ export class TokenBucket {
    */
   async take(
     amount: number,
-    options: { signal?: AbortSignal | undefined; priority?: number } = {}
+    options: AbortOptions & { readonly priority?: number } = {}
   ): Promise<void> {
     const { signal, priority = 0 } = options
     signal?.throwIfAborted()

@@ -1,9 +1,11 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MetadataMissingError } from './errors.ts'
 import type { Interval } from './geometry.ts'
 import type { NodeStore } from './store-types.ts'
+import type { RootRef } from './ticket-types.ts'
 import { type PathStore, type TreePath, walkPaths } from './tree-path.ts'
-import type { NodeKey, NodeRef, RootRef, TreeNode } from './types.ts'
+import type { NodeKey, TreeNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 interface Wanted extends Interval {
   /** Where the answer goes. */
@@ -67,9 +69,9 @@ export class BaseTree {
   async resolve(
     wanted: readonly Interval[],
     options: AbortOptions = {}
-  ): Promise<(NodeRef | undefined)[]> {
+  ): Promise<(VersionRef | undefined)[]> {
     options.signal?.throwIfAborted()
-    const found: (NodeRef | undefined)[] = wanted.map(() => undefined)
+    const found: (VersionRef | undefined)[] = wanted.map(() => undefined)
     const root = this.#root
     if (root === undefined) return found
     const to = wanted
@@ -81,7 +83,7 @@ export class BaseTree {
     const fetched = new Map<string, TreeNode>()
     const known = (key: NodeKey): TreeNode | undefined =>
       fetched.get(nameOf(key)) ?? this.#cache.get(nameOf(key))
-    const arrive = (ref: NodeRef, { slot }: Wanted): void => {
+    const arrive = (ref: VersionRef, { slot }: Wanted): void => {
       found[slot] = ref
     }
     for (;;) {

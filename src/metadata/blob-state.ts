@@ -1,6 +1,7 @@
 import { MetadataLimitError } from './errors.ts'
+import type { AssignedVersion, RootRef } from './ticket-types.ts'
 import { MAX_IN_FLIGHT_RANGES, MAX_IN_FLIGHT_VERSIONS } from './tickets.ts'
-import type { AssignedVersion, RootRef, Version, VersionSummary } from './types.ts'
+import type { Version, VersionSummary } from './types.ts'
 import type { BlobRow, VersionRow } from './version-rows.ts'
 
 /** A blob with its versions, as the version manager's rules see it. */

@@ -1,5 +1,5 @@
 import type { ChunkBuffers } from '../chunks/chunk-buffers.ts'
-import type { ChunkReader, ChunkWriter } from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/replica-types.ts'
 import type { Budget } from '../lib/budget.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
@@ -8,8 +8,10 @@ import type { BlobReader } from './blob-reader.ts'
 import type { UploadNotes } from './kept-upload.ts'
 import type { LeafList } from './leaf-list.ts'
 import type { PublishVersionOptions } from './publishing.ts'
+import type { Signer } from './signature-types.ts'
 import type { MetadataStore } from './store-types.ts'
-import type { BlobDescription, Signer, Version, VersionManager } from './types.ts'
+import type { BlobDescription, Version } from './types.ts'
+import type { VersionManager } from './version-manager-types.ts'
 
 /**
  * What an upload does to the content before it. `replace`: the version is exactly what is written,

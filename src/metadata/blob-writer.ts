@@ -1,4 +1,5 @@
-import type { AbortOptions, WriteBlockOptions } from '../chunks/types.ts'
+import type { WriteBlockOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Logger } from '../lib/logger.ts'
 import { type Range, RangeSet } from '../lib/range-set.ts'
 import { anySignal } from '../lib/signals.ts'

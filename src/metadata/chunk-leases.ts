@@ -1,13 +1,9 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { ChunkLeaseLostError } from '../chunks/errors.ts'
 import { DEFAULT_LEASE_MS } from '../chunks/lease-table.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkWriter,
-  MakeWholeOptions,
-  ProviderId
-} from '../chunks/types.ts'
+import type { ChunkWriter, MakeWholeOptions } from '../chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'

@@ -1,5 +1,7 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkId, ChunkWriter, ProviderId } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { GroupCommit } from '../lib/group-commit.ts'

@@ -1,7 +1,9 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Logger } from '../lib/logger.ts'
+import type { SignedVersionRecord } from './sealing-types.ts'
+import type { Signer, Verifier } from './signature-types.ts'
 import type { RecordStore } from './store-types.ts'
-import type { BlobDescription, SignedVersionRecord, Signer, Verifier } from './types.ts'
+import type { BlobDescription } from './types.ts'
 import { signRecord, verifyRecord, versionRecordName } from './version-record.ts'
 
 export interface CloneRecordComponents {

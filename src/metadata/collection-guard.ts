@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MalformedError } from '../lib/errors.ts'
 import type { Participant } from './collection-participants.ts'
 import { checkLast } from './collection-sweep.ts'

@@ -8,7 +8,8 @@ import {
   type ManifestShape
 } from '../chunks/manifest.ts'
 import { type FetchPages, fetchVerified } from '../chunks/manifest-load.ts'
-import type { AbortOptions, ChunkId } from '../chunks/types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { MalformedError } from '../lib/errors.ts'
 import { nextTurn } from '../lib/turn.ts'

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { errorCode, MalformedError } from '../lib/errors.ts'
 import type { Participant, Tally } from './collection-participants.ts'
 import { metadataSweep, sweep } from './collection-sweep.ts'
@@ -7,7 +7,7 @@ import { nodePrefix } from './metadata-keys.ts'
 import { decodeNodeKey } from './node-codec.ts'
 import type { CollectableMetadata } from './store-types.ts'
 import { SupersededNodes } from './superseded-nodes.ts'
-import type { BlobId, NodeRef, Version } from './types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 
 /** Versions of which is asked what they wrote in one call. */
 const VERSIONS_PER_CALL = 256
@@ -56,7 +56,7 @@ export class NodeSweep {
     options: AbortOptions
   ): AsyncGenerator<{ blob: BlobId; versions: Version[] }> {
     let current: { blob: BlobId; versions: Version[] } | undefined
-    for (let after: NodeRef | undefined; ; ) {
+    for (let after: VersionRef | undefined; ; ) {
       const above = after
       const listed = await participant.ask(
         async (store, collection, asked) =>
@@ -152,7 +152,10 @@ function stretchesOf(
 }
 
 /** @throws {MalformedError} if versions are not in order, so that listing them might never end. */
-function checkOrder(listed: readonly NodeRef[], after: NodeRef | undefined): readonly NodeRef[] {
+function checkOrder(
+  listed: readonly VersionRef[],
+  after: VersionRef | undefined
+): readonly VersionRef[] {
   let before = after
   for (const ref of listed) {
     const isAbove =

@@ -1,4 +1,5 @@
-import type { AbortOptions, Collected } from '../chunks/types.ts'
+import type { Collected } from '../chunks/provider-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'

@@ -1,15 +1,16 @@
 import { type BlobState, readableVersions } from './blob-state.ts'
 import type { BlobRoots } from './collection-types.ts'
-import type { BlobId, NodeRef, SignedEnvelope, Version } from './types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What the rules see of all blobs at one moment. */
 export interface RootsView {
   blobs(): Iterable<BlobState>
   blob(blob: BlobId): BlobState
-  seal(ref: NodeRef): SignedEnvelope | undefined
+  seal(ref: VersionRef): SignedEnvelope | undefined
   /** The version whose manifest that of this one is made from. */
-  manifestBaseOf(ref: NodeRef): NodeRef | undefined
+  manifestBaseOf(ref: VersionRef): VersionRef | undefined
   /** Versions of the same blob that the tree of a version in flight is being woven into; or 0. */
   basesOf(row: VersionRow): readonly Version[]
   /** Tells whether a path names the blob. */
@@ -21,7 +22,7 @@ export interface RootsView {
 export type RetiredRefs = ReadonlySet<string>
 
 /** Key of a version in a set. */
-export function refKey({ blob, version }: NodeRef): string {
+export function refKey({ blob, version }: VersionRef): string {
   return `${blob}/${version}`
 }
 
@@ -105,8 +106,8 @@ class RootMarking {
    * Keeps a version that can be sealed, and for one that is not sealed yet all that it takes: leaf
    * lists down to a version that is, whose manifest the others begin with.
    */
-  #addManifest(ref: NodeRef): void {
-    for (let next: NodeRef | undefined = ref; next !== undefined; ) {
+  #addManifest(ref: VersionRef): void {
+    for (let next: VersionRef | undefined = ref; next !== undefined; ) {
       const { manifests, unsealed } = this.#marksOf(next.blob)
       const isSealed = this.#view.seal(next) !== undefined
       if (isSealed || next === ref) {
@@ -120,8 +121,8 @@ class RootMarking {
   }
 
   /** Keeps a tree, and what a clone's stands on in its source. */
-  #addTree(ref: NodeRef): void {
-    for (let next: NodeRef | undefined = ref; next !== undefined; ) {
+  #addTree(ref: VersionRef): void {
+    for (let next: VersionRef | undefined = ref; next !== undefined; ) {
       const marks = this.#marksOf(next.blob)
       if (marks.trees.has(next.version)) return
       if (next.version > 0) marks.trees.add(next.version)
@@ -130,7 +131,7 @@ class RootMarking {
   }
 
   /** What the tree of a version shows of the source of its blob; undefined if nothing. */
-  #sourceBelow({ blob, version }: NodeRef, marks: Marks): NodeRef | undefined {
+  #sourceBelow({ blob, version }: VersionRef, marks: Marks): VersionRef | undefined {
     const { row, versions, published } = this.#view.blob(blob)
     if (row.source?.root === undefined) return undefined
     if (marks.firstTruncating === undefined) {

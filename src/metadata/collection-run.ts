@@ -1,4 +1,6 @@
-import type { AbortOptions, CollectableProvider, ProviderId } from '../chunks/types.ts'
+import type { CollectableProvider } from '../chunks/provider-types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
@@ -11,7 +13,7 @@ import type { BlobRoots, CollectedVersions, CollectionReport } from './collectio
 import { RootUnreadableError } from './errors.ts'
 import { pageFetcher } from './page-fetch.ts'
 import type { CollectableMetadata, PageStore, RecordStore } from './store-types.ts'
-import type { BlobId, NodeRef, Version } from './types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 
 /** What a collection works with. */
 export interface CollectionRunComponents {
@@ -171,7 +173,7 @@ export class CollectionRun {
     )
   }
 
-  async #markManifest(ref: NodeRef, options: AbortOptions): Promise<void> {
+  async #markManifest(ref: VersionRef, options: AbortOptions): Promise<void> {
     const marking = async (): Promise<void> => {
       const { record } = await this.#components.versions.recordOf(ref, options)
       await this.#marks.addManifest(record.manifestRoot, options)
@@ -184,7 +186,7 @@ export class CollectionRun {
     const { isDryRun } = this.#options
     const { records, nodes, pages } = this.#tallies
     const blobs = roots.map(({ blob }) => blob)
-    const paths = await this.#components.versions.pathsOf?.(blobs, options)
+    const paths = await this.#components.versions.pathsOf(blobs, options)
     const recordsSweep = recordSweep(new LiveRecords(roots, this.#marks, paths))
     await this.#metadata.each(async (participant, each) => {
       await sweep(participant, recordsSweep, { tally: records, isDryRun }, each)
@@ -226,7 +228,7 @@ export class CollectionRun {
 function* refsOf(
   roots: readonly BlobRoots[],
   pick: (root: BlobRoots) => readonly Version[]
-): Generator<NodeRef> {
+): Generator<VersionRef> {
   for (const root of roots) for (const version of pick(root)) yield { blob: root.blob, version }
 }
 

@@ -1,4 +1,6 @@
-import type { AbortOptions, ChunkId, CollectableProvider, Collected } from '../chunks/types.ts'
+import type { CollectableProvider, Collected } from '../chunks/provider-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { asBuffer, fromHex } from '../lib/bytes.ts'
 import { MalformedError } from '../lib/errors.ts'
 import type { CollectionMarks } from './collection-marks.ts'

@@ -1,5 +1,9 @@
-import type { AbortOptions, ChunkId, Collected, ProviderId } from '../chunks/types.ts'
-import type { AssignedVersion, BlobId, NodeRef, SignedVersionRecord, Version } from './types.ts'
+import type { Collected } from '../chunks/provider-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
+import type { SignedVersionRecord } from './sealing-types.ts'
+import type { AssignedVersion } from './ticket-types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 
 /** A blob as collection sees it, all blobs at one moment. */
 export interface BlobRoots {
@@ -35,19 +39,19 @@ export interface CollectedVersions {
   applyRetention(
     request: { readonly isDryRun: boolean },
     options?: AbortOptions
-  ): Promise<readonly NodeRef[]>
+  ): Promise<readonly VersionRef[]>
   /** What must stay, at this moment, as if `retired` were retired already. */
-  roots(retired: readonly NodeRef[], options?: AbortOptions): Promise<readonly BlobRoots[]>
+  roots(retired: readonly VersionRef[], options?: AbortOptions): Promise<readonly BlobRoots[]>
   /** What versions `from` to `to`, both included, wrote. */
   assigned(
     blob: BlobId,
     range: { readonly from: Version; readonly to: Version },
     options?: AbortOptions
   ): Promise<readonly AssignedVersion[]>
-  /** Paths that name one of the blobs now. @default unknown: the records of all paths stay */
-  pathsOf?(blobs: readonly BlobId[], options?: AbortOptions): Promise<readonly string[]>
+  /** Paths that name one of the blobs now. */
+  pathsOf(blobs: readonly BlobId[], options?: AbortOptions): Promise<readonly string[]>
   /** Seals the version if nobody has yet, also one that is retired but stays for others. */
-  recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord>
+  recordOf(ref: VersionRef, options?: AbortOptions): Promise<SignedVersionRecord>
   /**
    * Forgets blobs of which nothing is left anywhere; those that somebody has come to need meanwhile
    * stay.

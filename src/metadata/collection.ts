@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'

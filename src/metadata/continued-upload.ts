@@ -1,5 +1,6 @@
 import { ChunkUnavailableError } from '../chunks/errors.ts'
-import type { AbortOptions, ChunkWriter } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import { claimLeaves } from './claimed-leaves.ts'
 import { UploadLostError } from './errors.ts'

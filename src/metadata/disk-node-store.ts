@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import type { LeaseTableOptions } from '../chunks/lease-table.ts'
-import type { AbortOptions, ChunkId, Collected } from '../chunks/types.ts'
+import type { Collected } from '../chunks/provider-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { blake3 } from '../lib/blake3.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { sendable } from '../lib/worker-call.ts'
@@ -18,6 +20,7 @@ import {
 import { MetadataLeases } from './metadata-leases.ts'
 import { decodeNode, decodeNodeKey, encodeNodeKey } from './node-codec.ts'
 import { OpenedProofs } from './opened-proofs.ts'
+import type { Verifier } from './signature-types.ts'
 import { encodeEnvelope } from './signed.ts'
 import { checkNodePut, checkPagePut, checkRecordPut } from './store-checks.ts'
 import type {
@@ -29,8 +32,10 @@ import type {
   ProvenNode
 } from './store-types.ts'
 import { ProofSharing, toRecord, toRow } from './stored-forms.ts'
+import type { NodeProof } from './ticket-types.ts'
 import { MAX_PATH_NODES, type TreePath } from './tree-path.ts'
-import type { KeyedNode, NodeKey, NodeProof, NodeRef, TreeNode, Verifier } from './types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 /** Name of the file in the data directory. */
 export const METADATA_FILE = 'metadata.sqlite'
@@ -237,9 +242,9 @@ export class DiskMetadataStore implements KeptMetadata {
 
   async nodeVersions(
     collection: string,
-    after: NodeRef | undefined,
+    after: VersionRef | undefined,
     options: AbortOptions = {}
-  ): Promise<NodeRef[]> {
+  ): Promise<VersionRef[]> {
     this.#leases.check(collection)
     const above = after === undefined ? new Uint8Array() : aboveNodesOf(after)
     const found = await this.#database.call(

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import { toError } from '../lib/to-error.ts'
 import { VersionStoreError } from './errors.ts'

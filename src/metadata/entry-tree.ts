@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { MetadataLimitError, NotDirectoryError } from './errors.ts'
 import { type Entry, Folder } from './folder.ts'
+import type { RetentionPolicy } from './namespace-types.ts'
 import { checkPath } from './ref.ts'
-import type { BlobId, RetentionPolicy } from './types.ts'
+import type { BlobId } from './types.ts'
 import type { EntryRemovalRow, EntryRow, PolicyRemovalRow, PolicyRow } from './version-rows.ts'
 
 /** What must be durable before anybody is told. */

@@ -1,6 +1,7 @@
 import { BlobswarmError } from '../lib/errors.ts'
 import type { Range } from '../lib/range-set.ts'
-import type { BlobId, NodeKey, Version } from './types.ts'
+import type { NodeKey } from './tree-types.ts'
+import type { BlobId, Version } from './types.ts'
 
 /** Base of what is wrong with a path of the namespace; the caller is at fault. */
 export abstract class NamespaceError extends BlobswarmError {

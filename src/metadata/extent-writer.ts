@@ -1,13 +1,9 @@
 import type { ChunkBuffers } from '../chunks/chunk-buffers.ts'
 import { chunkId, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
 import { Chunker } from '../chunks/chunker.ts'
-import type {
-  AbortOptions,
-  ChunkReader,
-  ChunkWriter,
-  MakeWholeOptions,
-  WriteBlockOptions
-} from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter, MakeWholeOptions } from '../chunks/replica-types.ts'
+import type { WriteBlockOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Budget } from '../lib/budget.ts'
 import { concatBytes, isAllZero } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'

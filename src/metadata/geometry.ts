@@ -9,7 +9,8 @@
  * @see BlobSeer, JPDC 71(2), 2011; the growth spine and the holes are additions.
  */
 import { MetadataLimitError } from './errors.ts'
-import type { AssignedVersion, ByteRange, ChunkRange } from './types.ts'
+import type { AssignedVersion } from './ticket-types.ts'
+import type { ByteRange, ChunkRange } from './types.ts'
 
 /** Ranges that a ticket may list; beyond that, the nearest neighbours are joined. */
 export const MAX_TICKET_RANGES = 4096

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.ts'
 import { MetadataLimitError } from './errors.ts'
-import type { BlobId, HoldRequest, NodeRef, Version } from './types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
+import type { HoldRequest } from './version-manager-types.ts'
 import type { HoldRemovalRow, HoldRow } from './version-rows.ts'
 
 /** Longest time that a hold lasts without renewal. */
@@ -86,7 +87,7 @@ export class HoldTable {
   }
 
   /** Tells whether somebody holds the version now. */
-  isHeld({ blob, version }: NodeRef): boolean {
+  isHeld({ blob, version }: VersionRef): boolean {
     const nowMs = this.#clock.monotonic()
     for (const { row, endMs } of this.#byBlob.get(blob)?.values() ?? []) {
       if (row.version === version && endMs > nowMs) return true

@@ -1,5 +1,5 @@
 import { DEFAULT_LEASE_MS } from '../chunks/lease-table.ts'
-import type { ChunkWriter } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { KeptUpload } from './kept-upload.ts'

@@ -1,4 +1,5 @@
-import type { AbortOptions, ChunkWriter } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'

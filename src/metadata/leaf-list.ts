@@ -4,7 +4,8 @@ import { MetadataLimitError } from './errors.ts'
 import { joinRanges, MAX_CHUNKS, MAX_LEAF_FRAGMENTS } from './geometry.ts'
 import { continues, type FragmentRow, joinRows, LeafColumns, overlayRows } from './leaf-columns.ts'
 import { ReplicaSets } from './replica-sets.ts'
-import type { ChunkRange, Fragment, LeafEntry } from './types.ts'
+import type { Fragment, LeafEntry } from './tree-types.ts'
+import type { ChunkRange } from './types.ts'
 
 /**
  * Everything that one version writes: for each rewritten chunk index its fragments, in order of

@@ -1,8 +1,9 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkReader } from '../chunks/types.ts'
+import type { ChunkReader } from '../chunks/replica-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { LeafList } from './leaf-list.ts'
-import type { Fragment } from './types.ts'
+import type { Fragment } from './tree-types.ts'
 
 /** Zeros are given in arrays of at most this. */
 const ZERO_BYTES = MIB

@@ -1,6 +1,7 @@
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
-import type { Ticket, VersionManager } from './types.ts'
+import type { Ticket } from './ticket-types.ts'
+import type { VersionManager } from './version-manager-types.ts'
 
 export interface LeaseKeeperComponents {
   readonly versions: Pick<VersionManager, 'renew'>

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { isPublished } from './blob-state.ts'
 import { isGone, type RetiredRefs, type RootsView, refKey, rootsOf } from './collection-roots.ts'
@@ -8,14 +8,9 @@ import { UnknownVersionError } from './errors.ts'
 import { chunksOf } from './geometry.ts'
 import { versionsToRetire } from './retention.ts'
 import type { SealQueue } from './seal-queue.ts'
-import type {
-  AssignedVersion,
-  BlobId,
-  ChunkRange,
-  NodeRef,
-  SignedVersionRecord,
-  Version
-} from './types.ts'
+import type { SignedVersionRecord } from './sealing-types.ts'
+import type { AssignedVersion } from './ticket-types.ts'
+import type { BlobId, ChunkRange, Version, VersionRef } from './types.ts'
 import type { StateRow, VersionRow } from './version-rows.ts'
 
 export interface LocalCollectedVersionsComponents {
@@ -74,7 +69,7 @@ export class LocalCollectedVersions implements CollectedVersions {
   async applyRetention(
     { isDryRun }: { readonly isDryRun: boolean },
     options: AbortOptions = {}
-  ): Promise<readonly NodeRef[]> {
+  ): Promise<readonly VersionRef[]> {
     const { versions } = this.#state
     this.#state.begin(options)
     const rows = this.dropStale()
@@ -87,7 +82,7 @@ export class LocalCollectedVersions implements CollectedVersions {
   }
 
   async roots(
-    retired: readonly NodeRef[],
+    retired: readonly VersionRef[],
     options: AbortOptions = {}
   ): Promise<readonly BlobRoots[]> {
     const refs = new Set(retired.map(refKey))
@@ -133,7 +128,7 @@ export class LocalCollectedVersions implements CollectedVersions {
     })
   }
 
-  async recordOf(ref: NodeRef, options: AbortOptions = {}): Promise<SignedVersionRecord> {
+  async recordOf(ref: VersionRef, options: AbortOptions = {}): Promise<SignedVersionRecord> {
     const { versions } = this.#state
     const { blob, version } = ref
     const { condition } = await this.#state.read(() => versions.summary(blob, version), options)
@@ -168,10 +163,10 @@ export class LocalCollectedVersions implements CollectedVersions {
     return blob.published === 0 && isOld && !this.#view.hasPath(id)
   }
 
-  #versionsToRetire(): NodeRef[] {
+  #versionsToRetire(): VersionRef[] {
     const { versions, namespace, holds } = this.#state
     const nowMs = this.#clock.now()
-    const retired: NodeRef[] = []
+    const retired: VersionRef[] = []
     for (const { row } of versions.blobs()) {
       const { blob } = row
       const policy = namespace.policyFor(blob)

@@ -1,37 +1,38 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { DurableState } from './durable-state.ts'
 import { VersionPinnedError } from './errors.ts'
 import type { BlobPath } from './namespace.ts'
 import type {
-  BlobDescription,
-  BlobId,
-  CreateBlobRequest,
   DirectoryEntry,
   EffectiveRetention,
   FileEntry,
   Namespace,
   NamespaceEntry,
-  NodeRef,
+  NewFileRequest,
   RetentionPolicy,
-  Usage,
-  VersionSummary
-} from './types.ts'
+  Usage
+} from './namespace-types.ts'
+import type { NewBlobs } from './new-blobs.ts'
+import type { NewFiles } from './new-files.ts'
+import type { SealQueue } from './seal-queue.ts'
+import type { BlobDescription, VersionRef, VersionSummary } from './types.ts'
+import type { CreateBlobRequest } from './version-manager-types.ts'
 
 export interface LocalNamespaceComponents {
   readonly state: DurableState
   readonly clock: Clock
-  /** Gives an id that no blob has. */
-  readonly newBlobId: () => BlobId
-  /** @throws {RangeError} for a blob that must not be made. */
-  readonly checkCreate: (request: CreateBlobRequest) => void
+  readonly newBlobs: NewBlobs
+  readonly newFiles: NewFiles
+  /** Where published versions wait for their manifests. */
+  readonly seals: Pick<SealQueue, 'add'>
 }
 
 const DEFAULT_LIST_LIMIT = 1000
 const MAX_LIST_LIMIT = 10_000
 
 /** The namespace on this machine; part of the version manager, whose file it shares. */
-export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
+export class LocalNamespace implements Namespace {
   readonly #components: LocalNamespaceComponents
 
   constructor(components: LocalNamespaceComponents) {
@@ -75,7 +76,7 @@ export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
     create: CreateBlobRequest,
     options: AbortOptions = {}
   ): Promise<BlobDescription> {
-    const { state, clock, newBlobId, checkCreate } = this.#components
+    const { state, clock, newBlobs } = this.#components
     state.begin(options)
     const known = state.namespace.reserved(path)
     const description = known === undefined ? undefined : state.versions.describe(known)
@@ -83,8 +84,8 @@ export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
       await state.write(state.namespace.renewReservation(path, clock.now()))
       return description
     }
-    checkCreate(create)
-    const blob = newBlobId()
+    newBlobs.check(create)
+    const blob = newBlobs.newId()
     const nowMs = clock.now()
     // `reserved` has made sure that the second step cannot fail after the first one.
     const named = { ...create, isNamed: true }
@@ -96,6 +97,13 @@ export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
   async isFree(path: string, options: AbortOptions = {}): Promise<boolean> {
     const { state } = this.#components
     return await state.read(() => state.namespace.reserved(path) === undefined, options)
+  }
+
+  async publishFile(
+    request: NewFileRequest,
+    options: AbortOptions = {}
+  ): Promise<VersionSummary | undefined> {
+    return await this.#components.newFiles.publish(request, options)
   }
 
   async remove(
@@ -116,17 +124,18 @@ export class LocalNamespace implements Omit<Namespace, 'publishFile'> {
     await state.write(state.namespace.rename(from, to, clock.now()))
   }
 
-  async clone(from: NodeRef, path: string, options: AbortOptions = {}): Promise<FileEntry> {
-    const { state, clock, newBlobId } = this.#components
+  async clone(from: VersionRef, path: string, options: AbortOptions = {}): Promise<FileEntry> {
+    const { state, clock, newBlobs, seals } = this.#components
     state.begin(options)
     state.namespace.checkFree(path)
-    const blob = newBlobId()
+    const blob = newBlobs.newId()
     const nowMs = clock.now()
     // `checkFree` has made sure that the second step cannot fail after the first one.
     const { rows } = state.versions.cloneBlob(blob, from, nowMs)
     const linked = state.namespace.link(path, blob, nowMs)
     state.countBytes(blob)
     await state.write([...rows, ...linked])
+    seals.add(blob, 0)
     const cloned = { kind: 'file', path, blob, setTime: undefined } as const
     return this.#fileOf(cloned, state.versions.summary(blob, 0))
   }

@@ -1,45 +1,24 @@
-import { MIN_CHUNK_BYTES } from '../chunks/chunk-size.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Counter } from '../lib/metrics.ts'
-import { newBlobId } from './blob-id.ts'
 import { isGone } from './collection-roots.ts'
-import type { BlobRoots, CollectedVersions } from './collection-types.ts'
 import type { DurableState } from './durable-state.ts'
 import { TicketConflictError, UnknownBlobError } from './errors.ts'
 import { checkLeafListStored } from './leaf-list-codec.ts'
 import { type LocalCollectedVersions, rootsView } from './local-collected-versions.ts'
-import { LocalNamespace } from './local-namespace.ts'
-import { NewFiles } from './new-files.ts'
+import type { Namespace } from './namespace-types.ts'
+import type { NewBlobs } from './new-blobs.ts'
 import { pageFetcher } from './page-fetch.ts'
 import { PathPublisher } from './path-publisher.ts'
 import { PublicationWaiters } from './publication-waiters.ts'
 import { RollForward } from './roll-forward.ts'
 import type { SealQueue } from './seal-queue.ts'
+import type { SignedVersionRecord } from './sealing-types.ts'
+import type { SignedTicket, Ticket, TicketRequest } from './ticket-types.ts'
 import { signTicket } from './tickets.ts'
-import type {
-  AssignedVersion,
-  BlobDescription,
-  BlobId,
-  CreateBlobRequest,
-  EffectiveRetention,
-  FileEntry,
-  HoldRequest,
-  Namespace,
-  NamespaceEntry,
-  NewFileRequest,
-  NodeRef,
-  RetentionPolicy,
-  SignedTicket,
-  SignedVersionRecord,
-  Ticket,
-  TicketRequest,
-  Usage,
-  Version,
-  VersionManager,
-  VersionSummary
-} from './types.ts'
+import type { BlobDescription, BlobId, Version, VersionRef, VersionSummary } from './types.ts'
 import type { VersionManagerState } from './version-manager.ts'
+import type { CreateBlobRequest, HoldRequest, VersionManager } from './version-manager-types.ts'
 import {
   type LocalVersionManagerComponents,
   type LocalVersionManagerOptions,
@@ -55,50 +34,42 @@ import type { WriterLeases } from './writer-leases.ts'
  * until all that it depends on is on disk. Versions whose writers do not finish are rolled
  * forward.
  */
-export class LocalVersionManager implements VersionManager, Namespace, CollectedVersions {
+export class LocalVersionManager implements VersionManager {
+  /** The paths of blobs, which are kept in the same file. */
+  readonly namespace: Namespace
+  /** What collection asks. */
+  readonly collected: LocalCollectedVersions
   readonly #components: LocalVersionManagerComponents
-  readonly #clusterId: Uint8Array
-  readonly #minChunkBytes: number
   readonly #state: DurableState
   readonly #versions: VersionManagerState
-  readonly #namespace: LocalNamespace
-  readonly #newFiles: NewFiles
+  readonly #newBlobs: NewBlobs
   readonly #waiters = new PublicationWaiters()
   readonly #seals: SealQueue
   readonly #paths: PathPublisher | undefined
-  readonly #collected: LocalCollectedVersions
   readonly #leases: WriterLeases
   readonly #rollForward: RollForward
   readonly #published: Counter | undefined
 
   constructor(components: LocalVersionManagerComponents, options: LocalVersionManagerOptions) {
-    const { minChunkBytes = MIN_CHUNK_BYTES } = options
     const { clock, metadata, signer, metrics } = components
     const logger = components.logger.forComponent('blobswarm:metadata:version-manager')
     const onFailure = (error: Error): void => this.#fail(error)
     const onSealed = (blob: BlobId): void => this.#paths?.note(blob)
     const parts = makeVersionParts({ ...components, logger, onFailure, onSealed }, options)
     this.#components = components
-    this.#clusterId = options.clusterId ?? new Uint8Array()
-    this.#minChunkBytes = minChunkBytes
+    this.namespace = parts.namespace
+    this.collected = parts.collected
     this.#state = parts.state
     this.#versions = parts.state.versions
+    this.#newBlobs = parts.newBlobs
     this.#seals = parts.seals
-    this.#collected = parts.collected
     this.#leases = parts.leases
+    this.#published = parts.published
     if (options.publishesPaths === true) {
       const pathOf = (blob: BlobId): string | undefined => this.#state.namespace.pathOf(blob)
       const newest = (blob: BlobId): Version | undefined => this.#versions.latest(blob)?.version
       this.#paths = new PathPublisher({ metadata, signer, clock, logger, pathOf, newest })
     }
-    const naming = {
-      state: this.#state,
-      clock,
-      newBlobId: () => this.#newBlobId(),
-      checkCreate: (request: CreateBlobRequest) => this.#checkCreate(request)
-    }
-    this.#namespace = new LocalNamespace(naming)
-    this.#newFiles = new NewFiles({ ...naming, metadata, signer })
     this.#rollForward = new RollForward({
       metadata,
       signer,
@@ -111,9 +82,6 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
         fence: (blob, version) => this.#fence(blob, version),
         commit: (blob, version) => this.commit(blob, version)
       }
-    })
-    this.#published = metrics?.counter('blobswarm_metadata_versions_published_total', {
-      help: 'Versions that this version manager has published'
     })
     metrics?.gauge('blobswarm_metadata_versions_open', {
       help: 'Versions that wait for their writers to commit',
@@ -129,7 +97,7 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   async start(): Promise<void> {
     await this.#state.start()
     await this.#state.begun(this.#components.clock.now())
-    await this.#state.write(this.#collected.dropStale())
+    await this.#state.write(this.collected.dropStale())
     for (const { blob, version } of this.#versions.newestUnsealed()) this.#seals.add(blob, version)
     this.#rollForward.check()
   }
@@ -146,9 +114,11 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     options: AbortOptions = {}
   ): Promise<BlobDescription> {
     this.#state.begin(options)
-    this.#checkCreate(request)
+    this.#newBlobs.check(request)
     const nowMs = this.#components.clock.now()
-    return await this.#state.persist(this.#versions.createBlob(this.#newBlobId(), request, nowMs))
+    return await this.#state.persist(
+      this.#versions.createBlob(this.#newBlobs.newId(), request, nowMs)
+    )
   }
 
   async describe(blob: BlobId, options: AbortOptions = {}): Promise<BlobDescription | undefined> {
@@ -282,126 +252,14 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
     await this.#state.write(this.#state.holds.release(hold))
   }
 
-  async setPinned(ref: NodeRef, isPinned: boolean, options: AbortOptions = {}): Promise<void> {
+  async setPinned(ref: VersionRef, isPinned: boolean, options: AbortOptions = {}): Promise<void> {
     this.#state.begin(options)
     await this.#state.persist(this.#versions.setPinned(ref, isPinned))
-  }
-
-  beganMs(options?: AbortOptions): Promise<number> {
-    return this.#collected.beganMs(options)
-  }
-
-  applyRetention(
-    request: { readonly isDryRun: boolean },
-    options?: AbortOptions
-  ): Promise<readonly NodeRef[]> {
-    return this.#collected.applyRetention(request, options)
-  }
-
-  roots(retired: readonly NodeRef[], options?: AbortOptions): Promise<readonly BlobRoots[]> {
-    return this.#collected.roots(retired, options)
-  }
-
-  assigned(
-    blob: BlobId,
-    range: { readonly from: Version; readonly to: Version },
-    options?: AbortOptions
-  ): Promise<readonly AssignedVersion[]> {
-    return this.#collected.assigned(blob, range, options)
-  }
-
-  recordOf(ref: NodeRef, options?: AbortOptions): Promise<SignedVersionRecord> {
-    return this.#collected.recordOf(ref, options)
-  }
-
-  forget(blobs: readonly BlobId[], options?: AbortOptions): Promise<void> {
-    return this.#collected.forget(blobs, options)
   }
 
   /** Peer id of who may write a version, for servers that check who commits it. */
   async writerOf(blob: BlobId, version: Version, options: AbortOptions = {}): Promise<string> {
     return await this.#state.read(() => this.#versions.version(blob, version).writer, options)
-  }
-
-  lookup(path: string, options?: AbortOptions): Promise<NamespaceEntry | undefined> {
-    return this.#namespace.lookup(path, options)
-  }
-
-  list(
-    path: string,
-    request?: { readonly after?: string; readonly limit?: number },
-    options?: AbortOptions
-  ): Promise<NamespaceEntry[]> {
-    return this.#namespace.list(path, request, options)
-  }
-
-  makeDirectory(
-    path: string,
-    request?: { readonly parents?: boolean },
-    options?: AbortOptions
-  ): Promise<void> {
-    return this.#namespace.makeDirectory(path, request, options)
-  }
-
-  reserve(
-    path: string,
-    create: CreateBlobRequest,
-    options?: AbortOptions
-  ): Promise<BlobDescription> {
-    return this.#namespace.reserve(path, create, options)
-  }
-
-  isFree(path: string, options?: AbortOptions): Promise<boolean> {
-    return this.#namespace.isFree(path, options)
-  }
-
-  async publishFile(
-    request: NewFileRequest,
-    options?: AbortOptions
-  ): Promise<VersionSummary | undefined> {
-    const made = await this.#newFiles.publish(request, options)
-    if (made === undefined) return undefined
-    this.#published?.add(1)
-    this.#seals.add(made.blob, made.summary.version)
-    return made.summary
-  }
-
-  remove(
-    path: string,
-    request: { readonly kind: 'file' | 'directory' | 'any' },
-    options?: AbortOptions
-  ): Promise<void> {
-    return this.#namespace.remove(path, request, options)
-  }
-
-  rename(from: string, to: string, options?: AbortOptions): Promise<void> {
-    return this.#namespace.rename(from, to, options)
-  }
-
-  async clone(from: NodeRef, path: string, options?: AbortOptions): Promise<FileEntry> {
-    const entry = await this.#namespace.clone(from, path, options)
-    this.#seals.add(entry.blob, entry.version)
-    return entry
-  }
-
-  setModified(path: string, modifiedMs: number, options?: AbortOptions): Promise<void> {
-    return this.#namespace.setModified(path, modifiedMs, options)
-  }
-
-  usage(path: string, options?: AbortOptions): Promise<Usage> {
-    return this.#namespace.usage(path, options)
-  }
-
-  setRetention(
-    path: string,
-    policy: RetentionPolicy | undefined,
-    options?: AbortOptions
-  ): Promise<void> {
-    return this.#namespace.setRetention(path, policy, options)
-  }
-
-  retention(path: string, options?: AbortOptions): Promise<EffectiveRetention> {
-    return this.#namespace.retention(path, options)
   }
 
   async #fence(blob: BlobId, version: Version): Promise<Ticket> {
@@ -415,15 +273,5 @@ export class LocalVersionManager implements VersionManager, Namespace, Collected
   #fail(error: Error): void {
     this.#waiters.fail(error)
     this.#components.onFailure(error)
-  }
-
-  #newBlobId(): BlobId {
-    const { clock, random } = this.#components
-    return newBlobId(this.#clusterId, clock.now(), random)
-  }
-
-  #checkCreate({ chunkBytes }: CreateBlobRequest): void {
-    if (chunkBytes >= this.#minChunkBytes) return
-    throw new RangeError(`a chunk cannot have ${chunkBytes} bytes`)
   }
 }

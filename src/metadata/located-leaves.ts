@@ -1,5 +1,7 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkWriter, ProviderId } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { LeafList } from './leaf-list.ts'
 
 /** Chunks that are asked about at once. */

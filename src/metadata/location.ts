@@ -18,8 +18,9 @@ import type { ChunkId, ProviderId } from '../chunks/types.ts'
 import { ByteReader, ByteWriter, equalBytes, toHex } from '../lib/bytes.ts'
 import { MetadataLimitError, UntrustedSignatureError } from './errors.ts'
 import { decodeReplicaTable, ReplicaTable, sortedReplicas } from './replica-sets.ts'
+import type { LocationRecord } from './sealing-types.ts'
+import type { SignedEnvelope, Signer, Verifier } from './signature-types.ts'
 import type { NamedRecord } from './store-types.ts'
-import type { LocationRecord, SignedEnvelope, Signer, Verifier } from './types.ts'
 
 const FORMAT = 1
 

@@ -1,6 +1,6 @@
 import type { ChunkList } from '../chunks/chunk-list.ts'
 import { MAX_MANIFEST_CHILDREN } from '../chunks/manifest.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { anySignal } from '../lib/signals.ts'
 import { IncomparableVersionsError } from './errors.ts'

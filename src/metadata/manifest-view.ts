@@ -9,12 +9,14 @@ import {
   pageItemCount
 } from '../chunks/manifest.ts'
 import { type FetchPages, fetchVerified } from '../chunks/manifest-load.ts'
-import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Logger } from '../lib/logger.ts'
 import { SharedCache } from '../lib/shared-cache.ts'
 import { locationRecordName, verifyLocation } from './location.ts'
+import type { LocationRecord } from './sealing-types.ts'
+import type { Verifier } from './signature-types.ts'
 import type { RecordStore } from './store-types.ts'
-import type { LocationRecord, Verifier } from './types.ts'
 
 export interface ManifestViewComponents {
   readonly fetchPages: FetchPages

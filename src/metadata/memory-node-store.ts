@@ -1,6 +1,8 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
 import type { LeaseTableOptions } from '../chunks/lease-table.ts'
-import type { AbortOptions, ChunkId, Collected } from '../chunks/types.ts'
+import type { Collected } from '../chunks/provider-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { equalBytes } from '../lib/bytes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { NodeConflictError } from './errors.ts'
@@ -16,6 +18,7 @@ import {
 import { MetadataLeases } from './metadata-leases.ts'
 import { decodeNode, decodeNodeKey, encodeNodeKey, NODE_KEY_BYTES } from './node-codec.ts'
 import { OpenedProofs } from './opened-proofs.ts'
+import type { Verifier } from './signature-types.ts'
 import { checkNodePut, checkPagePut, checkRecordPut, replaces } from './store-checks.ts'
 import type {
   KeptMetadata,
@@ -25,7 +28,9 @@ import type {
   Page,
   ProvenNode
 } from './store-types.ts'
-import type { KeyedNode, NodeKey, NodeProof, NodeRef, TreeNode, Verifier } from './types.ts'
+import type { NodeProof } from './ticket-types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 export interface MemoryMetadataStoreComponents {
   readonly verifier: Verifier
@@ -184,13 +189,13 @@ export class MemoryMetadataStore implements KeptMetadata {
 
   async nodeVersions(
     collection: string,
-    after: NodeRef | undefined,
+    after: VersionRef | undefined,
     options: AbortOptions = {}
-  ): Promise<NodeRef[]> {
+  ): Promise<VersionRef[]> {
     options.signal?.throwIfAborted()
     this.#leases.check(collection)
     const sorted = this.#sortedKeys('nodes')
-    const versions: NodeRef[] = []
+    const versions: VersionRef[] = []
     for (let last = after; versions.length < MAX_KEYS; last = versions.at(-1)) {
       const above = last && aboveNodesOf(last)
       const at = firstWithout(sorted, (key) => above !== undefined && !isAbove(key, above))

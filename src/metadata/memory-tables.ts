@@ -1,4 +1,4 @@
-import type { NodeKey } from './types.ts'
+import type { NodeKey } from './tree-types.ts'
 
 /** The things of one kind, by their keys as bytes. */
 export interface Table {

@@ -1,4 +1,5 @@
-import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/replica-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import { anySignal } from '../lib/signals.ts'
@@ -7,16 +8,11 @@ import { ChunkLeases } from './chunk-leases.ts'
 import { LeafListBuilder } from './leaf-list.ts'
 import { addMergedLeaves } from './merged-leaves.ts'
 import { VersionPublisher } from './publishing.ts'
+import type { Signer } from './signature-types.ts'
 import type { MetadataStore } from './store-types.ts'
-import type {
-  BlobDescription,
-  ByteRange,
-  Signer,
-  Version,
-  VersionManager,
-  VersionSummary
-} from './types.ts'
+import type { BlobDescription, ByteRange, Version, VersionSummary } from './types.ts'
 import { VersionHold } from './version-hold.ts'
+import type { VersionManager } from './version-manager-types.ts'
 
 export interface MergeComponents {
   readonly versions: VersionManager

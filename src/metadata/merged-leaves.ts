@@ -1,18 +1,15 @@
 import { chunkId, isZeroChunk, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
 import { ChunkUnavailableError } from '../chunks/errors.ts'
 import { MAX_MANIFEST_CHILDREN } from '../chunks/manifest.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkReader,
-  ChunkWriter,
-  ProviderId
-} from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { isAllZero, MIB, toHex } from '../lib/bytes.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { LeafListBuilder } from './leaf-list.ts'
 import type { ManifestView } from './manifest-view.ts'
-import type { ByteRange, Fragment } from './types.ts'
+import type { Fragment } from './tree-types.ts'
+import type { ByteRange } from './types.ts'
 
 /** Memory for beginnings of chunks that become chunks of their own. */
 const MAX_CUT_BYTES = 64 * MIB

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import { NotRunningError } from '../lib/errors.ts'

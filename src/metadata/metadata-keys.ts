@@ -8,7 +8,7 @@ import { MalformedError } from '../lib/errors.ts'
 import { MetadataLimitError } from './errors.ts'
 import { decodeNodeKey, NODE_KEY_BYTES, readBlobId, writeBlobId } from './node-codec.ts'
 import type { MetadataKind } from './store-types.ts'
-import type { NodeRef } from './types.ts'
+import type { VersionRef } from './types.ts'
 
 /** Keys of one call that lists, compares or deletes them. */
 export const MAX_KEYS = 1024
@@ -36,21 +36,21 @@ export function recordName(key: Uint8Array): string {
 }
 
 /** What the keys of all nodes of a version begin with. */
-export function nodePrefix({ blob, version }: NodeRef): Uint8Array {
+export function nodePrefix({ blob, version }: VersionRef): Uint8Array {
   const writer = new ByteWriter(VERSION_PREFIX_BYTES)
   writeBlobId(writer, blob)
   return writer.u64(version).finish()
 }
 
 /** A key that is above those of all nodes of a version, and below those of the next. */
-export function aboveNodesOf(ref: NodeRef): Uint8Array {
+export function aboveNodesOf(ref: VersionRef): Uint8Array {
   const key = new Uint8Array(NODE_KEY_BYTES).fill(0xff, VERSION_PREFIX_BYTES)
   key.set(nodePrefix(ref))
   return key
 }
 
 /** Version in the first bytes of a node's key. @throws {MalformedError} */
-export function versionOfNode(key: Uint8Array): NodeRef {
+export function versionOfNode(key: Uint8Array): VersionRef {
   const reader = new ByteReader(key.subarray(0, VERSION_PREFIX_BYTES), 'node key')
   return { blob: readBlobId(reader), version: reader.u64() }
 }

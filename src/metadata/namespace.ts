@@ -8,9 +8,10 @@ import {
   PathNotFoundError
 } from './errors.ts'
 import type { Entry } from './folder.ts'
+import type { DirectoryEntry, EffectiveRetention, RetentionPolicy } from './namespace-types.ts'
 import { checkNewPath } from './ref.ts'
 import { checkPolicy } from './retention.ts'
-import type { BlobId, DirectoryEntry, EffectiveRetention, RetentionPolicy } from './types.ts'
+import type { BlobId } from './types.ts'
 import type { EntryRow, PolicyRow, SetTime } from './version-rows.ts'
 
 /** Latest time that a `Date` can be. */

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
+import type { Counter } from '../lib/metrics.ts'
 import type { DurableState } from './durable-state.ts'
 import type { NamespaceRow } from './entry-tree.ts'
 import { loadLeafList } from './leaf-list-codec.ts'
+import type { NewFileRequest } from './namespace-types.ts'
+import type { NewBlobs } from './new-blobs.ts'
 import { pageFetcher } from './page-fetch.ts'
+import type { SealQueue } from './seal-queue.ts'
+import type { Signer } from './signature-types.ts'
 import type { MetadataStore, Page } from './store-types.ts'
+import type { TicketRequest } from './ticket-types.ts'
 import { proveNodes, signTicket } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
-import type {
-  BlobId,
-  CreateBlobRequest,
-  NewFileRequest,
-  Signer,
-  TicketRequest,
-  VersionSummary
-} from './types.ts'
+import type { BlobId, VersionSummary } from './types.ts'
 import { VersionManagerState } from './version-manager.ts'
 import { carriedPages } from './version-requests.ts'
 import type { StateRow } from './version-rows.ts'
@@ -26,10 +25,11 @@ export interface NewFilesComponents {
   readonly metadata: MetadataStore
   readonly signer: Signer
   readonly clock: Clock
-  /** Gives an id that no blob has. */
-  readonly newBlobId: () => BlobId
-  /** @throws {RangeError} for a blob that must not be made. */
-  readonly checkCreate: (request: CreateBlobRequest) => void
+  readonly newBlobs: NewBlobs
+  /** Where published versions wait for their manifests. */
+  readonly seals: Pick<SealQueue, 'add'>
+  /** Counts published versions. */
+  readonly published?: Counter | undefined
 }
 
 /** Batches of nodes that are stored at the same time. */
@@ -48,18 +48,18 @@ export class NewFiles {
   }
 
   /**
-   * @returns the blob and its version 1; undefined if the path names a blob, seen or only reserved.
+   * @returns version 1 of the new blob; undefined if the path names a blob, seen or only reserved.
    * @throws what `NamespaceState.reserved` and `VersionManagerState.assign` throw
    */
   async publish(
     request: NewFileRequest,
     options: AbortOptions = {}
-  ): Promise<{ readonly blob: BlobId; readonly summary: VersionSummary } | undefined> {
-    const { state, newBlobId, checkCreate, clock } = this.#components
+  ): Promise<VersionSummary | undefined> {
+    const { state, newBlobs, seals, published, clock } = this.#components
     state.begin(options)
     if (state.namespace.reserved(request.path) !== undefined) return undefined
-    checkCreate(request)
-    const blob = newBlobId()
+    newBlobs.check(request)
+    const blob = newBlobs.newId()
     state.coming.add(blob)
     try {
       const ticketRequest = await this.#storeTree(blob, request, options)
@@ -68,7 +68,9 @@ export class NewFiles {
       const rows = this.#rowsOf(request, ticketRequest, clock.now())
       state.countBytes(blob)
       await state.write(rows)
-      return { blob, summary: state.versions.summary(blob, 1) }
+      published?.add(1)
+      seals.add(blob, 1)
+      return state.versions.summary(blob, 1)
     } finally {
       state.coming.delete(blob)
     }

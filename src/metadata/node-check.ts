@@ -1,7 +1,9 @@
 import { InvalidNodeError } from './errors.ts'
 import { chunkLengthAt, isDyadic, meetsRanges, ownership } from './geometry.ts'
+import type { Ticket } from './ticket-types.ts'
+import type { KeyedNode, LeafNode } from './tree-types.ts'
 import { borderRule, coveredFrom0, fragmentsProblem } from './tree-write.ts'
-import type { KeyedNode, LeafNode, NodeRef, Ticket } from './types.ts'
+import type { VersionRef } from './types.ts'
 
 /**
  * Checks that nodes follow from a ticket as far as can be told without reading other nodes: each
@@ -50,10 +52,10 @@ function linkProblem(
   ticket: Ticket,
   offset: number,
   span: number,
-  ref: NodeRef | undefined
+  ref: VersionRef | undefined
 ): string | undefined {
   if (ownership(ticket, ticket.chunkBytes, offset, span) === 'owned') {
-    const own: NodeRef = { blob: ticket.blob, version: ticket.version }
+    const own: VersionRef = { blob: ticket.blob, version: ticket.version }
     return isSame(ref, own) ? undefined : 'a link past its own node'
   }
   return borderProblem(ticket, offset, span, ref)
@@ -63,7 +65,7 @@ function borderProblem(
   ticket: Ticket,
   offset: number,
   span: number,
-  ref: NodeRef | undefined
+  ref: VersionRef | undefined
 ): string | undefined {
   const { base } = ticket
   const rule = borderRule(ticket, offset, span)
@@ -78,6 +80,6 @@ function borderProblem(
   return ref.blob === ticket.blob ? 'a link to its own blob above its source' : undefined
 }
 
-function isSame(left: NodeRef | undefined, right: NodeRef | undefined): boolean {
+function isSame(left: VersionRef | undefined, right: VersionRef | undefined): boolean {
   return left?.blob === right?.blob && left?.version === right?.version
 }

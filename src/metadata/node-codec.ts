@@ -23,7 +23,8 @@ import { MAX_CHUNK_BYTES } from '../chunks/chunk-size.ts'
 import { ByteReader, ByteWriter, fromHex, toHex } from '../lib/bytes.ts'
 import { isDyadic, MAX_LEAF_FRAGMENTS, MAX_LEVEL } from './geometry.ts'
 import { MAX_REPLICAS_LISTED } from './replica-sets.ts'
-import type { BlobId, Fragment, KeyedNode, NodeKey, NodeRef, TreeNode } from './types.ts'
+import type { Fragment, KeyedNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { BlobId, VersionRef } from './types.ts'
 
 /** Length of an encoded key. */
 export const NODE_KEY_BYTES = 45
@@ -196,7 +197,7 @@ function readNode(reader: ByteReader, key: NodeKey): TreeNode {
   return { kind: 'leaf', fragments, previous }
 }
 
-function writeLink(writer: ByteWriter, key: NodeKey, ref: NodeRef | undefined): void {
+function writeLink(writer: ByteWriter, key: NodeKey, ref: VersionRef | undefined): void {
   if (ref === undefined) {
     writer.u8(0)
   } else if (ref.blob === key.blob) {
@@ -208,7 +209,7 @@ function writeLink(writer: ByteWriter, key: NodeKey, ref: NodeRef | undefined): 
   }
 }
 
-function readLink(reader: ByteReader, key: NodeKey): NodeRef | undefined {
+function readLink(reader: ByteReader, key: NodeKey): VersionRef | undefined {
   const kind = reader.u8()
   if (kind === 0) return undefined
   if (kind === 1) return { blob: key.blob, version: reader.u64() }

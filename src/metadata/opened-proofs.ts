@@ -1,9 +1,10 @@
 import { blake3 } from '../lib/blake3.ts'
 import { concatBytes, MIB, toHex } from '../lib/bytes.ts'
 import { LruCache } from '../lib/lru-cache.ts'
+import type { Verifier } from './signature-types.ts'
 import { encodeEnvelope } from './signed.ts'
+import type { NodeProof } from './ticket-types.ts'
 import { type OpenedProof, openProof } from './tickets.ts'
-import type { NodeProof, Verifier } from './types.ts'
 
 export interface OpenedProofsOptions {
   /** Bytes of opened proofs that are remembered, about. @default 8 MiB */

@@ -3,8 +3,9 @@ import type { Logger } from '../lib/logger.ts'
 import { LruCache } from '../lib/lru-cache.ts'
 import { toError } from '../lib/to-error.ts'
 import { signPathRecord } from './path-record.ts'
+import type { Signer } from './signature-types.ts'
 import type { RecordStore } from './store-types.ts'
-import type { BlobId, Signer, Version } from './types.ts'
+import type { BlobId, Version } from './types.ts'
 
 export interface PathPublisherComponents {
   readonly metadata: Pick<RecordStore, 'putRecords'>

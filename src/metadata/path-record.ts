@@ -15,8 +15,9 @@
 import { chunkId } from '../chunks/chunk-id.ts'
 import { ByteReader, ByteWriter, fromHex, toHex } from '../lib/bytes.ts'
 import { UntrustedSignatureError } from './errors.ts'
+import type { SignedEnvelope, Signer, Verifier } from './signature-types.ts'
 import type { NamedRecord } from './store-types.ts'
-import type { BlobId, SignedEnvelope, Signer, Verifier, Version } from './types.ts'
+import type { BlobId, Version } from './types.ts'
 
 const FORMAT = 1
 const BLOB_ID_BYTES = 32

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { LimitExceededError } from '../lib/errors.ts'
 import type { BlobId, Version } from './types.ts'

@@ -1,4 +1,5 @@
-import type { AbortOptions, ChunkId } from '../chunks/types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { withDeadline } from '../lib/deadline.ts'
@@ -11,18 +12,13 @@ import { MAX_REPLACED_CHUNKS } from './geometry.ts'
 import type { LeafList } from './leaf-list.ts'
 import { encodeLeafList } from './leaf-list-codec.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import type { Signer } from './signature-types.ts'
 import type { MetadataStore, Page } from './store-types.ts'
+import type { SignedTicket, TicketRequest } from './ticket-types.ts'
 import { proveNodes } from './tickets.ts'
 import { weaveNodes } from './tree-write.ts'
-import type {
-  BlobDescription,
-  SignedTicket,
-  Signer,
-  TicketRequest,
-  Version,
-  VersionManager,
-  VersionSummary
-} from './types.ts'
+import type { BlobDescription, Version, VersionSummary } from './types.ts'
+import type { VersionManager } from './version-manager-types.ts'
 import { MAX_LEAF_PAGE_BYTES, MAX_LEAF_PAGES } from './version-requests.ts'
 
 /** Leaf-list pages that are stored together, 1.6 MiB of them. */

@@ -1,5 +1,7 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkId, ChunkReader, ProviderId } from '../chunks/types.ts'
+import type { ChunkReader } from '../chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { SharedCache } from '../lib/shared-cache.ts'
 
 /** Chunks that are remembered, of up to 16 MiB each. */

@@ -1,6 +1,7 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
 import type { ChunkSource } from '../chunks/maintenance-types.ts'
-import type { AbortOptions, ProviderId } from '../chunks/types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'

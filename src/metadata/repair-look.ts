@@ -1,5 +1,6 @@
 import { type ChunkPlan, planChunk, type RankedProvider } from '../chunks/repair-plan.ts'
-import type { AbortOptions, ProviderId } from '../chunks/types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { nextTurn } from '../lib/turn.ts'

@@ -1,14 +1,15 @@
 import { CHUNK_ID_BYTES } from '../chunks/chunk-id.ts'
 import { ChunkList } from '../chunks/chunk-list.ts'
 import { decodeManifestRoot } from '../chunks/manifest.ts'
-import type { AbortOptions, ChunkId } from '../chunks/types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import { MalformedError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { locationRecordName, verifyLocation } from './location.ts'
 import type { RepairerComponents } from './repair-types.ts'
-import type { LocationRecord } from './types.ts'
+import type { LocationRecord } from './sealing-types.ts'
 
 /** A manifest page and where its chunks should be. */
 export interface LocatedPage {

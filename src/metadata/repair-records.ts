@@ -1,5 +1,6 @@
 import { chunkIdOfKey, chunkKey, isZeroChunk } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ProviderId } from '../chunks/types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
@@ -7,8 +8,8 @@ import { signLocation } from './location.ts'
 import { type LocatedPage, readLocatedPages } from './repair-pages.ts'
 import type { RepairerComponents } from './repair-types.ts'
 import { MAX_REPLICAS_LISTED } from './replica-sets.ts'
+import type { LocationRecord } from './sealing-types.ts'
 import type { NamedRecord } from './store-types.ts'
-import type { LocationRecord } from './types.ts'
 
 /** Records that are read, made and stored together; one has 2 to 200 KiB. */
 const RECORDS_PER_BATCH = 16

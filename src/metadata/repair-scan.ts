@@ -1,4 +1,5 @@
-import type { AbortOptions, ChunkId } from '../chunks/types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { asBuffer, fromHex } from '../lib/bytes.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'

@@ -1,5 +1,6 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'

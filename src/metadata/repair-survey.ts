@@ -1,6 +1,7 @@
 import { chunkKey } from '../chunks/chunk-id.ts'
 import type { RankedProvider } from '../chunks/repair-plan.ts'
-import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { MalformedError } from '../lib/errors.ts'

@@ -1,11 +1,13 @@
 import type { ChunkSource, MaintainedDirectory } from '../chunks/maintenance-types.ts'
-import type { AbortOptions, ChunkId, ProviderId, ProviderManager } from '../chunks/types.ts'
+import type { ProviderManager } from '../chunks/provider-manager-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import type { Random } from '../lib/random.ts'
+import type { Signer, Verifier } from './signature-types.ts'
 import type { HandedOverStore, PageStore, RecordStore } from './store-types.ts'
-import type { Signer, Verifier } from './types.ts'
 
 /** The provider manager, as repair uses it. */
 export interface RepairedProviders extends Pick<ProviderManager, 'list' | 'place'> {

@@ -1,5 +1,5 @@
 import type { RepairFigures, RepairOverview } from '../chunks/maintenance-types.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'

@@ -1,22 +1,18 @@
 import type { ReadBuffers } from '../chunks/read-buffers.ts'
-import type { AbortOptions, ChunkReader, ChunkWriter } from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/replica-types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { LoggerFactory } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
 import type { Range } from '../lib/range-set.ts'
 import type { WriteMode } from './blob-writer-types.ts'
 import type { KeptUploads } from './kept-uploads.ts'
+import type { FileEntry, Namespace } from './namespace-types.ts'
 import type { Ref } from './ref.ts'
+import type { Signer, Verifier } from './signature-types.ts'
 import type { MetadataStore } from './store-types.ts'
-import type {
-  ByteRange,
-  FileEntry,
-  Namespace,
-  Signer,
-  Verifier,
-  Version,
-  VersionManager
-} from './types.ts'
+import type { ByteRange, Version } from './types.ts'
+import type { VersionManager } from './version-manager-types.ts'
 
 export interface RepositoryComponents {
   readonly versions: VersionManager

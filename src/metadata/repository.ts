@@ -1,12 +1,21 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MIB } from '../lib/bytes.ts'
 import { BlobReader, checkRange, type Snapshot } from './blob-reader.ts'
-import { IsDirectoryError, PathExistsError, PathNotFoundError } from './errors.ts'
+import { PathExistsError, PathNotFoundError } from './errors.ts'
 import type { ExtentWriter } from './extent-writer.ts'
 import type { UploadOwner } from './kept-upload.ts'
 import { diffManifests } from './manifest-diff.ts'
 import { publishMerge } from './merge.ts'
-import { checkNewPath, checkPath, parseRef, type Ref } from './ref.ts'
+import { NamedVersions, refOf } from './named-versions.ts'
+import type {
+  DirectoryEntry,
+  EffectiveRetention,
+  FileEntry,
+  NamespaceEntry,
+  RetentionPolicy,
+  Usage
+} from './namespace-types.ts'
+import { checkNewPath, checkPath, type Ref } from './ref.ts'
 import type {
   CreateOptions,
   FileStatus,
@@ -18,22 +27,11 @@ import type {
   RepositoryOptions,
   VersionDiff
 } from './repository-types.ts'
-import { openRestartable } from './restartable-uploads.ts'
+import { openUpload } from './restartable-uploads.ts'
+import type { SignedVersionRecord } from './sealing-types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
 import type { StripedWriter } from './striped-writer.ts'
-import type {
-  BlobDescription,
-  DirectoryEntry,
-  EffectiveRetention,
-  FileEntry,
-  NamespaceEntry,
-  NodeRef,
-  RetentionPolicy,
-  SignedEnvelope,
-  SignedVersionRecord,
-  Usage,
-  Version,
-  VersionSummary
-} from './types.ts'
+import type { BlobDescription, VersionRef, VersionSummary } from './types.ts'
 import type { Upload } from './upload.ts'
 import { type OpenExtentsOptions, UploadOpener } from './upload-opener.ts'
 import { VersionHold, type VersionHoldOptions } from './version-hold.ts'
@@ -45,6 +43,7 @@ const PAGE_OF_ENTRIES = 1000
 export class Repository {
   readonly #components: RepositoryComponents
   readonly #options: RepositoryOptions
+  readonly #named: NamedVersions
   readonly #blobs: BlobReader
   readonly #uploads: UploadOpener
 
@@ -52,6 +51,7 @@ export class Repository {
     const { readAheadBytes = 8 * MIB } = options
     this.#components = components
     this.#options = options
+    this.#named = new NamedVersions(components)
     this.#blobs = new BlobReader(components, { readAheadBytes })
     this.#uploads = new UploadOpener({ ...components, blobs: this.#blobs }, options)
   }
@@ -61,16 +61,7 @@ export class Repository {
     ref: string | Ref,
     options: AbortOptions = {}
   ): Promise<DirectoryEntry | FileStatus | undefined> {
-    const { path, version } = refOf(ref)
-    const entry = await this.#components.namespace.lookup(path, options)
-    if (entry === undefined) return undefined
-    if (entry.kind === 'directory') return version === undefined ? entry : undefined
-    const { chunkBytes, replicas } = await this.#describe(entry, options)
-    if (version === undefined) return { ...entry, chunkBytes, replicas, isFixed: false }
-    const fixed = await this.#findVersion(entry, version, options)
-    if (fixed === undefined) return undefined
-    const { bytes, timeMs: modifiedMs } = fixed
-    return { ...entry, version, bytes, modifiedMs, chunkBytes, replicas, isFixed: true }
+    return await this.#named.status(ref, options)
   }
 
   /**
@@ -94,13 +85,13 @@ export class Repository {
 
   /** Published versions of a file, oldest first. */
   async history(path: string, options: AbortOptions = {}): Promise<VersionSummary[]> {
-    const { blob } = await this.#file(path, options)
+    const { blob } = await this.#named.file(path, options)
     return await this.#components.versions.history(blob, options)
   }
 
   /** Signed record of what a reference names, sealing it if nobody has yet. */
   async record(ref: string | Ref, options: AbortOptions = {}): Promise<SignedVersionRecord> {
-    const { blob, version } = await this.#version(ref, options)
+    const { blob, version } = await this.#named.version(ref, options)
     return await this.#components.versions.record(blob, version, options)
   }
 
@@ -122,18 +113,9 @@ export class Repository {
    * @throws {UploadLostError} if it is to continue one that is not there any more.
    */
   async openWrite(path: string, options: OpenWriteOptions): Promise<Upload> {
-    const openLarge = async (): Promise<Upload> => await this.#openLarge(path, options)
+    const parts = { opener: this.#uploads, kept: this.#components.keptUploads }
+    const openLarge = async (): Promise<Upload> => await openUpload(parts, path, options)
     return (await this.#uploads.openSmall(path, options, openLarge)) ?? (await openLarge())
-  }
-
-  async #openLarge(path: string, options: OpenWriteOptions): Promise<Upload> {
-    const { restart } = options
-    if (restart !== undefined) {
-      const parts = { opener: this.#uploads, kept: this.#components.keptUploads }
-      return await openRestartable(parts, path, { ...options, restart })
-    }
-    const description = await this.#uploads.reserve(path, options)
-    return await this.#uploads.open(description, path, options)
   }
 
   /** Forgets the broken upload of a user to a path, if there is one. */
@@ -146,16 +128,11 @@ export class Repository {
    * `openWrite`.
    */
   async openStripedWrite(path: string, options: OpenWriteOptions): Promise<StripedWriter> {
-    const { restart } = options
     const opener = {
       reserve: this.#uploads.reserve.bind(this.#uploads),
       open: this.#uploads.openStriped.bind(this.#uploads)
     }
-    if (restart !== undefined) {
-      const parts = { opener, kept: this.#components.keptUploads }
-      return await openRestartable(parts, path, { ...options, restart })
-    }
-    return await opener.open(await opener.reserve(path, options), path, options)
+    return await openUpload({ opener, kept: this.#components.keptUploads }, path, options)
   }
 
   /** Opens this agent's part of an upload that another agent publishes. */
@@ -205,7 +182,7 @@ export class Repository {
    */
   async clone(ref: string | Ref, path: string, options: AbortOptions = {}): Promise<FileEntry> {
     checkNewPath(path)
-    const from = await this.#version(ref, options)
+    const from = await this.#named.version(ref, options)
     return await this.#components.namespace.clone(from, path, options)
   }
 
@@ -260,8 +237,8 @@ export class Repository {
     ref: string | Ref,
     isPinned: boolean,
     options: AbortOptions = {}
-  ): Promise<NodeRef> {
-    const version = await this.#version(ref, options)
+  ): Promise<VersionRef> {
+    const version = await this.#named.version(ref, options)
     await this.#components.versions.setPinned(version, isPinned, options)
     return version
   }
@@ -288,7 +265,7 @@ export class Repository {
    * @throws {UnknownVersionError} if it is not there any more.
    */
   async hold(
-    { blob, version }: NodeRef,
+    { blob, version }: VersionRef,
     purpose: string,
     options: VersionHoldOptions & AbortOptions = {}
   ): Promise<VersionHold> {
@@ -326,7 +303,7 @@ export class Repository {
       return
     }
     if (kind === 'directory') throw new PathNotFoundError(`${path}@${version}`)
-    const { blob } = await this.#file(path, options)
+    const { blob } = await this.#named.file(path, options)
     await this.#components.versions.retire(blob, version, options)
   }
 
@@ -354,43 +331,8 @@ export class Repository {
     checkPath(path)
     return await this.#components.namespace.usage(path, options)
   }
-
-  async #version(ref: string | Ref, options: AbortOptions): Promise<NodeRef> {
-    const { path, version } = refOf(ref)
-    const entry = await this.#file(path, options)
-    return { blob: entry.blob, version: version ?? entry.version }
-  }
-
-  async #file(path: string, options: AbortOptions): Promise<FileEntry> {
-    checkPath(path)
-    const entry = await this.#components.namespace.lookup(path, options)
-    if (entry === undefined) throw new PathNotFoundError(path)
-    if (entry.kind === 'directory') throw new IsDirectoryError(path)
-    return entry
-  }
-
-  async #describe({ path, blob }: FileEntry, options: AbortOptions): Promise<BlobDescription> {
-    const description = await this.#components.versions.describe(blob, options)
-    if (description === undefined) throw new PathNotFoundError(path)
-    return description
-  }
-
-  async #findVersion(
-    { blob }: FileEntry,
-    version: Version,
-    options: AbortOptions
-  ): Promise<VersionSummary | undefined> {
-    const history = await this.#components.versions.history(blob, options)
-    return history.find((summary) => summary.version === version)
-  }
 }
 
 function namedVersion(ref: string | Ref, { record, bytes }: Snapshot): NamedVersion {
   return { path: refOf(ref).path, version: record.version, bytes }
-}
-
-function refOf(ref: string | Ref): Ref {
-  if (typeof ref === 'string') return parseRef(ref)
-  checkPath(ref.path)
-  return ref
 }

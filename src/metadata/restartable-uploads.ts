@@ -24,11 +24,21 @@ export interface RestartableParts<T> {
 }
 
 /**
- * Opens an upload that can be continued when it breaks, or continues one.
+ * Opens an upload: one that can be continued when it breaks if that is asked for, or one that continues another.
  *
  * @throws {UploadLostError} if what is to be continued is not there any more.
  */
-export async function openRestartable<T>(
+export async function openUpload<T>(
+  parts: RestartableParts<T>,
+  path: string,
+  options: OpenWriteOptions
+): Promise<T> {
+  const { restart } = options
+  if (restart !== undefined) return await openRestartable(parts, path, { ...options, restart })
+  return await parts.opener.open(await parts.opener.reserve(path, options), path, options)
+}
+
+async function openRestartable<T>(
   parts: RestartableParts<T>,
   path: string,
   options: OpenWriteOptions & { readonly restart: RestartOptions }

@@ -1,4 +1,5 @@
-import type { RetentionPolicy, Version, VersionSummary } from './types.ts'
+import type { RetentionPolicy } from './namespace-types.ts'
+import type { Version, VersionSummary } from './types.ts'
 
 /** What the rule looks at. */
 export type RetainedVersion = Pick<VersionSummary, 'version' | 'timeMs' | 'isPinned'>

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import { errorCode, NotRunningError } from '../lib/errors.ts'
@@ -6,10 +6,13 @@ import type { Logger } from '../lib/logger.ts'
 import type { Counter, Metrics } from '../lib/metrics.ts'
 import { loadTicketLeafList } from './leaf-list-codec.ts'
 import { pageFetcher } from './page-fetch.ts'
+import type { Signer } from './signature-types.ts'
 import type { MetadataStore } from './store-types.ts'
+import type { NodeProof, Ticket } from './ticket-types.ts'
 import { proveNodes, signTicket } from './tickets.ts'
+import type { KeyedNode } from './tree-types.ts'
 import { weaveNodes } from './tree-write.ts'
-import type { BlobId, KeyedNode, NodeProof, NodeRef, Signer, Ticket, Version } from './types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 import type { VersionRow } from './version-rows.ts'
 
 /** What is asked of the version manager. */
@@ -17,7 +20,7 @@ export interface OpenVersions {
   /** Versions that are assigned or fenced. */
   open(): Iterable<VersionRow>
   /** When the lease of a version ends, on the monotonic clock. */
-  leaseEnd(ref: NodeRef): number
+  leaseEnd(ref: VersionRef): number
   /** assigned → fenced, durably. @returns a ticket from what is known now. */
   fence(blob: BlobId, version: Version): Promise<Ticket>
   commit(blob: BlobId, version: Version): Promise<void>

@@ -1,11 +1,7 @@
 import { chunkId, chunkKey, isZeroChunk, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkReader,
-  ChunkWriter,
-  ProviderId
-} from '../chunks/types.ts'
+import type { ChunkReader, ChunkWriter } from '../chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { equalBytes, isAllZero, MIB, toHex } from '../lib/bytes.ts'
 import { forEachConcurrently } from '../lib/concurrently.ts'
 import type { Logger } from '../lib/logger.ts'
@@ -14,8 +10,9 @@ import { chunkLengthAt, meetsRanges } from './geometry.ts'
 import { type LeafList, LeafListBuilder } from './leaf-list.ts'
 import type { ManifestView } from './manifest-view.ts'
 import { RecentReader } from './recent-reader.ts'
+import type { SealRequest } from './sealing-types.ts'
+import type { Fragment, LeafEntry } from './tree-types.ts'
 import { coveredFrom0, fragmentsProblem } from './tree-write.ts'
-import type { Fragment, LeafEntry, SealRequest } from './types.ts'
 
 /** Memory for chunks that are being merged. */
 const MAX_MERGE_BYTES = 64 * MIB

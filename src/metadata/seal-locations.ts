@@ -1,13 +1,15 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
 import { MAX_MANIFEST_CHILDREN } from '../chunks/manifest.ts'
-import type { AbortOptions, ProviderId } from '../chunks/types.ts'
+import type { ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { LeafList } from './leaf-list.ts'
 import { signLocation } from './location.ts'
 import type { ManifestView } from './manifest-view.ts'
 import { sortedReplicas } from './replica-sets.ts'
+import type { LocationRecord } from './sealing-types.ts'
+import type { Signer } from './signature-types.ts'
 import type { NamedRecord, RecordStore } from './store-types.ts'
-import type { LocationRecord, Signer } from './types.ts'
 
 /** Records that are read, made and stored together; one has 2 to 200 KiB. */
 const RECORDS_PER_BATCH = 16

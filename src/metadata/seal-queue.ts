@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { abortable } from '../lib/abortable.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
@@ -6,17 +6,9 @@ import type { Logger } from '../lib/logger.ts'
 import type { CloneRecordRequest } from './clone-record.ts'
 import { UnknownBlobError } from './errors.ts'
 import { chunksOf } from './geometry.ts'
-import type {
-  BlobDescription,
-  BlobId,
-  ChunkRange,
-  NodeRef,
-  Sealer,
-  SealRequest,
-  SignedEnvelope,
-  SignedVersionRecord,
-  Version
-} from './types.ts'
+import type { Sealer, SealRequest, SignedVersionRecord } from './sealing-types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { BlobDescription, BlobId, ChunkRange, Version, VersionRef } from './types.ts'
 import { openedRecord } from './version-record.ts'
 import type { VersionRow } from './version-rows.ts'
 
@@ -24,10 +16,10 @@ import type { VersionRow } from './version-rows.ts'
 export interface SealableVersions {
   describe(blob: BlobId): BlobDescription | undefined
   version(blob: BlobId, version: Version): VersionRow
-  parentOf(blob: BlobId, version: Version): NodeRef | undefined
+  parentOf(blob: BlobId, version: Version): VersionRef | undefined
   /** The version whose manifest that of this one is made from. */
-  manifestBaseOf(ref: NodeRef): NodeRef | undefined
-  seal(ref: NodeRef): SignedEnvelope | undefined
+  manifestBaseOf(ref: VersionRef): VersionRef | undefined
+  seal(ref: VersionRef): SignedEnvelope | undefined
 }
 
 export interface SealQueueComponents {
@@ -39,7 +31,7 @@ export interface SealQueueComponents {
     options: AbortOptions
   ) => Promise<SignedVersionRecord>
   /** What a version was allowed to write; undefined if that is not known any more. */
-  readonly rangesOf: (ref: NodeRef) => Promise<readonly ChunkRange[] | undefined>
+  readonly rangesOf: (ref: VersionRef) => Promise<readonly ChunkRange[] | undefined>
   /** Makes a seal durable. */
   readonly keep: (blob: BlobId, version: Version, seal: SignedEnvelope) => Promise<void>
   readonly clock: Clock
@@ -105,9 +97,9 @@ export class SealQueue {
     await Promise.allSettled([this.#idle, ...this.#running.values()])
   }
 
-  async #sealWithParents(ref: NodeRef): Promise<SignedVersionRecord> {
+  async #sealWithParents(ref: VersionRef): Promise<SignedVersionRecord> {
     const { versions } = this.#components
-    const unsealed: NodeRef[] = []
+    const unsealed: VersionRef[] = []
     for (let below = versions.manifestBaseOf(ref); below !== undefined; ) {
       if (versions.seal(below) !== undefined) break
       unsealed.push(below)
@@ -118,7 +110,7 @@ export class SealQueue {
   }
 
   /** Joins the sealing of a version whose parent is sealed, or begins it. */
-  async #shared(ref: NodeRef): Promise<SignedVersionRecord> {
+  async #shared(ref: VersionRef): Promise<SignedVersionRecord> {
     this.#stopped.signal.throwIfAborted()
     const seal = this.#components.versions.seal(ref)
     if (seal !== undefined) return openedRecord(seal)
@@ -134,7 +126,7 @@ export class SealQueue {
     }
   }
 
-  async #seal(ref: NodeRef): Promise<SignedVersionRecord> {
+  async #seal(ref: VersionRef): Promise<SignedVersionRecord> {
     const { versions, sealer, sealClone, keep } = this.#components
     const { signal } = this.#stopped
     const description = versions.describe(ref.blob)
@@ -149,7 +141,7 @@ export class SealQueue {
   }
 
   async #requestFor(
-    ref: NodeRef,
+    ref: VersionRef,
     description: BlobDescription,
     parentRecord: SignedVersionRecord | undefined
   ): Promise<SealRequest> {
@@ -164,7 +156,7 @@ export class SealQueue {
     return { ...fixed, parent, parentRecord }
   }
 
-  #recordOf(ref: NodeRef | undefined): SignedVersionRecord | undefined {
+  #recordOf(ref: VersionRef | undefined): SignedVersionRecord | undefined {
     const seal = ref === undefined ? undefined : this.#components.versions.seal(ref)
     return seal === undefined ? undefined : openedRecord(seal)
   }
@@ -194,7 +186,7 @@ export class SealQueue {
     return this.#cancel === undefined && !this.#stopped.signal.aborted
   }
 
-  async #trySeal({ blob, version }: NodeRef): Promise<void> {
+  async #trySeal({ blob, version }: VersionRef): Promise<void> {
     const { signal } = this.#stopped
     try {
       await this.record(blob, version, { signal })

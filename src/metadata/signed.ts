@@ -19,7 +19,7 @@
 import { ByteReader, ByteWriter, concatBytes, MIB } from '../lib/bytes.ts'
 import { ED25519_SIGNATURE_BYTES, type Ed25519Key } from '../lib/ed25519.ts'
 import { MetadataLimitError } from './errors.ts'
-import type { SignedEnvelope, SignedPurpose, Signer } from './types.ts'
+import type { SignedEnvelope, SignedPurpose, Signer } from './signature-types.ts'
 
 /** Bytes of a payload; a ticket with many versions in flight is the largest. */
 export const MAX_SIGNED_PAYLOAD_BYTES = 3 * MIB

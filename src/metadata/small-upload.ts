@@ -1,5 +1,7 @@
 import { chunkId, ZERO_CHUNK_ID } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkWriter, WriteBlockOptions } from '../chunks/types.ts'
+import type { ChunkWriter } from '../chunks/replica-types.ts'
+import type { WriteBlockOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Budget } from '../lib/budget.ts'
 import { isAllZero } from '../lib/bytes.ts'
 import type { Range } from '../lib/range-set.ts'
@@ -8,8 +10,12 @@ import type { PublishOptions, WriteProgress } from './blob-writer-types.ts'
 import { UploadAbortedError } from './errors.ts'
 import { LeafListBuilder } from './leaf-list.ts'
 import { encodeLeafList } from './leaf-list-codec.ts'
-import type { CreateBlobRequest, Fragment, Namespace, Signer, VersionSummary } from './types.ts'
+import type { Namespace } from './namespace-types.ts'
+import type { Signer } from './signature-types.ts'
+import type { Fragment } from './tree-types.ts'
+import type { VersionSummary } from './types.ts'
 import type { Upload } from './upload.ts'
+import type { CreateBlobRequest } from './version-manager-types.ts'
 
 export interface SmallUploadComponents {
   readonly namespace: Namespace

@@ -6,9 +6,11 @@ import { decodeLocation, locationRecordName } from './location.ts'
 import { encodeKeyedNode, MAX_BATCH_NODES } from './node-codec.ts'
 import type { OpenedProofs } from './opened-proofs.ts'
 import { decodePathRecord, pathRecordName } from './path-record.ts'
+import type { Verifier } from './signature-types.ts'
 import type { NamedRecord, Page } from './store-types.ts'
+import type { NodeProof } from './ticket-types.ts'
 import { checkProven } from './tickets.ts'
-import type { KeyedNode, NodeProof, Verifier } from './types.ts'
+import type { KeyedNode } from './tree-types.ts'
 import { decodeVersionRecord, versionRecordName } from './version-record.ts'
 
 /** Bytes of a page; a manifest page of 1,024 ids has 32 KiB, a leaf-list root up to 512. */

@@ -1,13 +1,10 @@
-import type { AbortOptions, ChunkId, Collected } from '../chunks/types.ts'
-import type {
-  KeyedNode,
-  NodeKey,
-  NodeProof,
-  NodeRef,
-  SignedEnvelope,
-  SignedPurpose,
-  TreeNode
-} from './types.ts'
+import type { Collected } from '../chunks/provider-types.ts'
+import type { ChunkId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
+import type { SignedEnvelope, SignedPurpose } from './signature-types.ts'
+import type { NodeProof } from './ticket-types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 /** Put-once store of tree nodes. */
 export interface NodeStore {
@@ -113,9 +110,9 @@ export interface CollectableMetadata {
   /** Versions that have nodes here, in order of blob and version, above `after`; at most 1,024. */
   nodeVersions(
     collection: string,
-    after: NodeRef | undefined,
+    after: VersionRef | undefined,
     options?: AbortOptions
-  ): Promise<NodeRef[]>
+  ): Promise<VersionRef[]>
   /** Deletes those of the keys that still have no lease. @throws {CollectionEndedError} */
   collect(
     collection: string,

@@ -2,9 +2,10 @@ import { asBuffer } from '../lib/bytes.ts'
 import { sendable } from '../lib/worker-call.ts'
 import type { RecordRow } from './disk-node-store-worker.ts'
 import { MetadataStoreError } from './errors.ts'
+import type { SignedPurpose } from './signature-types.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
 import type { NamedRecord } from './store-types.ts'
-import type { NodeProof, SignedPurpose } from './types.ts'
+import type { NodeProof } from './ticket-types.ts'
 
 /** A record as its row. */
 export function toRow({ name, sequence, purpose, envelope }: NamedRecord): RecordRow {

@@ -1,7 +1,8 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Range } from '../lib/range-set.ts'
 import type { LeafList } from './leaf-list.ts'
-import type { BlobDescription, SignedEnvelope } from './types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { BlobDescription } from './types.ts'
 
 /** Most targets that one striped transfer may have, and most movers. */
 export const MAX_STRIPES = 64

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Range } from '../lib/range-set.ts'
 import { toError } from '../lib/to-error.ts'
 import type { BlobWriterComponents, BlobWriterOptions } from './blob-writer-types.ts'

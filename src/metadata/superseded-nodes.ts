@@ -1,5 +1,6 @@
 import { chunksOf, type Interval, meetsRanges } from './geometry.ts'
-import type { AssignedVersion, ChunkRange } from './types.ts'
+import type { AssignedVersion } from './ticket-types.ts'
+import type { ChunkRange } from './types.ts'
 
 /**
  * Tells which nodes of a version nobody reads any more once only the tree of a later version `r`

@@ -43,18 +43,10 @@ import { InvalidNodeError, UntrustedSignatureError } from './errors.ts'
 import { areTicketRanges, chunksOf, MAX_LEVEL } from './geometry.ts'
 import { checkNodes } from './node-check.ts'
 import { encodeKeyedNode, MAX_BATCH_NODES, readBlobId, writeBlobId } from './node-codec.ts'
-import type {
-  AssignedVersion,
-  ChunkRange,
-  KeyedNode,
-  NodeProof,
-  RootRef,
-  SignedEnvelope,
-  SignedTicket,
-  Signer,
-  Ticket,
-  Verifier
-} from './types.ts'
+import type { SignedEnvelope, Signer, Verifier } from './signature-types.ts'
+import type { AssignedVersion, NodeProof, RootRef, SignedTicket, Ticket } from './ticket-types.ts'
+import type { KeyedNode } from './tree-types.ts'
+import type { ChunkRange } from './types.ts'
 
 /** Versions of a blob that may be in flight at once. */
 export const MAX_IN_FLIGHT_VERSIONS = 1024

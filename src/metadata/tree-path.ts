@@ -1,6 +1,7 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Interval } from './geometry.ts'
-import type { KeyedNode, NodeKey, NodeRef, TreeNode } from './types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 /** A node of a published tree and places inside it that somebody wants to get down to. */
 export interface TreePath<T extends Interval = Interval> {
@@ -39,7 +40,7 @@ export const MAX_PATH_NODES = 1024
 export function walkPaths<T extends Interval>(
   paths: readonly TreePath<T>[],
   known: (key: NodeKey) => TreeNode | undefined,
-  arrive: (ref: NodeRef, place: T) => void = () => {}
+  arrive: (ref: VersionRef, place: T) => void = () => {}
 ): Walk<T> {
   const nodes: KeyedNode[] = []
   const open: TreePath<T>[] = []
@@ -84,7 +85,7 @@ export async function readPaths<N extends KeyedNode>(
 /** Tells whether a path has come down to the place that was wanted. */
 function hasArrived<T extends Interval>(
   { from, to }: TreePath<T>,
-  arrive: (ref: NodeRef, place: T) => void = () => {}
+  arrive: (ref: VersionRef, place: T) => void = () => {}
 ): boolean {
   const first = to[0]
   if (first === undefined) return true

@@ -1,10 +1,13 @@
 import { isZeroChunk } from '../chunks/chunk-id.ts'
-import type { AbortOptions, ChunkId, ProviderId } from '../chunks/types.ts'
+import type { ChunkId, ProviderId } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { getExistingNodes } from './base-tree.ts'
 import { InvalidNodeError, MetadataLimitError } from './errors.ts'
 import type { Interval } from './geometry.ts'
 import type { NodeStore } from './store-types.ts'
-import type { ByteRange, Extent, LeafNode, NodeKey, NodeRef, RootRef, TreeNode } from './types.ts'
+import type { RootRef } from './ticket-types.ts'
+import type { Extent, LeafNode, NodeKey, TreeNode } from './tree-types.ts'
+import type { ByteRange, VersionRef } from './types.ts'
 
 /** Leaves that one chunk may be read through; each is one more round to the store. */
 const MAX_LEAF_CHAIN = 65_536
@@ -28,7 +31,7 @@ export interface SealedChunk {
 
 /** A place to look at in the manifest of a version. */
 export interface SealedPlace {
-  readonly ref: NodeRef
+  readonly ref: VersionRef
   /** Chunk index. */
   readonly index: number
 }
@@ -50,7 +53,7 @@ export interface ReadExtentsOptions extends AbortOptions {
 
 /** Part of a leaf that no fragment has been found for yet. */
 interface Gap {
-  readonly ref: NodeRef
+  readonly ref: VersionRef
   readonly index: number
   /** Within the chunk. */
   readonly start: number
@@ -75,7 +78,7 @@ export async function readExtents(
   const start = Math.min(range.offset, bytes)
   const end = Math.min(range.offset + range.length, bytes)
   if (root === undefined) return fillHoles([], start, end)
-  let level: (Interval & { ref: NodeRef })[] = [{ ref: root, offset: 0, span: root.span }]
+  let level: (Interval & { ref: VersionRef })[] = [{ ref: root, offset: 0, span: root.span }]
   const meets = ({ offset, span }: Interval): boolean =>
     offset * chunkBytes < end && (offset + span) * chunkBytes > start
   level = level.filter(meets)
@@ -93,14 +96,14 @@ export async function readExtents(
   return fillHoles(found, start, end)
 }
 
-function keyOf({ ref, offset, span }: Interval & { ref: NodeRef }): NodeKey {
+function keyOf({ ref, offset, span }: Interval & { ref: VersionRef }): NodeKey {
   return { blob: ref.blob, version: ref.version, offset, span }
 }
 
 function childrenOf(
-  { ref, offset, span }: Interval & { ref: NodeRef },
+  { ref, offset, span }: Interval & { ref: VersionRef },
   node: TreeNode | undefined
-): (Interval & { ref: NodeRef })[] {
+): (Interval & { ref: VersionRef })[] {
   if (node?.kind !== 'inner') throw new InvalidNodeError(`a leaf over ${span} chunks`)
   const half = span / 2
   const children = []
@@ -114,7 +117,7 @@ function childrenOf(
 }
 
 /** Links never lead to a newer version, so that reading ends. */
-function checkOlder(from: NodeRef, to: NodeRef): NodeRef {
+function checkOlder(from: VersionRef, to: VersionRef): VersionRef {
   if (from.blob === to.blob && to.version > from.version) {
     throw new InvalidNodeError(`version ${from.version} links to version ${to.version}`)
   }
@@ -124,7 +127,7 @@ function checkOlder(from: NodeRef, to: NodeRef): NodeRef {
 interface LeafReaderParts {
   readonly store: NodeStore
   /** The version that is read. */
-  readonly root: NodeRef
+  readonly root: VersionRef
   readonly chunkBytes: number
 }
 
@@ -173,7 +176,7 @@ class LeafReader {
   }
 
   /** Takes what sealed versions have. @returns the gaps of those that are not sealed. */
-  async #takeSealed(gaps: readonly Gap[], versionOf: (gap: Gap) => NodeRef): Promise<Gap[]> {
+  async #takeSealed(gaps: readonly Gap[], versionOf: (gap: Gap) => VersionRef): Promise<Gap[]> {
     const { sealed, signal } = this.#options
     if (sealed === undefined || gaps.length === 0) return [...gaps]
     const places = new Map<string, SealedPlace>()
@@ -204,7 +207,7 @@ class LeafReader {
   }
 }
 
-function nameOf(ref: NodeRef, index: number): string {
+function nameOf(ref: VersionRef, index: number): string {
   return `${ref.blob}/${ref.version}/${index}`
 }
 

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { BaseTree } from './base-tree.ts'
 import {
   chunkLengthAt,
@@ -9,15 +9,9 @@ import {
   ownership
 } from './geometry.ts'
 import type { NodeStore } from './store-types.ts'
-import type {
-  Fragment,
-  InnerNode,
-  KeyedNode,
-  LeafEntry,
-  LeafNode,
-  NodeRef,
-  Ticket
-} from './types.ts'
+import type { Ticket } from './ticket-types.ts'
+import type { Fragment, InnerNode, KeyedNode, LeafEntry, LeafNode } from './tree-types.ts'
+import type { VersionRef } from './types.ts'
 
 /**
  * A piece is at most this many times as wide as its narrowest nodes, so it has at most 511 nodes.
@@ -47,7 +41,7 @@ interface Piece extends Interval {
 }
 
 /** Gives the node that stands at an interval that the ticket does not own. */
-type FindBorder = (offset: number, span: number) => NodeRef | undefined
+type FindBorder = (offset: number, span: number) => VersionRef | undefined
 
 /**
  * Makes the tree nodes of a version from its ticket and its leaf list, in batches of at most
@@ -126,7 +120,7 @@ function* ownedIntervals(ticket: Ticket, wantedSpan: number): Generator<Interval
  */
 class Weaver {
   readonly #ticket: Ticket
-  readonly #own: NodeRef
+  readonly #own: VersionRef
 
   constructor(ticket: Ticket) {
     this.#ticket = ticket
@@ -145,7 +139,7 @@ class Weaver {
   }
 
   /** Makes the nodes, given what `borders` asked for. */
-  weave(pieces: readonly Piece[], resolved: readonly (NodeRef | undefined)[]): KeyedNode[] {
+  weave(pieces: readonly Piece[], resolved: readonly (VersionRef | undefined)[]): KeyedNode[] {
     const nodes: KeyedNode[] = []
     let at = 0
     for (const piece of pieces) this.#walk(piece, () => resolved[at++], nodes)
@@ -155,7 +149,7 @@ class Weaver {
   #walk(piece: Piece, findBorder: FindBorder, nodes?: KeyedNode[]): void {
     const entries = piece.entries.values()
     let entry = entries.next().value
-    const refAt = (offset: number, span: number): NodeRef | undefined => {
+    const refAt = (offset: number, span: number): VersionRef | undefined => {
       if (ownership(this.#ticket, this.#ticket.chunkBytes, offset, span) !== 'owned') {
         return this.#border(offset, span, findBorder)
       }
@@ -189,7 +183,7 @@ class Weaver {
     return { kind: 'leaf', fragments, previous }
   }
 
-  #border(offset: number, span: number, findBorder: FindBorder): NodeRef | undefined {
+  #border(offset: number, span: number, findBorder: FindBorder): VersionRef | undefined {
     const { base } = this.#ticket
     const rule = borderRule(this.#ticket, offset, span)
     if (rule !== 'base') return rule
@@ -205,7 +199,7 @@ export function borderRule(
   ticket: Ticket,
   offset: number,
   span: number
-): NodeRef | undefined | 'base' {
+): VersionRef | undefined | 'base' {
   if (ownership(ticket, ticket.chunkBytes, offset, span) === 'hole') return undefined
   for (let at = ticket.inFlight.length - 1; at >= 0; at--) {
     const lower = ticket.inFlight[at]

@@ -1,6 +1,6 @@
 import { ChunkBuffers } from '../chunks/chunk-buffers.ts'
 import { autoChunkBytes, DEFAULT_CHUNK_BYTES } from '../chunks/chunk-size.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { Budget } from '../lib/budget.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Counter } from '../lib/metrics.ts'
@@ -16,8 +16,9 @@ import type {
 } from './repository-types.ts'
 import { SmallUpload, type UploadedKind } from './small-upload.ts'
 import { StripedWriter } from './striped-writer.ts'
-import type { BlobDescription, CreateBlobRequest } from './types.ts'
+import type { BlobDescription } from './types.ts'
 import type { Upload } from './upload.ts'
+import type { CreateBlobRequest } from './version-manager-types.ts'
 import { checkConditions } from './version-requests.ts'
 
 /** Chunks that are larger are not worth holding in memory. */

@@ -1,4 +1,5 @@
-import type { AbortOptions, WriteBlockOptions } from '../chunks/types.ts'
+import type { WriteBlockOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Range } from '../lib/range-set.ts'
 import type { PublishOptions, WriteProgress } from './blob-writer-types.ts'
 import type { VersionSummary } from './types.ts'

@@ -1,6 +1,8 @@
 import type { SQLOutputValue } from 'node:sqlite'
+import type { SignedEnvelope } from './signature-types.ts'
 import { decodeEnvelope, encodeEnvelope } from './signed.ts'
-import type { ChunkRange, NodeRef, RootRef, SignedEnvelope } from './types.ts'
+import type { RootRef } from './ticket-types.ts'
+import type { ChunkRange, VersionRef } from './types.ts'
 import type {
   BlobRow,
   CloneSource,
@@ -136,7 +138,7 @@ function toBlob(row: Columns): BlobRow {
 }
 
 function toSource(row: Columns): CloneSource {
-  const version: NodeRef = {
+  const version: VersionRef = {
     blob: text(row, 'source_blob'),
     version: number(row, 'source_version')
   }

@@ -1,9 +1,9 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'
-import type { HoldRequest, VersionManager } from './types.ts'
+import type { HoldRequest, VersionManager } from './version-manager-types.ts'
 
 export interface VersionHoldComponents {
   readonly versions: Pick<VersionManager, 'hold' | 'release'>
@@ -88,15 +88,18 @@ export class VersionHold {
     return hold
   }
 
-  /** Ends the hold, or leaves it to run out if the version manager cannot be asked. */
-  async release(): Promise<void> {
+  /**
+   * Ends the hold, or leaves it to run out if the version manager cannot be asked in time or before `signal` is
+   * aborted. Never rejects.
+   */
+  async release({ signal }: AbortOptions = {}): Promise<void> {
     if (this.#released.signal.aborted) return
     this.#released.abort()
     this.#cancel()
     await this.#renewing
     const { versions, logger } = this.#components
     try {
-      await this.#answered((options) => versions.release(this.#held, options), undefined)
+      await this.#answered((options) => versions.release(this.#held, options), signal)
     } catch (error) {
       logger.info('hold of "%s" is left to run out: %e', this.#held.purpose, error)
     }

@@ -2,16 +2,10 @@ import { MAX_CHUNK_BYTES } from '../chunks/chunk-size.ts'
 import { assignedOf, baseOf, checkInFlight, isPublished } from './blob-state.ts'
 import { TicketConflictError, UnknownVersionError, VersionPinnedError } from './errors.ts'
 import { chunksOf, spanFor } from './geometry.ts'
-import type {
-  BlobDescription,
-  BlobId,
-  CreateBlobRequest,
-  NodeRef,
-  SignedEnvelope,
-  Ticket,
-  TicketRequest,
-  Version
-} from './types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { Ticket, TicketRequest } from './ticket-types.ts'
+import type { BlobDescription, BlobId, Version, VersionRef } from './types.ts'
+import type { CreateBlobRequest } from './version-manager-types.ts'
 import { checkByteCount, checkConditions, checkRequest, rangesOf } from './version-requests.ts'
 import type { BlobRow, CloneSource, StateRow, VersionRow } from './version-rows.ts'
 import { VersionTable } from './version-table.ts'
@@ -68,7 +62,7 @@ export class VersionManagerState extends VersionTable {
    *
    * @throws {UnknownBlobError | UnknownVersionError}
    */
-  cloneBlob(blob: BlobId, from: NodeRef, nowMs: number): Change<BlobDescription> {
+  cloneBlob(blob: BlobId, from: VersionRef, nowMs: number): Change<BlobDescription> {
     const { row } = this.changing(from.blob)
     return this.#addBlob({
       kind: 'blob',
@@ -214,7 +208,7 @@ export class VersionManagerState extends VersionTable {
   }
 
   /** Pins a version that can be read, or lets go of it. @throws {UnknownVersionError} */
-  setPinned({ blob, version }: NodeRef, isPinned: boolean): Change<void> {
+  setPinned({ blob, version }: VersionRef, isPinned: boolean): Change<void> {
     if (this.checkReadable(blob, version).isPinned === isPinned) {
       return { result: undefined, rows: [] }
     }
@@ -248,7 +242,7 @@ export class VersionManagerState extends VersionTable {
     return { result: { blob, chunkBytes, replicas, createdMs }, rows: [row] }
   }
 
-  #sourceFor({ blob, version }: NodeRef, row: BlobRow): CloneSource {
+  #sourceFor({ blob, version }: VersionRef, row: BlobRow): CloneSource {
     const { bytes } = this.checkReadable(blob, version)
     const fresh = { isRetired: false, isPinned: false, seal: undefined }
     if (version === 0 && row.source !== undefined) return { ...row.source, ...fresh }

@@ -1,15 +1,20 @@
 import type { Clock } from '../lib/clock.ts'
 import type { Logger, LoggerFactory } from '../lib/logger.ts'
-import type { Metrics } from '../lib/metrics.ts'
+import type { Counter, Metrics } from '../lib/metrics.ts'
 import type { Random } from '../lib/random.ts'
 import { putCloneRecord } from './clone-record.ts'
 import { DurableState } from './durable-state.ts'
 import { HoldTable } from './hold-table.ts'
 import { LocalCollectedVersions } from './local-collected-versions.ts'
+import { LocalNamespace } from './local-namespace.ts'
 import { NamespaceState } from './namespace.ts'
+import { NewBlobs } from './new-blobs.ts'
+import { NewFiles } from './new-files.ts'
 import { SealQueue } from './seal-queue.ts'
+import type { Sealer } from './sealing-types.ts'
+import type { Signer, Verifier } from './signature-types.ts'
 import type { MetadataStore } from './store-types.ts'
-import type { BlobId, Sealer, Signer, Verifier } from './types.ts'
+import type { BlobId } from './types.ts'
 import { VersionManagerState } from './version-manager.ts'
 import { verifyRecord } from './version-record.ts'
 import { SqliteVersionStore } from './version-store.ts'
@@ -70,6 +75,9 @@ export interface VersionParts {
   readonly seals: SealQueue
   readonly collected: LocalCollectedVersions
   readonly leases: WriterLeases
+  readonly newBlobs: NewBlobs
+  readonly namespace: LocalNamespace
+  readonly published: Counter | undefined
 }
 
 /** Makes the parts of a version manager, none of which runs yet. */
@@ -77,7 +85,7 @@ export function makeVersionParts(
   components: VersionPartsComponents,
   options: LocalVersionManagerOptions
 ): VersionParts {
-  const { clock, onFailure } = components
+  const { clock, random, metadata, signer, metrics, onFailure } = components
   const { leaseMs = 30_000, maxEntries } = options
   const versions = new VersionManagerState({ leaseMs })
   const isBusy = (blob: BlobId): boolean => versions.isOpen(blob)
@@ -93,7 +101,16 @@ export function makeVersionParts(
     { state, seals, clock },
     { unnamedMs: options.unnamedMs, reservationMs: options.reservationMs }
   )
-  return { state, seals, collected, leases: new WriterLeases(clock, leaseMs) }
+  const published = metrics?.counter('blobswarm_metadata_versions_published_total', {
+    help: 'Versions that this version manager has published'
+  })
+  const { clusterId, minChunkBytes } = options
+  const newBlobs = new NewBlobs({ clock, random }, { clusterId, minChunkBytes })
+  const naming = { state, clock, newBlobs, seals }
+  const newFiles = new NewFiles({ ...naming, metadata, signer, published })
+  const namespace = new LocalNamespace({ ...naming, newFiles })
+  const leases = new WriterLeases(clock, leaseMs)
+  return { state, seals, collected, leases, newBlobs, namespace, published }
 }
 
 function makeSealQueue(

@@ -23,16 +23,9 @@ import { CHUNK_ID_BYTES } from '../chunks/chunk-id.ts'
 import { checkChunkBytes } from '../chunks/chunk-size.ts'
 import { ByteReader, ByteWriter, fromHex, toHex } from '../lib/bytes.ts'
 import { MetadataLimitError, UntrustedSignatureError } from './errors.ts'
-import type {
-  BlobId,
-  NodeRef,
-  SignedEnvelope,
-  SignedVersionRecord,
-  Signer,
-  Verifier,
-  Version,
-  VersionRecord
-} from './types.ts'
+import type { SignedVersionRecord, VersionRecord } from './sealing-types.ts'
+import type { SignedEnvelope, Signer, Verifier } from './signature-types.ts'
+import type { BlobId, Version, VersionRef } from './types.ts'
 
 /** Bytes of a version's note in UTF-8. */
 export const MAX_NOTE_BYTES = 1024
@@ -102,7 +95,7 @@ export function signRecord(signer: Signer, record: VersionRecord): SignedVersion
 export function verifyRecord(
   verifier: Verifier,
   envelope: SignedEnvelope,
-  expected?: NodeRef
+  expected?: VersionRef
 ): SignedVersionRecord {
   const record = decodeVersionRecord(envelope.payload)
   verifier.verify('version-record', envelope, record.timeMs)
@@ -116,7 +109,7 @@ export function verifyRecord(
   return { record, envelope }
 }
 
-function decodeParent(reader: ByteReader): NodeRef | undefined {
+function decodeParent(reader: ByteReader): VersionRef | undefined {
   const isThere = reader.u8()
   if (isThere > 1) reader.fail(`parent flag ${isThere}`)
   if (isThere === 0) return undefined

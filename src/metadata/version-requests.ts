@@ -1,9 +1,10 @@
 import { chunkId } from '../chunks/chunk-id.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MetadataLimitError, SizeConflictError, TicketConflictError } from './errors.ts'
 import { areTicketRanges, chunksOf, joinRanges, MAX_TICKET_RANGES } from './geometry.ts'
 import type { Page, PageStore } from './store-types.ts'
-import type { ChunkRange, TicketRequest, Version } from './types.ts'
+import type { TicketRequest } from './ticket-types.ts'
+import type { ChunkRange, Version } from './types.ts'
 import { MAX_NOTE_BYTES } from './version-record.ts'
 
 const MAX_WRITER_BYTES = 128

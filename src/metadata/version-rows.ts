@@ -1,15 +1,9 @@
 import type { ChunkId } from '../chunks/types.ts'
-import type {
-  AssignedVersion,
-  BlobDescription,
-  BlobId,
-  HoldRequest,
-  NodeRef,
-  RetentionPolicy,
-  RootRef,
-  SignedEnvelope,
-  Version
-} from './types.ts'
+import type { RetentionPolicy } from './namespace-types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { AssignedVersion, RootRef } from './ticket-types.ts'
+import type { BlobDescription, BlobId, Version, VersionRef } from './types.ts'
+import type { HoldRequest } from './version-manager-types.ts'
 
 /**
  * What the version manager makes durable, one row a thing. The rows are its whole state: what is
@@ -30,7 +24,7 @@ export type StateRow =
 /** What version 0 of a clone stands for: root, size and record of the source. */
 export interface CloneSource {
   /** The version that was cloned, which is the parent of the clone's first version. */
-  readonly version: NodeRef
+  readonly version: VersionRef
   /** Its tree; undefined if it has none. */
   readonly root: RootRef | undefined
   readonly bytes: number

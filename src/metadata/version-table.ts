@@ -7,14 +7,8 @@ import {
   summaryOf
 } from './blob-state.ts'
 import { UnknownBlobError, UnknownVersionError } from './errors.ts'
-import type {
-  BlobDescription,
-  BlobId,
-  NodeRef,
-  SignedEnvelope,
-  Version,
-  VersionSummary
-} from './types.ts'
+import type { SignedEnvelope } from './signature-types.ts'
+import type { BlobDescription, BlobId, Version, VersionRef, VersionSummary } from './types.ts'
 import type { BlobRow, VersionRow } from './version-rows.ts'
 
 /** Versions that are looked at for one that is sealed. */
@@ -115,7 +109,7 @@ export class VersionTable {
   }
 
   /** What a version was written over: the version below, in a clone's first one the source. */
-  parentOf(blobId: BlobId, version: Version): NodeRef | undefined {
+  parentOf(blobId: BlobId, version: Version): VersionRef | undefined {
     if (version > 1) return { blob: blobId, version: version - 1 }
     return this.changing(blobId).row.source?.version
   }
@@ -124,7 +118,7 @@ export class VersionTable {
    * The version whose manifest that of this one is made from: the version below, or what is cloned;
    * undefined for one that truncates or is the first.
    */
-  manifestBaseOf({ blob, version }: NodeRef): NodeRef | undefined {
+  manifestBaseOf({ blob, version }: VersionRef): VersionRef | undefined {
     if (version === 0) return this.changing(blob).row.source?.version
     return this.version(blob, version).truncates ? undefined : this.parentOf(blob, version)
   }
@@ -138,7 +132,7 @@ export class VersionTable {
   }
 
   /** Signed record of a version; undefined until it is sealed. @throws as `summary` does */
-  seal({ blob, version }: NodeRef): SignedEnvelope | undefined {
+  seal({ blob, version }: VersionRef): SignedEnvelope | undefined {
     const source = version === 0 ? this.changing(blob).row.source : undefined
     return source === undefined ? this.version(blob, version).seal : source.seal
   }
@@ -187,7 +181,7 @@ export class VersionTable {
   }
 
   /** @yields every blob's newest version that can be read, where an earlier run has not sealed it. */
-  *newestUnsealed(): Generator<NodeRef> {
+  *newestUnsealed(): Generator<VersionRef> {
     for (const blob of this.#blobs.values()) {
       const newest = newestReadable(blob)
       if (newest === undefined) continue

@@ -1,5 +1,5 @@
 import type { Clock } from '../lib/clock.ts'
-import type { NodeRef } from './types.ts'
+import type { VersionRef } from './types.ts'
 
 /**
  * Until when writers have time to commit, on the monotonic clock: setting the machine's clock
@@ -16,23 +16,23 @@ export class WriterLeases {
   }
 
   /** Begins the lease of a version anew. @returns when it ends. */
-  begin(ref: NodeRef): number {
+  begin(ref: VersionRef): number {
     const endMs = this.#clock.monotonic() + this.#leaseMs
     this.#ends.set(keyOf(ref), endMs)
     return endMs
   }
 
   /** When the lease of a version ends. */
-  endOf(ref: NodeRef): number {
+  endOf(ref: VersionRef): number {
     return this.#ends.get(keyOf(ref)) ?? this.begin(ref)
   }
 
   /** Forgets a version that is committed. */
-  end(ref: NodeRef): void {
+  end(ref: VersionRef): void {
     this.#ends.delete(keyOf(ref))
   }
 }
 
-function keyOf({ blob, version }: NodeRef): string {
+function keyOf({ blob, version }: VersionRef): string {
   return `${blob}/${version}`
 }

@@ -22,6 +22,25 @@ export function parseFullAddress(text: string): { address: Multiaddr; peerId: st
   return { address, peerId: last.value }
 }
 
+// All addresses of one machine or network of IPv6 begin with the same 64 bits.
+const NETWORK_GROUPS = 4
+
+/**
+ * Where a connection comes from, for limits by origin: an IPv4 address, or the network of an IPv6 one,
+ * since whoever has one of those has as many as it likes.
+ */
+export function originOf(address: Multiaddr): string {
+  const host = address.getComponents().find(({ name }) => name === 'ip4' || name === 'ip6')
+  const { name, value = '' } = host ?? {}
+  if (name !== 'ip6') return value
+  const [head = '', tail] = value.split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0')
+  const groups = tail === undefined ? before : [...before, ...zeros, ...after]
+  return groups.slice(0, NETWORK_GROUPS).join(':')
+}
+
 /** Those of the addresses that can be parsed: what other peers say is not worth an error. */
 export function parseUsableAddresses(texts: readonly string[]): Multiaddr[] {
   return texts.flatMap((text) => {

@@ -91,7 +91,9 @@ export class Authority {
   renew(encoded: Uint8Array, peerId: string): Uint8Array {
     const certificate = this.read(encoded)
     if (certificate.peerId !== peerId) {
-      throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`)
+      throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`, {
+        why: 'borrowed'
+      })
     }
     const { issuedMs, expiresMs, roles, rights } = certificate
     const nowMs = this.#clock.now()
@@ -99,7 +101,8 @@ export class Authority {
       const expired = new Date(expiresMs).toISOString()
       throw new NotMemberError(
         peerId,
-        `its certificate expired at ${expired}, too long ago to renew`
+        `its certificate expired at ${expired}, too long ago to renew`,
+        { why: 'expired' }
       )
     }
     const youngMs = YOUNG * Math.min(expiresMs - issuedMs, this.#certificateMs)

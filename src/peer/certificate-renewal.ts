@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { NotRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/logger.ts'

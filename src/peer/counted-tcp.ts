@@ -10,8 +10,9 @@ import { tcp } from '@libp2p/tcp'
 import type { Uint8ArrayList } from 'uint8arraylist'
 import type { Metrics } from '../lib/metrics.ts'
 import { type SendResult, writeBatched } from './batched-writes.ts'
-import type { NoiseWatcher } from './framed-noise.ts'
+import type { FrameReader, NoiseWatcher } from './framed-noise.ts'
 import { GatheredFrames } from './gathered-frames.ts'
+import type { InboundConnections } from './inbound-connections.ts'
 import { readIntoShared } from './shared-reads.ts'
 
 /** Bytes that went over TCP connections, noise and framing included. */
@@ -64,11 +65,13 @@ type TcpConnection = MultiaddrConnection & {
 /** The connections of one node beneath everything else: counted, read and written in large pieces. */
 export class Wires implements NoiseWatcher {
   readonly #counter: WireCounter
+  readonly #inbound: InboundConnections
   readonly #frames = new WeakMap<MessageStream, GatheredFrames>()
-  readonly #secured = new WeakSet<MessageStream>()
+  readonly #readers = new WeakMap<MessageStream, FrameReader>()
 
-  constructor(counter: WireCounter) {
+  constructor(counter: WireCounter, inbound: InboundConnections) {
     this.#counter = counter
+    this.#inbound = inbound
   }
 
   /** Takes care of a new connection. */
@@ -83,22 +86,26 @@ export class Wires implements NoiseWatcher {
   }
 
   begin(connection: MessageStream, queued: Uint8Array): void {
+    this.#inbound.begin(connection as TcpConnection)
     const frames = this.#frames.get(connection)
     frames?.begin()
     frames?.push(queued)
   }
 
-  secured(connection: MessageStream): void {
-    this.#secured.add(connection)
+  secured(connection: MessageStream, read: FrameReader): void {
+    this.#readers.set(connection, read)
   }
 
   #watchReads(connection: TcpConnection): void {
+    const onData = connection.onData.bind(connection)
+    /** Reads a frame at once; undefined while it has to wait in the connection. */
+    const reader = (): FrameReader | undefined =>
+      connection.readBufferLength === 0 && connection.readStatus === 'readable'
+        ? this.#readers.get(connection)
+        : undefined
     const frames = new GatheredFrames({
-      deliver: connection.onData.bind(connection),
-      isPrompt: () =>
-        this.#secured.has(connection) &&
-        connection.readBufferLength === 0 &&
-        connection.readStatus === 'readable'
+      deliver: (bytes) => (reader() ?? onData)(bytes),
+      isPrompt: () => reader() !== undefined
     })
     this.#frames.set(connection, frames)
     const take = (bytes: Uint8Array): void => {
@@ -111,28 +118,31 @@ export class Wires implements NoiseWatcher {
   }
 }
 
+// Connections that the kernel keeps until they are taken: with the usual 511 a flood drops those of others.
+const BACKLOG = 4096
+
 /** libp2p's TCP transport, whose connections are watched from their first byte. */
-export function countedTcp(wires: Wires): ReturnType<typeof tcp> {
+export function countedTcp(wires: Wires, inbound: InboundConnections): ReturnType<typeof tcp> {
   return (components) => {
-    const transport = tcp()(components)
+    const transport = tcp({ backlog: BACKLOG })(components)
     const dial = transport.dial.bind(transport)
     const createListener = transport.createListener.bind(transport)
     transport.dial = async (address, options) =>
-      dial(address, { ...options, upgrader: watchingUpgrader(options.upgrader, wires) })
+      dial(address, { ...options, upgrader: watchingUpgrader(options.upgrader, wires, inbound) })
     transport.createListener = (options) =>
-      createListener({ ...options, upgrader: watchingUpgrader(options.upgrader, wires) })
+      createListener({ ...options, upgrader: watchingUpgrader(options.upgrader, wires, inbound) })
     return transport
   }
 }
 
-function watchingUpgrader(upgrader: Upgrader, wires: Wires): Upgrader {
+function watchingUpgrader(upgrader: Upgrader, wires: Wires, inbound: InboundConnections): Upgrader {
   const watched = (connection: MultiaddrConnection): MultiaddrConnection => {
     wires.watch(connection)
     return connection
   }
   return {
     upgradeInbound: async (connection: MultiaddrConnection, options: UpgraderOptions) =>
-      upgrader.upgradeInbound(watched(connection), options),
+      inbound.admit(connection, async () => upgrader.upgradeInbound(watched(connection), options)),
     upgradeOutbound: async (connection: MultiaddrConnection, options: UpgraderOptions) =>
       upgrader.upgradeOutbound(watched(connection), options),
     createInboundAbortSignal: (signal) => upgrader.createInboundAbortSignal(signal),

@@ -1,7 +1,7 @@
 import type { KadDHT } from '@libp2p/kad-dht'
 import type { CID } from 'multiformats/cid'
 import pLimit from 'p-limit'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'

@@ -1,5 +1,5 @@
 import type { CID } from 'multiformats/cid'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { toHex } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { LimitExceededError } from '../lib/errors.ts'

@@ -53,15 +53,44 @@ export class ProtocolRefusedError extends BlobswarmError {
   }
 }
 
+/** Why somebody is not taken for a member. */
+export type NotMemberReason =
+  /** It has no certificate. */
+  | 'none'
+  /** It showed none in time. */
+  | 'silent'
+  /** It had shown none when others came, and there was no room. */
+  | 'crowded'
+  /** Its certificate cannot be read. */
+  | 'malformed'
+  /** … is of another cluster. */
+  | 'foreign'
+  /** … is not signed by the authority. */
+  | 'forged'
+  /** … is that of somebody else. */
+  | 'borrowed'
+  /** … begins in the future. */
+  | 'early'
+  /** … has expired. */
+  | 'expired'
+  /** … was revoked. */
+  | 'revoked'
+
 /** Thrown when somebody is not a member of this cluster: no, expired, revoked or foreign certificate. */
 export class NotMemberError extends BlobswarmError {
   readonly peer: string
   readonly reason: string
+  readonly why: NotMemberReason
 
-  constructor(peer: string, reason: string, options?: ErrorOptions) {
+  constructor(
+    peer: string,
+    reason: string,
+    options: ErrorOptions & { readonly why: NotMemberReason }
+  ) {
     super(`peer ${peer} is not a member: ${reason}`, 'ERR_NOT_MEMBER', options)
     this.peer = peer
     this.reason = reason
+    this.why = options.why
   }
 }
 

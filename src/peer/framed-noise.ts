@@ -1,16 +1,21 @@
 import { type NoiseComponents, noise } from '@chainsafe/libp2p-noise'
-import type { ConnectionEncrypter, MessageStream } from '@libp2p/interface'
+import type { ConnectionEncrypter, MessageStream, PrivateKey } from '@libp2p/interface'
 import { Uint8ArrayList } from 'uint8arraylist'
+import { equalBytes } from '../lib/bytes.ts'
+import { toError } from '../lib/to-error.ts'
 import { noiseCrypto } from './noise-crypto.ts'
-import type { StreamBytes } from './stream-io.ts'
+import type { StreamBytes } from './stream-writing.ts'
 
 /** What is told when a connection turns to noise. */
 export interface NoiseWatcher {
   /** `queued`, which was taken out of the connection, and what comes after it are frames of noise. */
   begin(connection: MessageStream, queued: Uint8Array): void
-  /** From now on the library deciphers each message in the call that delivers it. */
-  secured(connection: MessageStream): void
+  /** From now on the library deciphers each message in the call that delivers it, and `read` does without it. */
+  secured(connection: MessageStream, read: FrameReader): void
 }
+
+/** Deciphers one whole frame and hands on what it says before it returns; the frame may change afterwards. */
+export type FrameReader = (frame: Uint8Array) => void
 
 /** libp2p's noise, with our cryptography and with somebody who is told when it begins. */
 export function framedNoise(
@@ -21,17 +26,42 @@ export function framedNoise(
     async (connection, options) => {
       watcher.begin(connection, await takeQueued(connection))
       const secured = await secure(connection, options)
-      watcher.secured(connection)
       replaceDecoder(secured.connection)
+      watcher.secured(connection, readerOf(secured.connection))
       return secured
     }
   return (components) => {
-    const encrypter = noise({ crypto: noiseCrypto })(components)
+    const { peerId, logger, privateKey } = components
+    const encrypter = noise({ crypto: noiseCrypto })({
+      peerId,
+      logger,
+      privateKey: signingOnce(privateKey),
+      // Not there yet.
+      get upgrader() {
+        return components.upgrader
+      }
+    })
     return Object.assign(encrypter, {
       secureInbound: watched(encrypter.secureInbound.bind(encrypter)),
       secureOutbound: watched(encrypter.secureOutbound.bind(encrypter))
     })
   }
+}
+
+/**
+ * A key that gives the same signature again without computing it: of each handshake it signs the same, the
+ * static key of noise, of which a node has one as long as it runs.
+ */
+export function signingOnce(key: PrivateKey): PrivateKey {
+  let known: { readonly bytes: Uint8Array; readonly signature: Uint8Array } | undefined
+  const sign: PrivateKey['sign'] = async (bytes, options) => {
+    const whole = bytes.slice()
+    if (known !== undefined && equalBytes(known.bytes, whole)) return known.signature
+    const signature = await key.sign(whole, options)
+    known = { bytes: whole, signature }
+    return signature
+  }
+  return Object.create(key, { sign: { value: sign } }) as PrivateKey
 }
 
 /** What came together with the end of the protocol's negotiation. */
@@ -67,6 +97,24 @@ class FrameCutter {
       this.#pending.consume(end)
     }
     return messages
+  }
+}
+
+/**
+ * Past the event of the connection beneath and past the decoder, which cost a short message more than its
+ * cipher. For frames that come while nothing is queued in the connection.
+ */
+function readerOf(secured: MessageStream): FrameReader {
+  const inside = secured as unknown as {
+    decrypt(message: Uint8Array): Uint8ArrayList
+    onData(bytes: Uint8ArrayList): void
+  }
+  return (frame) => {
+    try {
+      inside.onData(inside.decrypt(frame.subarray(2)))
+    } catch (error) {
+      secured.abort(toError(error))
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import type { Dialler } from './dialler.ts'
-import { NotMemberError, PeerTimeoutError } from './errors.ts'
+import { NotMemberError, PeerTimeoutError, PeerUnreachableError } from './errors.ts'
 import type { JoinToken } from './join-token.ts'
 import type { ListNumbers } from './membership.ts'
 import type { MembershipGate } from './membership-gate.ts'
@@ -20,6 +20,7 @@ import {
   MAX_STRANGER_BYTES,
   sayHello
 } from './protocols/hello.ts'
+import type { Refusals } from './refusals.ts'
 import type { Channel, Member } from './types.ts'
 
 export interface GreeterComponents extends HelloComponents {
@@ -27,8 +28,9 @@ export interface GreeterComponents extends HelloComponents {
   readonly dialler: Dialler
   readonly clock: Clock
   readonly log: Logger
+  readonly refusals: Pick<Refusals, 'hello' | 'connection'>
   /** Called once for each connection that was admitted, with what its peer says of itself. */
-  readonly onAdmitted: (connection: Connection, greeting: Greeting) => void
+  readonly onAdmitted: (connection: Connection, member: Member, greeting: Greeting) => void
 }
 
 export interface GreeterOptions {
@@ -55,6 +57,7 @@ export class Greeter {
   readonly #timeoutMs: number
   readonly #renewals = pLimit(MAX_RENEWALS)
   readonly #acquaintances = new WeakMap<Connection, Acquaintance>()
+  readonly #refused = new WeakSet<Connection>()
 
   constructor(components: GreeterComponents, options: GreeterOptions = {}) {
     const { timeoutMs = 10_000 } = options
@@ -68,7 +71,8 @@ export class Greeter {
     const oldest = gate.opened(connection)
     if (oldest !== undefined) {
       const peerId = oldest.remotePeer.toString()
-      this.dismiss(oldest, new NotMemberError(peerId, 'it says no hello, and others came'))
+      const why = 'crowded'
+      this.#refuse(oldest, new NotMemberError(peerId, 'it says no hello, and others came', { why }))
     }
     try {
       if (connection.direction === 'inbound') await gate.memberOf(connection)
@@ -76,7 +80,7 @@ export class Greeter {
     } catch (thrown) {
       const error = toError(thrown)
       log.debug('no hello with %p: %e', connection.remotePeer, error)
-      this.dismiss(connection, error)
+      this.#refuse(connection, error)
     }
   }
 
@@ -133,7 +137,7 @@ export class Greeter {
       const error = toError(thrown)
       channel.abort(error)
       log.debug('%p was refused: %e', connection.remotePeer, error)
-      this.dismiss(connection, error)
+      this.#refuse(connection, error)
     }
   }
 
@@ -187,6 +191,14 @@ export class Greeter {
     connection.abort(error)
   }
 
+  #refuse(connection: Connection, error: Error): void {
+    if (!this.#refused.has(connection)) {
+      this.#refused.add(connection)
+      this.#components.refusals.hello(connection.remotePeer.toString(), error)
+    }
+    this.dismiss(connection, error)
+  }
+
   /** An agent without a valid certificate asks for one before anything else. */
   #canGreet(): boolean {
     const { membership } = this.#components
@@ -207,8 +219,19 @@ export class Greeter {
     const { member, known } = membership.admit(connection.remotePeer.toString(), greeting)
     const { issues = false } = greeting
     this.#acquaintances.set(connection, { known, certificate, issues })
-    if (gate.admit(connection, member)) onAdmitted(connection, greeting)
+    if (gate.admit(connection, member)) {
+      this.#dismissExcess(member.peerId)
+      onAdmitted(connection, member, greeting)
+    }
     return member
+  }
+
+  #dismissExcess(peerId: string): void {
+    const { gate, refusals } = this.#components
+    for (const connection of gate.excessOf(peerId)) {
+      refusals.connection('duplicate', peerId)
+      this.dismiss(connection, new PeerUnreachableError(peerId, 'it has several newer connections'))
+    }
   }
 
   /** The answer to a hello brings whatever the asker lacks. */

@@ -12,7 +12,7 @@
  * The serving side keeps silent until the knock: what arrives together with the end of libp2p's own
  * negotiation of the protocol is lost there when the stream ends at once.
  */
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { concatBytes } from '../lib/bytes.ts'
 import { ProtocolRefusedError, ProtocolViolationError } from './errors.ts'
 import { formatPermission, PROTOCOL_PERMISSIONS } from './rights.ts'

@@ -72,10 +72,14 @@ export function verifyCertificate(clusterId: Uint8Array, bytes: Uint8Array): Mem
   const { payload, isAuthentic } = openStatement(clusterId, 'membership', bytes)
   const certificate = payloadCodec.decode(payload)
   if (!equalBytes(certificate.clusterId, clusterId)) {
-    throw new NotMemberError(certificate.peerId, 'its certificate is of another cluster')
+    throw new NotMemberError(certificate.peerId, 'its certificate is of another cluster', {
+      why: 'foreign'
+    })
   }
   if (!isAuthentic) {
-    throw new NotMemberError(certificate.peerId, 'its certificate is not signed by the authority')
+    throw new NotMemberError(certificate.peerId, 'its certificate is not signed by the authority', {
+      why: 'forged'
+    })
   }
   return certificate
 }
@@ -85,10 +89,12 @@ export function verifyValidity(certificate: MembershipCertificate, nowMs: number
   const { peerId, issuedMs, expiresMs } = certificate
   if (nowMs >= expiresMs) {
     const expired = new Date(expiresMs).toISOString()
-    throw new NotMemberError(peerId, `its certificate expired at ${expired}`)
+    throw new NotMemberError(peerId, `its certificate expired at ${expired}`, { why: 'expired' })
   }
   if (nowMs < issuedMs - MAX_CLOCK_SKEW_MS) {
-    throw new NotMemberError(peerId, `its certificate is of ${issuedMs - nowMs} ms in the future`)
+    throw new NotMemberError(peerId, `its certificate is of ${issuedMs - nowMs} ms in the future`, {
+      why: 'early'
+    })
   }
 }
 

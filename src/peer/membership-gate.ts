@@ -1,9 +1,11 @@
 import type { Connection, StreamMiddleware } from '@libp2p/interface'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
+import { originOf } from './addresses.ts'
+import { Crowd } from './crowd.ts'
 import { NotMemberError, PeerUnreachableError } from './errors.ts'
-import { pauseReading } from './stream-io.ts'
+import { pauseReading } from './stream-reading.ts'
 import type { Member } from './types.ts'
 
 type Standing =
@@ -15,18 +17,24 @@ type Standing =
 class Gated {
   readonly connection: Connection
   readonly decided = Promise.withResolvers<void>()
+  /** Where it comes from, if it was not this agent that made it. */
+  readonly origin: string | undefined
   standing: Standing = { state: 'unknown' }
 
   constructor(connection: Connection) {
+    const { direction, remoteAddr } = connection
     this.connection = connection
+    this.origin = direction === 'inbound' ? originOf(remoteAddr) : undefined
   }
 }
 
 export interface MembershipGateOptions {
   /** How long a stream waits for the hello of its connection, in milliseconds. @default 10000 */
   waitMs?: number
-  /** Connections of which nobody knows yet who is at their other end. @default 256 */
+  /** Connections that others made and on which no hello has been said. @default 256 */
   maxStrangers?: number
+  /** Connections that one member may have; it has more than one only while it loses some. @default 8 */
+  maxForMember?: number
   /** Why somebody who was admitted is no member any more. @default its certificate has expired */
   objectionTo?: (member: Member) => Error | undefined
 }
@@ -45,18 +53,22 @@ export class MembershipGate {
   readonly #clock: Clock
   readonly #waitMs: number
   readonly #maxStrangers: number
+  readonly #maxForMember: number
   readonly #objectionTo: (member: Member) => Error | undefined
   readonly #connections = new Map<string, Gated>()
-  /** Those in the state unknown, the oldest first. */
+  /** Those in the state unknown, the oldest first, and by origin if others made them. */
   readonly #strangers = new Set<Gated>()
+  readonly #crowd = new Crowd<Gated>()
   readonly #listeners = new Set<() => void>()
 
   constructor(clock: Clock, options: MembershipGateOptions = {}) {
-    const { waitMs = 10_000, maxStrangers = 256, objectionTo } = options
+    const { waitMs = 10_000, maxStrangers = 256, maxForMember = 8, objectionTo } = options
     if (!(maxStrangers >= 1)) throw new RangeError(`room for ${maxStrangers} strangers`)
+    if (!(maxForMember >= 1)) throw new RangeError(`${maxForMember} connections of a member`)
     this.#clock = clock
     this.#waitMs = waitMs
     this.#maxStrangers = maxStrangers
+    this.#maxForMember = maxForMember
     this.#objectionTo = objectionTo ?? ((member) => this.#expiryOf(member))
   }
 
@@ -72,14 +84,21 @@ export class MembershipGate {
   /**
    * → unknown.
    *
-   * @returns the connection that has said no hello for longest where there are too many of them: it is
-   *   to be closed, so that strangers cannot keep members out by saying nothing.
+   * @returns where there are too many, the connection that has said no hello for longest, of the address
+   *   that most of them are from: it is to be closed, so that strangers cannot keep members out by saying
+   *   nothing.
    */
   opened(connection: Connection): Connection | undefined {
     this.#gated(connection)
-    if (this.#strangers.size <= this.#maxStrangers) return undefined
-    const [oldest] = this.#strangers
-    return oldest?.connection
+    if (this.#crowd.size <= this.#maxStrangers) return undefined
+    return this.#crowd.eldestOfMost?.connection
+  }
+
+  /** Connections of a member beyond those that it may have, the oldest ones: they are to be closed. */
+  excessOf(peerId: string): Connection[] {
+    const all = this.admitted().filter(({ member }) => member.peerId === peerId)
+    const count = Math.max(0, all.length - this.#maxForMember)
+    return all.slice(0, count).map(({ connection }) => connection)
   }
 
   /** Tells whether there is a member at the other end. */
@@ -93,7 +112,7 @@ export class MembershipGate {
     const { standing } = gated
     if (standing.state === 'refused') throw standing.error
     gated.standing = { state: 'admitted', member }
-    this.#strangers.delete(gated)
+    this.#forgetStranger(gated)
     gated.decided.resolve()
     this.#changed()
     return standing.state === 'unknown'
@@ -104,7 +123,7 @@ export class MembershipGate {
     const gated = this.#gated(connection)
     const wasAdmitted = gated.standing.state === 'admitted'
     gated.standing = { state: 'refused', error }
-    this.#strangers.delete(gated)
+    this.#forgetStranger(gated)
     gated.decided.resolve()
     if (wasAdmitted) this.#changed()
   }
@@ -114,7 +133,7 @@ export class MembershipGate {
     const gated = this.#connections.get(connection.id)
     if (gated === undefined) return
     this.#connections.delete(connection.id)
-    this.#strangers.delete(gated)
+    this.#forgetStranger(gated)
     const { state } = gated.standing
     if (state === 'refused') return
     const peerId = connection.remotePeer.toString()
@@ -139,7 +158,10 @@ export class MembershipGate {
       await withDeadline(() => gated.decided.promise, {
         clock: this.#clock,
         timeoutMs: this.#waitMs,
-        timedOut: () => new NotMemberError(peerId, `it said no hello within ${this.#waitMs} ms`),
+        timedOut: () =>
+          new NotMemberError(peerId, `it said no hello within ${this.#waitMs} ms`, {
+            why: 'silent'
+          }),
         signal: options.signal
       })
     }
@@ -184,7 +206,7 @@ export class MembershipGate {
     const peerId = connection.remotePeer.toString()
     switch (standing.state) {
       case 'unknown':
-        throw new NotMemberError(peerId, 'it said no hello')
+        throw new NotMemberError(peerId, 'it said no hello', { why: 'silent' })
       case 'refused':
         throw standing.error
       case 'admitted': {
@@ -204,13 +226,19 @@ export class MembershipGate {
     if (connection.status === 'open') {
       this.#connections.set(connection.id, gated)
       this.#strangers.add(gated)
+      if (gated.origin !== undefined) this.#crowd.add(gated.origin, gated)
     }
     return gated
   }
 
+  #forgetStranger(gated: Gated): void {
+    this.#strangers.delete(gated)
+    if (gated.origin !== undefined) this.#crowd.delete(gated.origin, gated)
+  }
+
   #expiryOf({ peerId, expiresMs }: Member): Error | undefined {
     if (this.#clock.now() < expiresMs) return undefined
-    return new NotMemberError(peerId, 'its certificate has expired')
+    return new NotMemberError(peerId, 'its certificate has expired', { why: 'expired' })
   }
 
   #changed(): void {

@@ -92,7 +92,7 @@ export class Membership {
   /** What this agent keeps. @throws {NotMemberError} if it has not joined. */
   documents(): MembershipDocuments {
     if (this.#documents !== undefined) return this.#documents
-    throw new NotMemberError(this.#peerId, 'it has not joined a cluster')
+    throw new NotMemberError(this.#peerId, 'it has not joined a cluster', { why: 'none' })
   }
 
   /**
@@ -153,7 +153,7 @@ export class Membership {
   admit(peerId: string, shown: Credentials): Admission {
     const { clusterId } = this.documents()
     if (!equalBytes(shown.clusterId, clusterId)) {
-      throw new NotMemberError(peerId, 'it belongs to another cluster')
+      throw new NotMemberError(peerId, 'it belongs to another cluster', { why: 'foreign' })
     }
     const { metadataList, revocations, metadataNumber = 0, revocationsNumber = 0 } = shown
     if (revocations !== undefined) this.offerRevocations(revocations)
@@ -188,9 +188,10 @@ export class Membership {
   /** Why somebody who was admitted is no member now; undefined if it still is one. */
   objectionTo({ peerId, issuedMs, expiresMs }: Member): NotMemberError | undefined {
     const revocation = this.revocationOf(peerId, issuedMs)
-    if (revocation !== undefined) return new NotMemberError(peerId, revokedText(revocation))
+    if (revocation !== undefined)
+      return new NotMemberError(peerId, revokedText(revocation), { why: 'revoked' })
     if (this.#clock.now() < expiresMs) return undefined
-    return new NotMemberError(peerId, 'its certificate has expired')
+    return new NotMemberError(peerId, 'its certificate has expired', { why: 'expired' })
   }
 
   /** Calls back with each newer metadata list. @returns how to stop listening. */
@@ -214,11 +215,13 @@ export class Membership {
       const certificate = verifyCertificate(clusterId, bytes)
       checkOwner(certificate, peerId)
       const revocation = this.revocationOf(peerId, certificate.issuedMs)
-      if (revocation !== undefined) throw new NotMemberError(peerId, revokedText(revocation))
+      if (revocation !== undefined)
+        throw new NotMemberError(peerId, revokedText(revocation), { why: 'revoked' })
       verifyValidity(certificate, this.#clock.now())
       return certificate
     } catch (error) {
-      if (error instanceof MalformedError) throw new NotMemberError(peerId, error.message)
+      if (error instanceof MalformedError)
+        throw new NotMemberError(peerId, error.message, { why: 'malformed' })
       throw error
     }
   }
@@ -232,5 +235,7 @@ export function revokedText({ atMs, reason }: Revocation): string {
 
 function checkOwner(certificate: MembershipCertificate, peerId: string): void {
   if (certificate.peerId === peerId) return
-  throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`)
+  throw new NotMemberError(peerId, `its certificate is that of ${certificate.peerId}`, {
+    why: 'borrowed'
+  })
 }

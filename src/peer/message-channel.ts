@@ -2,7 +2,7 @@ import type { Stream } from '@libp2p/interface'
 import { pipe } from 'it-pipe'
 import { Uint8ArrayList } from 'uint8arraylist'
 import type { ReadBuffers } from '../chunks/read-buffers.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { KIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
@@ -11,7 +11,9 @@ import { settledOrAborted } from '../lib/signals.ts'
 import { toError } from '../lib/to-error.ts'
 import { PeerTimeoutError, PeerUnreachableError } from './errors.ts'
 import { encodeFrame, FrameDecoder, type MessageMemory } from './frames.ts'
-import { closeWrite, isReadyFor, pauseReading, readBounded, writeAll } from './stream-io.ts'
+import { deliverAll } from './stream-delivery.ts'
+import { pauseReading, readBounded } from './stream-reading.ts'
+import { closeWrite, isReadyFor, writeAll } from './stream-writing.ts'
 import type { Channel, Member, ProtocolSpec } from './types.ts'
 
 export interface MessageChannelComponents {
@@ -90,8 +92,7 @@ export class MessageChannel implements Channel {
   }
 
   async *messages(options: AbortOptions = {}): AsyncGenerator<Uint8Array> {
-    if (this.#isReading) throw new Error(`messages of ${this.protocol} are being read already`)
-    this.#isReading = true
+    this.#beginReading()
     try {
       yield* pipe(
         () => readBounded(this.#stream, options),
@@ -99,9 +100,27 @@ export class MessageChannel implements Channel {
       )
     } catch (thrown) {
       options.signal?.throwIfAborted()
-      const error = toError(thrown)
-      this.abort(error)
-      throw error instanceof MalformedError ? error : this.#unreachable(error)
+      this.#fail(toError(thrown))
+    } finally {
+      this.#isReading = false
+    }
+  }
+
+  async deliver(take: (message: Uint8Array) => boolean): Promise<void> {
+    this.#beginReading()
+    const takeWhole = (): boolean => {
+      for (const message of this.#whole()) if (!take(message)) return false
+      return true
+    }
+    try {
+      if (!takeWhole()) return
+      const hasEnded = await deliverAll(this.#stream, (bytes) => {
+        this.#decoder.push(bytes)
+        return takeWhole()
+      })
+      if (hasEnded) this.#checkEnd()
+    } catch (error) {
+      this.#fail(toError(error))
     } finally {
       this.#isReading = false
     }
@@ -126,10 +145,26 @@ export class MessageChannel implements Channel {
       this.#decoder.push(bytes)
       yield* this.#whole()
     }
+    this.#checkEnd()
+  }
+
+  #beginReading(): void {
+    if (this.#isReading) throw new Error(`messages of ${this.protocol} are being read already`)
+    this.#isReading = true
+  }
+
+  /** The stream has ended: was that all? */
+  #checkEnd(): void {
     if (!this.#isClosedByRemote) throw new Error('the connection was lost')
     if (this.#decoder.isInsideMessage) {
       throw new MalformedError(`stream of ${this.protocol}`, 'it ends inside a message')
     }
+  }
+
+  /** Reading failed: there is no way to go on. */
+  #fail(error: Error): never {
+    this.abort(error)
+    throw error instanceof MalformedError ? error : this.#unreachable(error)
   }
 
   *#whole(): Generator<Uint8Array> {

@@ -1,67 +1,30 @@
-import type { Connection } from '@libp2p/interface'
+import type { Connection, PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
-import type { AbortOptions } from '../chunks/types.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { NotRunningError } from '../lib/errors.ts'
-import type { Logger, LoggerFactory } from '../lib/logger.ts'
-import type { Metrics } from '../lib/metrics.ts'
-import type { Random } from '../lib/random.ts'
+import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
+import { endAddressTimer } from './address-timer.ts'
 import { parseFullAddress, parseUsableAddresses } from './addresses.ts'
-import { type WireBytes, WireCounter } from './counted-tcp.ts'
-import { createNodeLibp2p, type NodeLibp2p } from './create-libp2p.ts'
+import type { WireBytes } from './counted-tcp.ts'
+import { KAD_PROTOCOL } from './create-libp2p.ts'
 import { Dialler, streamLimits } from './dialler.ts'
 import { JoinRefusedError, PeerUnreachableError } from './errors.ts'
 import { Greeter } from './greeter.ts'
 import { IdleConnections } from './idle-connections.ts'
 import { parseJoinToken } from './join-token.ts'
 import { KeptConnections } from './kept-connections.ts'
-import { Membership, type MembershipDocuments } from './membership.ts'
-import { type AdmittedConnection, MembershipGate } from './membership-gate.ts'
+import type { Membership, MembershipDocuments } from './membership.ts'
+import type { AdmittedConnection } from './membership-gate.ts'
 import { MembershipWatch } from './membership-watch.ts'
 import { MAX_ADDRESSES, type MetadataList } from './metadata-list.ts'
-import { identityFromSeed, type PeerIdentity, parsePeerId } from './peer-identity.ts'
+import { createParts, type NodeComponents, type NodeOptions, type NodeParts } from './node-parts.ts'
+import { parsePeerId } from './peer-identity.ts'
 import { ProtocolChannels } from './protocol-channels.ts'
 import { HELLO } from './protocols/hello.ts'
-import { ProviderRecords } from './provider-records.ts'
 import { requestRenewal } from './renewal-request.ts'
 import { permitsProtocol } from './rights.ts'
-import type { CertificateIssuer } from './token-issuer.ts'
 import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from './types.ts'
-
-export interface NodeComponents {
-  readonly clock: Clock
-  readonly random: Random
-  readonly logger: LoggerFactory
-  readonly metrics?: Metrics | undefined
-  /** Present at an agent that may admit others to the cluster. */
-  readonly issuer?: CertificateIssuer | undefined
-}
-
-interface NodeParts extends NodeComponents {
-  readonly identity: PeerIdentity
-  readonly membership: Membership
-  readonly gate: MembershipGate
-  readonly counter: WireCounter
-  readonly libp2p: NodeLibp2p
-}
-
-export interface NodeOptions {
-  /** Multiaddrs to listen on. @default ['/ip4/127.0.0.1/tcp/0'] */
-  listen?: readonly string[]
-  /** Multiaddrs that others are told instead of the real ones. @default [] */
-  announce?: readonly string[]
-  /** What is told of this program's version. @default '0' */
-  agentVersion?: string
-  /** Connections in all, both directions. @default 2000 */
-  maxConnections?: number
-  /** How long opening a stream may take, connecting included, in milliseconds. @default 20000 */
-  openTimeoutMs?: number
-  /** How long hello may take, in milliseconds. @default 10000 */
-  helloTimeoutMs?: number
-  /** How often the certificates of connected members are looked at, in milliseconds. @default 20000 */
-  watchMs?: number
-}
 
 /** A connection to a member. */
 export interface MemberConnection {
@@ -72,9 +35,6 @@ export interface MemberConnection {
   /** Milliseconds since the epoch. */
   readonly openedMs: number
 }
-
-// An answer that arrives together with the end of the protocol's negotiation may be lost.
-const IDENTIFY_ATTEMPTS = 3
 
 /** The agent's libp2p node: connects, says hello, and carries protocols between members. */
 export class Libp2pNode implements PeerNode {
@@ -99,37 +59,12 @@ export class Libp2pNode implements PeerNode {
     seed: Uint8Array,
     options: NodeOptions = {}
   ): Promise<Libp2pNode> {
-    const { clock, metrics } = components
-    const { listen = ['/ip4/127.0.0.1/tcp/0'], announce = [], agentVersion = '0' } = options
-    const { maxConnections = 2000, helloTimeoutMs = 10_000 } = options
-    const identity = await identityFromSeed(seed)
-    const membership = new Membership(identity.peerId, clock)
-    const gate = new MembershipGate(clock, {
-      waitMs: helloTimeoutMs,
-      objectionTo: (member) => membership.objectionTo(member)
-    })
-    const counter = new WireCounter(metrics)
-    const records = new ProviderRecords(components)
-    metrics?.gauge('blobswarm_peer_dht_announcements', {
-      help: 'Announcements of images that this agent keeps for others',
-      read: () => records.count
-    })
-    const libp2p = await createNodeLibp2p({
-      privateKey: identity.privateKey,
-      listen,
-      announce,
-      maxConnections,
-      agentVersion,
-      gate: gate.middleware,
-      counter,
-      records
-    })
-    const parts = { ...components, identity, membership, gate, counter, libp2p }
-    return new Libp2pNode(parts, options)
+    return new Libp2pNode(await createParts(components, seed, options), options)
   }
 
   private constructor(parts: NodeParts, options: NodeOptions) {
-    const { clock, random, gate, issuer, logger, membership } = parts
+    const { clock, random, gate, issuer, logger, membership, doors } = parts
+    const { refusals } = doors
     const { agentVersion = '0', openTimeoutMs = 20_000, helloTimeoutMs = 10_000, watchMs } = options
     this.#parts = parts
     this.#dialler = new Dialler(parts, openTimeoutMs)
@@ -140,6 +75,7 @@ export class Libp2pNode implements PeerNode {
     this.#channels = new ProtocolChannels({
       ...parts,
       dialler: this.#dialler,
+      refusals,
       log,
       own: (task) => this.#own(task)
     })
@@ -153,7 +89,9 @@ export class Libp2pNode implements PeerNode {
         dialler: this.#dialler,
         clock,
         log,
-        onAdmitted: (connection, { addresses }) => this.#own(this.#remember(connection, addresses))
+        refusals,
+        onAdmitted: (connection, member, { addresses }) =>
+          this.#own(this.#remember(connection, member, addresses))
       },
       { timeoutMs: helloTimeoutMs }
     )
@@ -181,10 +119,11 @@ export class Libp2pNode implements PeerNode {
 
   /** Listens, and answers whatever is served. */
   async start(): Promise<void> {
-    const { libp2p, gate } = this.#parts
-    libp2p.addEventListener('connection:open', ({ detail }) =>
-      this.#own(this.#greeter.meet(detail))
-    )
+    const { libp2p, gate, doors } = this.#parts
+    libp2p.addEventListener('connection:open', ({ detail }) => {
+      doors.watch(detail, (error) => this.#cutOff(detail.remotePeer, error))
+      if (detail.status === 'open') this.#own(this.#greeter.meet(detail))
+    })
     libp2p.addEventListener('connection:close', ({ detail }) => gate.closed(detail))
     this.membership.onMetadataListChanged((list) => this.#own(this.#learnFrom(list)))
     this.#watch.start()
@@ -196,8 +135,9 @@ export class Libp2pNode implements PeerNode {
       async (stream, connection) => this.#greeter.answer(stream, connection),
       streamLimits(HELLO)
     )
-    await libp2p.start()
+    // Before anybody can connect: whoever is told the role takes this agent for a server of the DHT.
     await this.#takeRole()
+    await libp2p.start()
   }
 
   /** Ends every channel and connection; resolves when nothing of the node runs any more. */
@@ -322,24 +262,35 @@ export class Libp2pNode implements PeerNode {
     await Promise.all([this.#kept.stop(), this.#idle.stop()])
     const watched = this.#watch.stop()
     this.#channels.abort(new NotRunningError('the node'))
+    endAddressTimer(this.#parts.libp2p)
     await this.#parts.libp2p.stop()
     await Promise.all([watched, ...this.#tasks])
   }
 
-  /** Learns where a new member can be dialled and what it speaks, which the DHT needs to know. */
-  async #remember(connection: Connection, addresses: readonly string[]): Promise<void> {
-    const { libp2p } = this.#parts
+  /** Ends all that there is with a peer at once. */
+  #cutOff(peer: PeerId, error: Error): void {
+    this.#channels.abort(error, peer.toString())
+    for (const connection of this.#parts.libp2p.getConnections(peer)) {
+      this.#greeter.dismiss(connection, error)
+    }
+  }
+
+  /** Learns where a new member can be dialled, and whether it is a server of the DHT. */
+  async #remember(
+    connection: Connection,
+    { roles }: Member,
+    addresses: readonly string[]
+  ): Promise<void> {
+    const { introductions } = this.#parts.libp2p.services
     this.#toldAddresses.set(connection, addresses)
-    const multiaddrs = parseUsableAddresses(addresses)
-    for (let attempt = 1; attempt <= IDENTIFY_ATTEMPTS && connection.status === 'open'; attempt++) {
-      try {
-        if (multiaddrs.length > 0)
-          await libp2p.peerStore.patch(connection.remotePeer, { multiaddrs })
-        await libp2p.services.identify.identify(connection)
-        return
-      } catch (error) {
-        this.#log.debug('could not identify %p: %e', connection.remotePeer, error)
-      }
+    const protocols = roles.has('metadata') ? [KAD_PROTOCOL] : []
+    try {
+      await introductions.introduce(connection, {
+        addresses: parseUsableAddresses(addresses),
+        protocols
+      })
+    } catch (error) {
+      this.#log.debug('what %p says of itself is of no use: %e', connection.remotePeer, error)
     }
   }
 

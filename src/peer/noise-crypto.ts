@@ -1,4 +1,13 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createPublicKey,
+  createSecretKey,
+  diffieHellman,
+  generateKeyPairSync,
+  hkdfSync,
+  type KeyObject
+} from 'node:crypto'
 import type { ICryptoInterface } from '@chainsafe/libp2p-noise'
 import { defaultCrypto } from '@chainsafe/libp2p-noise/crypto'
 import { Uint8ArrayList } from 'uint8arraylist'
@@ -6,6 +15,7 @@ import { KIB } from '../lib/bytes.ts'
 import { markDisposable } from './disposable-memory.ts'
 
 type Plain = Parameters<ICryptoInterface['chaCha20Poly1305Encrypt']>[0]
+type Key = Parameters<ICryptoInterface['generateX25519SharedKey']>[0]
 type Sealed = ReturnType<ICryptoInterface['chaCha20Poly1305Encrypt']>
 
 const TAG_BYTES = 16
@@ -20,9 +30,14 @@ const MAX_JOINED_BYTES = 4 * KIB
  * Noise's cryptography as the library does it, but for long messages the key is handed to node:crypto as an
  * object that is made once, which costs a tenth of handing over its bytes again for each message. What is
  * returned is never a view of what was given: ciphertext may come in a buffer that is used again.
+ * For the handshake, private keys stay objects of node:crypto from the beginning (to make one of bytes costs
+ * another multiplication on the curve, for each of three secrets), and its keys are derived natively.
  */
 export const noiseCrypto: ICryptoInterface = {
   ...defaultCrypto,
+  generateX25519KeyPair: () => generateKeyPair(),
+  generateX25519SharedKey: (privateKey, publicKey) => sharedKey(privateKey, publicKey),
+  getHKDF: (chainingKey, secret) => deriveKeys(chainingKey, secret),
   chaCha20Poly1305Encrypt: (plaintext, nonce, ad, key) =>
     plaintext.byteLength < MIN_NATIVE_BYTES
       ? defaultCrypto.chaCha20Poly1305Encrypt(plaintext, nonce, ad, key)
@@ -32,6 +47,39 @@ export const noiseCrypto: ICryptoInterface = {
     ciphertext.byteLength < MIN_NATIVE_BYTES
       ? defaultCrypto.chaCha20Poly1305Decrypt(ciphertext, nonce, ad, key)
       : decrypt(ciphertext.subarray(), nonce, ad, keyObjectOf(key))
+}
+
+/** Of a raw key, by RFC 8410. */
+const X25519_SPKI_PREFIX = Buffer.from('302a300506032b656e032100', 'hex')
+
+const NOTHING = new Uint8Array()
+
+// The bytes of a private key are never wanted: the array that stands for it leads to the key.
+const privateKeys = new WeakMap<object, KeyObject>()
+
+function generateKeyPair(): ReturnType<ICryptoInterface['generateX25519KeyPair']> {
+  const { privateKey, publicKey } = generateKeyPairSync('x25519')
+  const handle = new Uint8Array()
+  privateKeys.set(handle, privateKey)
+  const spki = publicKey.export({ type: 'spki', format: 'der' })
+  return { publicKey: spki.subarray(X25519_SPKI_PREFIX.byteLength), privateKey: handle }
+}
+
+function sharedKey(handle: Key, raw: Key): Uint8Array {
+  const privateKey = privateKeys.get(handle)
+  if (privateKey === undefined) return defaultCrypto.generateX25519SharedKey(handle, raw)
+  const key = Buffer.concat([X25519_SPKI_PREFIX, raw.subarray()])
+  const publicKey = createPublicKey({ key, type: 'spki', format: 'der' })
+  return diffieHellman({ privateKey, publicKey })
+}
+
+/** HKDF of RFC 5869 with SHA-256, and three keys of it as Noise §4.3 has them. */
+function deriveKeys(
+  chainingKey: Uint8Array,
+  secret: Uint8Array
+): [Uint8Array, Uint8Array, Uint8Array] {
+  const keys = new Uint8Array(hkdfSync('sha256', secret, chainingKey, NOTHING, 96))
+  return [keys.subarray(0, 32), keys.subarray(32, 64), keys.subarray(64)]
 }
 
 // Noise keeps one array for the key of each direction as long as the connection lives, and never changes it.

@@ -1,6 +1,6 @@
 import { blake3 } from '../lib/blake3.ts'
 import { asBuffer } from '../lib/bytes.ts'
-import type { NodeKey } from '../metadata/types.ts'
+import type { NodeKey } from '../metadata/tree-types.ts'
 
 /** Metadata providers that keep one key. */
 export const OWNER_COUNT = 3

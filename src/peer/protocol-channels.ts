@@ -1,16 +1,17 @@
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { ReadBuffers } from '../chunks/read-buffers.ts'
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 import { MIB } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import { toError } from '../lib/to-error.ts'
 import { type Dialler, streamLimits } from './dialler.ts'
-import { PeerUnreachableError, ProtocolRefusedError } from './errors.ts'
+import { PeerTimeoutError, PeerUnreachableError, ProtocolRefusedError } from './errors.ts'
 import { answerKnock, knock, MAX_VERDICT_BYTES } from './knock.ts'
 import type { MembershipGate } from './membership-gate.ts'
 import { MessageChannel } from './message-channel.ts'
 import { parsePeerId } from './peer-identity.ts'
+import type { Refusals } from './refusals.ts'
 import type { Channel, Member, ProtocolSpec, ServeChannel } from './types.ts'
 
 export interface ProtocolChannelsComponents {
@@ -19,6 +20,7 @@ export interface ProtocolChannelsComponents {
   readonly dialler: Dialler
   readonly clock: Clock
   readonly log: Logger
+  readonly refusals: Pick<Refusals, 'stream'>
   /** Takes care of a task that handles its own errors. */
   readonly own: (task: Promise<void>) => void
 }
@@ -89,18 +91,30 @@ export class ProtocolChannels {
     handle: ServeChannel,
     allow: (member: Member) => boolean
   ): Promise<void> {
-    const { dialler, log } = this.#components
+    const { log } = this.#components
     const { peerId } = channel.remote
     try {
-      const isServed = await dialler.withDeadline(peerId, 'a knock', {}, async (signal) =>
-        answerKnock(channel, allow, { signal })
-      )
-      if (isServed) await handle(channel)
+      if (await this.#answerKnock(channel, allow)) await handle(channel)
       await channel.close()
     } catch (thrown) {
       const error = toError(thrown)
       log.debug('%s of %p ended: %e', channel.protocol, peerId, error)
       channel.abort(error)
+    }
+  }
+
+  async #answerKnock(channel: Channel, allow: (member: Member) => boolean): Promise<boolean> {
+    const { dialler, refusals } = this.#components
+    const { peerId } = channel.remote
+    try {
+      const isServed = await dialler.withDeadline(peerId, 'a knock', {}, async (signal) =>
+        answerKnock(channel, allow, { signal })
+      )
+      if (!isServed) refusals.stream('noRight', peerId)
+      return isServed
+    } catch (error) {
+      if (error instanceof PeerTimeoutError) refusals.stream('silent', peerId)
+      throw error
     }
   }
 

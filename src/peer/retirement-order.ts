@@ -17,8 +17,8 @@
 import type { ProviderId } from '../chunks/types.ts'
 import { ByteReader, ByteWriter } from '../lib/bytes.ts'
 import { UntrustedSignatureError } from '../metadata/errors.ts'
+import type { SignedEnvelope, Signer, Verifier } from '../metadata/signature-types.ts'
 import type { MetadataKind } from '../metadata/store-types.ts'
-import type { SignedEnvelope, Signer, Verifier } from '../metadata/types.ts'
 
 /** Keys in one order. */
 export const MAX_ORDER_KEYS = 1024

@@ -15,7 +15,7 @@ import { CHUNK_ID_BYTES, checkChunkId } from '../chunks/chunk-id.ts'
 import type { ChunkId, ProviderId } from '../chunks/types.ts'
 import { ByteReader, ByteWriter } from '../lib/bytes.ts'
 import { UntrustedSignatureError } from '../metadata/errors.ts'
-import type { SignedEnvelope, Signer, Verifier } from '../metadata/types.ts'
+import type { SignedEnvelope, Signer, Verifier } from '../metadata/signature-types.ts'
 
 /** Chunks in one order. */
 export const MAX_SURPLUS_IDS = 1024

@@ -1,6 +1,9 @@
-import type { StreamMuxerFactory } from '@libp2p/interface'
+import type { MessageStream, StreamMuxerFactory } from '@libp2p/interface'
 import { type YamuxMuxerInit, yamux } from '@libp2p/yamux'
 import { KIB } from '../lib/bytes.ts'
+import { toError } from '../lib/to-error.ts'
+import { shortCut } from './stream-delivery.ts'
+import type { StreamBytes } from './stream-writing.ts'
 
 /** Window is granted when this much of it was used: half of the window that a stream begins with. */
 const MIN_GRANT_BYTES = 128 * KIB
@@ -16,14 +19,17 @@ interface FrameHeader {
 }
 
 /** What is used of a muxer here; its type hides it. */
-interface FrameSender {
+interface InnerMuxer {
   readonly streams: readonly { readonly streamId: number }[]
   sendFrame(header: FrameHeader, body?: unknown): boolean
+  onData(bytes: StreamBytes): void
+  abort(error: Error): void
 }
 
 /**
- * libp2p's yamux, which grants window in large portions. Its own way is a message for each message that was
- * read, and each costs both ends a cipher, a system call and an event for a few bytes.
+ * libp2p's yamux, which grants window in large portions and is handed what comes without an event. Its own way
+ * is a message for each message that was read, and each costs both ends a cipher, a system call and an event
+ * for a few bytes.
  */
 export function thriftyYamux(init: YamuxMuxerInit): () => StreamMuxerFactory {
   return () => {
@@ -31,14 +37,27 @@ export function thriftyYamux(init: YamuxMuxerInit): () => StreamMuxerFactory {
     const create = factory.createStreamMuxer.bind(factory)
     factory.createStreamMuxer = (connection) => {
       const muxer = create(connection)
-      saveGrants(muxer as unknown as FrameSender)
+      const inside = muxer as unknown as InnerMuxer
+      saveGrants(inside)
+      shortCut(connection, (bytes) => handOn(bytes, inside, connection))
       return muxer
     }
     return factory
   }
 }
 
-function saveGrants(muxer: FrameSender): void {
+/** What the library does when its connection tells of bytes. */
+function handOn(bytes: StreamBytes, muxer: InnerMuxer, connection: MessageStream): void {
+  try {
+    muxer.onData(bytes)
+  } catch (thrown) {
+    const error = toError(thrown)
+    muxer.abort(error)
+    connection.abort(error)
+  }
+}
+
+function saveGrants(muxer: InnerMuxer): void {
   const send = muxer.sendFrame.bind(muxer)
   const saved = new Map<number, number>()
   muxer.sendFrame = (header, body) => {
@@ -55,7 +74,7 @@ function saveGrants(muxer: FrameSender): void {
   }
 }
 
-function forgetEnded(saved: Map<number, number>, { streams }: FrameSender): void {
+function forgetEnded(saved: Map<number, number>, { streams }: InnerMuxer): void {
   const open = new Set(streams.map(({ streamId }) => streamId))
   for (const id of saved.keys()) if (!open.has(id)) saved.delete(id)
 }

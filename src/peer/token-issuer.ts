@@ -92,7 +92,8 @@ export class TokenIssuer implements CertificateIssuer {
     const renewed = authority.renew(encoded, peerId)
     const { issuedMs } = authority.read(encoded)
     const revocation = revoker?.revocationOf(peerId, issuedMs)
-    if (revocation !== undefined) throw new NotMemberError(peerId, revokedText(revocation))
+    if (revocation !== undefined)
+      throw new NotMemberError(peerId, revokedText(revocation), { why: 'revoked' })
     await members?.note(authority.read(renewed))
     return renewed
   }

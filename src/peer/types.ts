@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../chunks/types.ts'
+import type { AbortOptions } from '../lib/abort-options.ts'
 
 /** What an agent does for the cluster (design: section 2). */
 export const ROLES = [
@@ -62,6 +62,14 @@ export interface Channel {
   sendTogether?(messages: readonly (readonly Uint8Array[])[]): Promise<void>
   /** Yields messages until the remote closes its side. @throws {PeerUnreachableError | MalformedError} */
   messages(options?: AbortOptions): AsyncIterable<Uint8Array>
+  /**
+   * Gives each message to `take` in the call that brings it, instead of `messages` and after that has been
+   * given up between two messages; resolves when the remote has closed its side or `take` returns false. It
+   * costs a fraction, and is for takers that never wait. `take` must not throw.
+   *
+   * @throws {PeerUnreachableError | MalformedError}
+   */
+  deliver(take: (message: Uint8Array) => boolean): Promise<void>
   /**
    * Takes back the memory of a message that was received, for the next ones. The caller knows that nobody looks
    * at it any more; a view of the message will do, and what is no message of this channel is left alone.

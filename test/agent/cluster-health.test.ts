@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { clusterHealth } from '../../src/agent/cluster-health.ts'
 import type { RepairFigures } from '../../src/chunks/maintenance-types.ts'
-import type { ProviderState } from '../../src/chunks/types.ts'
+import type { ProviderState } from '../../src/chunks/provider-manager-types.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const state = (condition: ProviderState['condition'], isDraining = false): ProviderState =>

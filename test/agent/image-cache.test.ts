@@ -4,7 +4,8 @@ import { beforeEach, describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { LayeredStore } from '../../src/chunks/layered-store.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
-import type { ChunkId, PutOptions } from '../../src/chunks/types.ts'
+import type { PutOptions } from '../../src/chunks/store-types.ts'
+import type { ChunkId } from '../../src/chunks/types.ts'
 import {
   SMALL_CHUNK as CHUNK,
   heldOf,
@@ -13,6 +14,7 @@ import {
   startCache,
   storeImage
 } from '../support/cached-images.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 import { temporaryFolders } from '../support/temporary-folder.ts'
 
 const newFolder = temporaryFolders()
@@ -163,6 +165,25 @@ describe('a cache without room', () => {
     await use.release()
     expect(await names(started)).toEqual(['/second'])
     expect((await started.cache.list())[0]?.isInUse).toBe(false)
+  })
+
+  test('lets nobody wait for ever, and says who has the room', async () => {
+    const clock = new ManualClock()
+    const started = await startCache(store, folder, { ...limitOf(6), clock, waitMs: 60_000 })
+    const use = await started.cache.use(second.manifest, second.name)
+    await storeImage(store, second)
+    const waits = Promise.withResolvers<void>()
+    const waiting = started.cache.use(third.manifest, third.name, { onWaiting: waits.resolve })
+    const behind = started.cache.use(first.manifest, first.name)
+    await waits.promise
+
+    clock.advance(60_000)
+
+    const why = `had no room in ${6 * CHUNK} bytes of cache for 60 s: in use are /second@1`
+    await expect(waiting).rejects.toThrow(why)
+    await expect(behind).rejects.toMatchObject({ code: 'ERR_CACHE_BUSY' })
+    await use.release()
+    expect((await started.cache.list()).filter(({ isInUse }) => isInUse)).toEqual([])
   })
 
   test('refuses an image that is larger than it may be, and keeps what it has', async () => {

@@ -6,7 +6,9 @@ import { ImageCatalogue } from '../../src/agent/image-catalogue.ts'
 import { ImageOpener } from '../../src/agent/image-opener.ts'
 import type { OperationProgress } from '../../src/agent/operations.ts'
 import { Puller } from '../../src/agent/puller.ts'
-import type { AbortOptions, ChunkId, ChunkStore } from '../../src/chunks/types.ts'
+import type { ChunkStore } from '../../src/chunks/store-types.ts'
+import type { ChunkId } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { seededRandom } from '../../src/lib/random.ts'
@@ -126,7 +128,7 @@ describe('the version that is pulled', () => {
     const get = store.get.bind(store)
     store.get = async (id: ChunkId, options?: AbortOptions) => {
       await bench.repository.remove('/a').catch(() => {})
-      const roots = await bench.versions.roots([])
+      const roots = await bench.versions.collected.roots([])
       expect(roots.find(({ blob }) => blob === record.blob)?.manifests).toContain(1)
       return get(id, options)
     }
@@ -139,6 +141,21 @@ describe('the version that is pulled', () => {
       ['release', record.blob, 1]
     ])
     expect(calls[0]?.[3]).toMatch(/^pull \/a/)
+  })
+
+  test('is let go of behind a pull that is over, which waits for no version manager that is gone', async () => {
+    const answer = Promise.withResolvers<void>()
+    bench.versions.release = async (held) => {
+      calls.push(['release', held.blob, held.version, held.purpose])
+      await answer.promise
+    }
+
+    await puller.pull({ ref: '/a', file: target(), force: false })
+    const stopped = puller.stop()
+
+    expect(calls.map(([call]) => call)).toEqual(['hold', 'release'])
+    answer.resolve()
+    await stopped
   })
 
   test('is let go of after a failure too', async () => {

@@ -84,3 +84,20 @@ test.each([-1, 3, 0.5, Number.NaN])('has no bit %d of 3', (index) => {
   expect(() => bitfield.get(index)).toThrow(RangeError)
   expect(() => bitfield.set(index)).toThrow(RangeError)
 })
+
+test('what two have in common is what each of both has', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.boolean()), { maxLength: 100 }), (bits) => {
+      const [left, right] = [new Bitfield(bits.length), new Bitfield(bits.length)]
+      for (const [index, [isLeft, isRight]] of bits.entries()) {
+        if (isLeft) left.set(index)
+        if (isRight) right.set(index)
+      }
+
+      const both = left.and(right)
+
+      const indexes = Array.from(left.ones()).filter((index) => right.get(index))
+      expect([Array.from(both.ones()), both.onesCount]).toEqual([indexes, indexes.length])
+    })
+  )
+})

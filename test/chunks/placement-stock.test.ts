@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import { PlacementStock, type WantedPlacement } from '../../src/chunks/placement-stock.ts'
 import { ProviderLoad } from '../../src/chunks/provider-load.ts'
-import type { PlacementRequest, ProviderId } from '../../src/chunks/types.ts'
+import type { PlacementRequest } from '../../src/chunks/provider-manager-types.ts'
+import type { ProviderId } from '../../src/chunks/types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 
 const wanted: WantedPlacement = { chunkBytes: 100_000, replicas: 1 }

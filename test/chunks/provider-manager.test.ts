@@ -3,7 +3,7 @@ import {
   LocalProviderManager,
   type LocalProviderManagerOptions
 } from '../../src/chunks/provider-manager.ts'
-import type { ProviderReport } from '../../src/chunks/types.ts'
+import type { ProviderReport } from '../../src/chunks/provider-manager-types.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { seededRandom } from '../../src/lib/random.ts'

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
+import type { WrittenChunk } from '../../src/chunks/replica-types.ts'
 import { ReplicatedWriter } from '../../src/chunks/replicated-writer.ts'
-import type { WrittenChunk } from '../../src/chunks/types.ts'
 import { errorCode } from '../../src/lib/errors.ts'
 import { sampleChunk } from '../contract/chunk-store.ts'
 import { type ProviderCall, ProviderPool } from '../support/provider-pool.ts'

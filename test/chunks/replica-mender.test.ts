@@ -1,10 +1,12 @@
 import { describe, expect, test } from '@jest/globals'
 import { ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
+import type { PlacementRequest } from '../../src/chunks/provider-manager-types.ts'
+import type { WrittenChunk } from '../../src/chunks/replica-types.ts'
 import {
   ReplicatedWriter,
   type ReplicatedWriterOptions
 } from '../../src/chunks/replicated-writer.ts'
-import type { PlacementRequest, ProviderId, WrittenChunk } from '../../src/chunks/types.ts'
+import type { ProviderId } from '../../src/chunks/types.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { sampleChunk } from '../contract/chunk-store.ts'
 import { type ProviderCall, ProviderPool } from '../support/provider-pool.ts'

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
 import { ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
+import type { PlacementRequest } from '../../src/chunks/provider-manager-types.ts'
 import {
   ReplicatedWriter,
   type ReplicatedWriterOptions
 } from '../../src/chunks/replicated-writer.ts'
-import type { PlacementRequest } from '../../src/chunks/types.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { nextTurn } from '../../src/lib/turn.ts'

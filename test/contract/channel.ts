@@ -26,6 +26,7 @@ export function testChannel(name: string, open: () => Promise<OpenedChannels>): 
   })
 
   describe(`${name}: messages`, () => testMessages(opened))
+  describe(`${name}: delivery`, () => testDelivery(opened))
   describe(`${name}: waiting`, () => testWaiting(opened))
   describe(`${name}: ending`, () => testEnding(opened))
 }
@@ -109,6 +110,70 @@ function testMessages(opened: () => Promise<OpenedChannels>): void {
 
     await expect(sending).rejects.toBeInstanceOf(RangeError)
     expect(left.ended.aborted).toBe(false)
+  })
+}
+
+function testDelivery(opened: () => Promise<OpenedChannels>): void {
+  test('gives messages of any sizes whole and in order, whoever read the first ones', async () => {
+    const sizes = fc.array(fc.integer({ min: 0, max: 70_000 }), { maxLength: 12 })
+    await fc.assert(
+      fc.asyncProperty(sizes, fc.nat({ max: 3 }), async (lengths, readBefore) => {
+        const { left, right, close } = await opened()
+        const sent = lengths.map((length, index) => new Uint8Array(length).fill(index + 1))
+        const sending = (async () => {
+          for (const message of sent) await left.send([message])
+          await left.close()
+        })()
+
+        const before = readBefore === 0 ? [] : await take(right, readBefore)
+        const delivered: Uint8Array[] = []
+        await right.deliver((message) => delivered.push(message.slice()) > 0)
+        await right.close()
+        await sending
+
+        const received = [...before, ...delivered]
+        expect(received.map(({ byteLength }) => byteLength)).toEqual(lengths)
+        expect(equalBytes(concatBytes(received), concatBytes(sent))).toBe(true)
+        await close()
+      }),
+      { numRuns: 8 }
+    )
+  })
+
+  test('stops when the taker has enough, and what follows can still be read', async () => {
+    const { left, right } = await opened()
+    for (const byte of [1, 2, 3, 4]) await left.send([Uint8Array.of(byte)])
+    const closing = left.close()
+    const delivered: (number | undefined)[] = []
+
+    await right.deliver(([byte]) => delivered.push(byte) < 2)
+    const rest = await collectAndClose(right)
+    await closing
+
+    expect(delivered).toEqual([1, 2])
+    expect(rest.map(([byte]) => byte)).toEqual([3, 4])
+  })
+
+  test('ends with an error when the other end gives up', async () => {
+    const { left, right } = await opened()
+    const delivery = right.deliver(() => true)
+
+    left.abort(new Error('changed my mind'))
+
+    await expect(delivery).rejects.toMatchObject({ code: 'ERR_PEER_UNREACHABLE' })
+  })
+
+  test('has many messages pass that nobody waits for', async () => {
+    const { left, right } = await opened()
+    let receivedBytes = 0
+    const delivery = right.deliver(({ byteLength }) => (receivedBytes += byteLength) > 0)
+
+    for (let count = 0; count < 100; count++) await left.send([new Uint8Array(256 * KIB)])
+    await left.close()
+    await delivery
+    await right.close()
+
+    expect(receivedBytes).toBe(100 * 256 * KIB)
   })
 }
 

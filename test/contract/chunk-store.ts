@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { chunkId, chunkKey, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
-import type { ChunkId, ChunkStore } from '../../src/chunks/types.ts'
+import type { ChunkStore } from '../../src/chunks/store-types.ts'
+import type { ChunkId } from '../../src/chunks/types.ts'
 import { toHex } from '../../src/lib/bytes.ts'
 
 export interface ContractStoreOptions {

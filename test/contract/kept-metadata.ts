@@ -5,6 +5,7 @@ import type { Clock } from '../../src/lib/clock.ts'
 import { signLocation } from '../../src/metadata/location.ts'
 import { nodePrefix, recordKey } from '../../src/metadata/metadata-keys.ts'
 import { encodeNodeKey } from '../../src/metadata/node-codec.ts'
+import type { Verifier } from '../../src/metadata/signature-types.ts'
 import type {
   CollectableMetadata,
   HandedOverStore,
@@ -13,7 +14,6 @@ import type {
   NamedRecord,
   Page
 } from '../../src/metadata/store-types.ts'
-import type { Verifier } from '../../src/metadata/types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 import { sampleWrite } from '../support/tree-samples.ts'

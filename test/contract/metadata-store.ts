@@ -1,9 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
 import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { signLocation } from '../../src/metadata/location.ts'
+import type { Verifier } from '../../src/metadata/signature-types.ts'
 import type { MetadataStore, NamedRecord } from '../../src/metadata/store-types.ts'
 import { proveNodes } from '../../src/metadata/tickets.ts'
-import type { KeyedNode, LeafNode, Verifier } from '../../src/metadata/types.ts'
+import type { KeyedNode, LeafNode } from '../../src/metadata/tree-types.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 import { sampleWrite } from '../support/tree-samples.ts'
 

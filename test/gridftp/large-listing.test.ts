@@ -4,10 +4,13 @@ import { MIB } from '../../src/lib/bytes.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
-import { LocalNamespace } from '../../src/metadata/local-namespace.ts'
+import {
+  LocalNamespace,
+  type LocalNamespaceComponents
+} from '../../src/metadata/local-namespace.ts'
+import type { Namespace } from '../../src/metadata/namespace-types.ts'
 import { Repository } from '../../src/metadata/repository.ts'
 import type { RepositoryComponents } from '../../src/metadata/repository-types.ts'
-import type { Namespace } from '../../src/metadata/types.ts'
 import type { StateRow } from '../../src/metadata/version-rows.ts'
 import { GridFtpStage } from '../support/gridftp-stage.ts'
 import { memoryState } from '../support/memory-state.ts'
@@ -68,13 +71,7 @@ let pageCount = 0
 
 beforeAll(async () => {
   const state = await memoryState(rows())
-  let blobs = FILES
-  namespace = new LocalNamespace({
-    state,
-    clock: systemClock,
-    newBlobId: () => String(blobs++),
-    checkCreate: () => {}
-  })
+  namespace = new LocalNamespace({ state, clock: systemClock } as LocalNamespaceComponents)
   const counted: Pick<Namespace, 'lookup' | 'list'> = {
     lookup: (...args) => namespace.lookup(...args),
     list: async (...args) => {

@@ -4,7 +4,8 @@ import type { ChunkId } from '../../src/chunks/types.ts'
 import { equalBytes } from '../../src/lib/bytes.ts'
 import { type LeafList, LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
-import type { BlobId, ChunkRange, TicketRequest, Version } from '../../src/metadata/types.ts'
+import type { TicketRequest } from '../../src/metadata/ticket-types.ts'
+import type { BlobId, ChunkRange, Version } from '../../src/metadata/types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
@@ -30,7 +31,7 @@ beforeEach(async () => {
   const writer = await setting.repository.openWrite(PATH, { mode: 'replace' })
   await writer.write(0, CONTENT)
   await writer.publish()
-  const entry = await setting.versions.lookup(PATH)
+  const entry = await setting.versions.namespace.lookup(PATH)
   blob = entry?.kind === 'file' ? entry.blob : ''
 })
 
@@ -124,7 +125,7 @@ describe('an unknown blob or version', () => {
       history: () => versions.history(NOBODY),
       record: () => versions.record(NOBODY, 1),
       retire: () => versions.retire(NOBODY, 1),
-      clone: () => versions.clone({ blob: NOBODY, version: 1 }, '/clone')
+      clone: () => versions.namespace.clone({ blob: NOBODY, version: 1 }, '/clone')
     }
 
     expect(await versions.describe(NOBODY)).toBeUndefined()
@@ -142,14 +143,14 @@ describe('an unknown blob or version', () => {
       waitPublished: () => versions.waitPublished(blob, 2),
       record: () => versions.record(blob, 2),
       retire: () => versions.retire(blob, 2),
-      clone: () => versions.clone({ blob, version: 2 }, '/clone'),
+      clone: () => versions.namespace.clone({ blob, version: 2 }, '/clone'),
       openRead: () => repository.openRead(`${PATH}@2`)
     }
 
     for (const call of Object.values(calls)) {
       await expect(call()).rejects.toMatchObject({ code: 'ERR_UNKNOWN_VERSION' })
     }
-    expect(await versions.lookup('/clone')).toBeUndefined()
+    expect(await versions.namespace.lookup('/clone')).toBeUndefined()
     await expectNothingChanged()
   })
 })

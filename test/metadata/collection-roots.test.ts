@@ -5,7 +5,8 @@ import type { ChunkId } from '../../src/chunks/types.ts'
 import { toHex } from '../../src/lib/bytes.ts'
 import { seededRandom } from '../../src/lib/random.ts'
 import { isGone, type RootsView, refKey, rootsOf } from '../../src/metadata/collection-roots.ts'
-import type { NodeRef, SignedEnvelope } from '../../src/metadata/types.ts'
+import type { SignedEnvelope } from '../../src/metadata/signature-types.ts'
+import type { VersionRef } from '../../src/metadata/types.ts'
 import { VersionManagerState } from '../../src/metadata/version-manager.ts'
 
 const SEAL: SignedEnvelope = {
@@ -77,7 +78,7 @@ function retire(blob: string, ...versions: number[]): void {
 }
 
 /** Roots in short: `manifests | trees | leaf lists`, by blob. */
-function roots(retired: readonly NodeRef[] = []): Record<string, string> {
+function roots(retired: readonly VersionRef[] = []): Record<string, string> {
   const refs = new Set(retired.map(refKey))
   return Object.fromEntries(
     rootsOf(view, refs).map(({ blob, published, manifests, trees, leafLists }) => {
@@ -380,8 +381,8 @@ function seal(blob: string, draw: (below: number) => number): void {
   const { manifests } = rootsOf(view).find((some) => some.blob === blob)!
   const version = manifests[draw(manifests.length)]
   if (version === undefined) return
-  let next: NodeRef | undefined = { blob, version }
-  const unsealed: NodeRef[] = []
+  let next: VersionRef | undefined = { blob, version }
+  const unsealed: VersionRef[] = []
   while (next !== undefined && state.seal(next) === undefined) {
     unsealed.push(next)
     next = state.manifestBaseOf(next)

@@ -5,6 +5,8 @@ import { MemoryLogger } from '../../src/lib/logger.ts'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import type { CollectedVersions } from '../../src/metadata/collection-types.ts'
 import { UnknownBlobError } from '../../src/metadata/errors.ts'
+import { signPathRecord } from '../../src/metadata/path-record.ts'
+import type { NamedRecord } from '../../src/metadata/store-types.ts'
 import { audit } from '../support/collection/audit.ts'
 import { collectorOf } from '../support/collection/test-collector.ts'
 import { ManualClock } from '../support/manual-clock.ts'
@@ -36,6 +38,13 @@ async function cat(ref: string): Promise<Uint8Array> {
   return new Uint8Array(Buffer.concat(await Array.fromAsync(all)))
 }
 
+/** What the metadata providers are told of a path. */
+async function pathRecord(path: string): Promise<NamedRecord> {
+  const { record } = await bench.repository.record(path)
+  const { blob, version } = record
+  return signPathRecord(bench.signer, { path, blob, version, sequence: 1 })
+}
+
 /** Lets all leases end. */
 function endLeases(): void {
   leaseClock.advance(LEASE_MS * 3)
@@ -52,6 +61,7 @@ function inPlace(beganMs: number): CollectedVersions {
     beganMs: async () => beganMs,
     applyRetention: async () => [],
     roots: async () => [],
+    pathsOf: async () => [],
     assigned: async () => Promise.reject(new UnknownBlobError('ab'.repeat(32))),
     recordOf: async () => Promise.reject(new NotRunningError('version manager')),
     forget: async () => {}
@@ -98,6 +108,21 @@ describe('a collection', () => {
     await expectTidy()
   })
 
+  test('frees what was told of a path that names nothing any more', async () => {
+    await push('/a', sampleBytes(CHUNK, 1))
+    await push('/b', sampleBytes(CHUNK, 2))
+    const records = await Promise.all(['/a', '/b'].map(pathRecord))
+    await bench.kept.putRecords(records)
+    await bench.repository.rename('/a', '/moved')
+    endLeases()
+
+    const report = await collectorOf(bench).collect(REAL)
+
+    const left = await bench.kept.getRecords(records.map(({ name }) => name))
+    expect(left).toEqual([undefined, records[1]])
+    expect(report.records.count).toBe(1)
+  })
+
   test('frees what a retired version alone had, and keeps what others share with it', async () => {
     const shared = sampleBytes(CHUNK * 2, 1)
     await push('/a', Buffer.concat([shared, sampleBytes(CHUNK, 2)]))
@@ -135,8 +160,11 @@ describe('a collection', () => {
   test('keeps what a clone shows after its source was removed', async () => {
     const bytes = sampleBytes(CHUNK * 4, 1)
     await push('/a', bytes)
-    const { blob, version } = (await bench.versions.lookup('/a')) as { blob: string; version: 1 }
-    await bench.versions.clone({ blob, version }, '/clone')
+    const { blob, version } = (await bench.versions.namespace.lookup('/a')) as {
+      blob: string
+      version: 1
+    }
+    await bench.versions.namespace.clone({ blob, version }, '/clone')
     await bench.repository.remove('/a')
     endLeases()
 
@@ -180,7 +208,7 @@ describe('a collection', () => {
   test('keeps a removed version as long as somebody holds it', async () => {
     const bytes = sampleBytes(CHUNK * 2, 1)
     await push('/a', bytes)
-    const { blob } = (await bench.versions.lookup('/a')) as { blob: string }
+    const { blob } = (await bench.versions.namespace.lookup('/a')) as { blob: string }
     const hold = { blob, version: 1, holder: 'peer', purpose: 'pull /a' }
     const record = await bench.repository.record('/a')
     await bench.versions.hold({ ...hold, forMs: 60_000 })
@@ -199,7 +227,7 @@ describe('a collection', () => {
 
   test('applies the policy of a path first', async () => {
     for (let seed = 1; seed <= 5; seed++) await push('/a', sampleBytes(CHUNK, seed))
-    await bench.versions.setRetention('/a', { last: 2 })
+    await bench.versions.namespace.setRetention('/a', { last: 2 })
     endLeases()
 
     const report = await collectorOf(bench).collect(REAL)
@@ -215,7 +243,7 @@ describe('a dry run', () => {
   test('says what the collection right after it does, and changes nothing', async () => {
     for (let seed = 1; seed <= 4; seed++) await push('/a', sampleBytes(CHUNK * seed, seed))
     await push('/b', sampleBytes(CHUNK * 7, 9))
-    await bench.versions.setRetention('/a', { last: 1 })
+    await bench.versions.namespace.setRetention('/a', { last: 1 })
     await audit(bench) // seals what was not sealed yet
     await bench.repository.remove('/b')
     endLeases()
@@ -268,17 +296,19 @@ describe('when not all can be asked', () => {
     await bench.repository.remove('/a')
     endLeases()
     const [only] = bench.providers.values()
+    const { collected } = bench.versions
     const collector = collectorOf(bench, {
-      versions: Object.assign(Object.create(bench.versions), {
+      versions: Object.assign(Object.create(collected), {
         roots: async (retired: never) => {
           await only?.beginCollection() // as if begun anew by somebody else
-          return await bench.versions.roots(retired)
+          return await collected.roots(retired)
         },
-        beganMs: bench.versions.beganMs.bind(bench.versions),
-        applyRetention: bench.versions.applyRetention.bind(bench.versions),
-        assigned: bench.versions.assigned.bind(bench.versions),
-        recordOf: bench.versions.recordOf.bind(bench.versions),
-        forget: bench.versions.forget.bind(bench.versions)
+        beganMs: collected.beganMs.bind(collected),
+        applyRetention: collected.applyRetention.bind(collected),
+        pathsOf: collected.pathsOf.bind(collected),
+        assigned: collected.assigned.bind(collected),
+        recordOf: collected.recordOf.bind(collected),
+        forget: collected.forget.bind(collected)
       })
     })
 
@@ -362,11 +392,12 @@ test('nothing is deleted if the version manager stops while its roots are marked
   await push('/a', sampleBytes(CHUNK * 2, 1))
   await bench.repository.record('/a')
   endLeases()
-  const { versions } = bench
+  const { collected: versions } = bench.versions
   const stopping: CollectedVersions = {
     beganMs: () => versions.beganMs(),
     applyRetention: (request) => versions.applyRetention(request),
     roots: (retired) => versions.roots(retired),
+    pathsOf: (blobs) => versions.pathsOf(blobs),
     assigned: (blob, range) => versions.assigned(blob, range),
     recordOf: async () => Promise.reject(new NotRunningError('version manager')),
     forget: (blobs) => versions.forget(blobs)

@@ -4,8 +4,8 @@ import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { BlobReader } from '../../src/metadata/blob-reader.ts'
 import { joinRanges } from '../../src/metadata/geometry.ts'
 import { type LeafList, LeafListBuilder } from '../../src/metadata/leaf-list.ts'
+import type { SignedTicket } from '../../src/metadata/ticket-types.ts'
 import { readExtents } from '../../src/metadata/tree-read.ts'
-import type { SignedTicket } from '../../src/metadata/types.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
 import {
   assign,

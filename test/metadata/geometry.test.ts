@@ -12,7 +12,8 @@ import {
   ownership,
   spanFor
 } from '../../src/metadata/geometry.ts'
-import type { AssignedVersion, ChunkRange } from '../../src/metadata/types.ts'
+import type { AssignedVersion } from '../../src/metadata/ticket-types.ts'
+import type { ChunkRange } from '../../src/metadata/types.ts'
 
 const someRanges = fc
   .array(fc.record({ start: fc.nat(200), length: fc.nat(20) }), { maxLength: 30 })

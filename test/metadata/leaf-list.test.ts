@@ -7,7 +7,7 @@ import { MalformedError } from '../../src/lib/errors.ts'
 import { MetadataLimitError } from '../../src/metadata/errors.ts'
 import { LeafList, LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList, loadLeafList } from '../../src/metadata/leaf-list-codec.ts'
-import type { Fragment } from '../../src/metadata/types.ts'
+import type { Fragment } from '../../src/metadata/tree-types.ts'
 
 const CHUNK_BYTES = 16
 

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { chunkId, chunkKey, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
-import type { ChunkReader } from '../../src/chunks/types.ts'
+import type { ChunkReader } from '../../src/chunks/replica-types.ts'
 import { LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { readLeaves } from '../../src/metadata/leaf-read.ts'
 

@@ -3,7 +3,7 @@ import { ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
 import { LeaseKeeper } from '../../src/metadata/lease-keeper.ts'
-import type { Ticket } from '../../src/metadata/types.ts'
+import type { Ticket } from '../../src/metadata/ticket-types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 
 const ticket: Ticket = {

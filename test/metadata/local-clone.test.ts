@@ -19,7 +19,7 @@ afterEach(stopStages)
 
 /** Publishes two versions at a path. */
 async function image(stage: VersionStage, path = '/image'): Promise<BlobId> {
-  const { blob } = await stage.versions.reserve(path, CREATE)
+  const { blob } = await stage.versions.namespace.reserve(path, CREATE)
   await publish(stage, blob, leaves(0, 1))
   await publish(stage, blob, leaves(2))
   return blob
@@ -32,13 +32,13 @@ describe('a clone', () => {
     const blob = await image(stage)
     clock.advance(7)
 
-    const entry = await versions.clone({ blob, version: 1 }, '/clones/one')
+    const entry = await versions.namespace.clone({ blob, version: 1 }, '/clones/one')
 
     const file = { kind: 'file', path: '/clones/one', version: 0, bytes: 2 * CHUNK_BYTES }
     expect(entry).toEqual({ ...file, blob: entry.blob, modifiedMs: 7 })
     expect(entry.blob).not.toBe(blob)
-    expect(await versions.lookup('/clones/one')).toEqual(entry)
-    expect(await versions.list('/clones')).toEqual([entry])
+    expect(await versions.namespace.lookup('/clones/one')).toEqual(entry)
+    expect(await versions.namespace.list('/clones')).toEqual([entry])
     const summary = { version: 0, bytes: 2 * CHUNK_BYTES, timeMs: 7, note: '' }
     const published = { ...summary, condition: 'published', isPinned: false }
     expect(await versions.latest(entry.blob)).toEqual(published)
@@ -51,7 +51,7 @@ describe('a clone', () => {
     const stage = await startStage()
     const { versions, verifier, metadata } = stage
     const blob = await image(stage)
-    const clone = await versions.clone({ blob, version: 2 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 2 }, '/clone')
 
     const signed = await versions.record(clone.blob, 0)
 
@@ -74,9 +74,9 @@ describe('a clone', () => {
   test('is there again after a restart, sealed, retired and written over as it was', async () => {
     const before = await startStage({ stores: 'disk' })
     const blob = await image(before)
-    const plain = await before.versions.clone({ blob, version: 1 }, '/plain')
-    const sealed = await before.versions.clone({ blob, version: 1 }, '/sealed')
-    const gone = await before.versions.clone({ blob, version: 1 }, '/gone')
+    const plain = await before.versions.namespace.clone({ blob, version: 1 }, '/plain')
+    const sealed = await before.versions.namespace.clone({ blob, version: 1 }, '/sealed')
+    const gone = await before.versions.namespace.clone({ blob, version: 1 }, '/gone')
     const record = await before.versions.record(sealed.blob, 0)
     await before.versions.setPinned({ blob: sealed.blob, version: 0 }, true)
     await before.versions.retire(gone.blob, 0)
@@ -84,11 +84,14 @@ describe('a clone', () => {
 
     const { versions } = await restart(before)
 
-    expect(await versions.lookup('/plain')).toMatchObject({ blob: plain.blob, version: 1 })
+    expect(await versions.namespace.lookup('/plain')).toMatchObject({
+      blob: plain.blob,
+      version: 1
+    })
     expect((await versions.history(plain.blob)).map(({ version }) => version)).toEqual([0, 1])
     expect(await versions.record(sealed.blob, 0)).toEqual(record)
     expect(await versions.latest(sealed.blob)).toMatchObject({ version: 0, isPinned: true })
-    expect(await versions.lookup('/gone')).toBeUndefined()
+    expect(await versions.namespace.lookup('/gone')).toBeUndefined()
     await expect(versions.record(gone.blob, 0)).rejects.toMatchObject({
       code: 'ERR_UNKNOWN_VERSION'
     })
@@ -99,7 +102,7 @@ describe('a clone', () => {
     const { versions, clock, metadata } = stage
     const blob = await image(stage)
     await versions.record(blob, 1)
-    const clone = await versions.clone({ blob, version: 1 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/clone')
     const stored = Promise.withResolvers<void>()
     stage.faults.putRecords = async (records, options) => {
       delete stage.faults.putRecords
@@ -118,7 +121,7 @@ describe('a clone', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    const clone = await versions.clone({ blob, version: 2 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 2 }, '/clone')
     const list = leaves(1)
     const signed = await assign(stage, clone.blob, list, { ifNewest: 0, path: '/clone' })
     await putTree(stage, signed, list)
@@ -128,7 +131,7 @@ describe('a clone', () => {
 
     await expect(again).rejects.toMatchObject({ code: 'ERR_TICKET_CONFLICT' })
     expect(await chunksOf(stage, signed)).toEqual([0, 1, 2])
-    expect(await versions.lookup('/clone')).toMatchObject({ version: 1 })
+    expect(await versions.namespace.lookup('/clone')).toMatchObject({ version: 1 })
     expect((await versions.history(blob)).length).toBe(2)
     const { record } = await versions.record(clone.blob, 1)
     expect(record.parent).toEqual({ blob, version: 2 })
@@ -138,10 +141,10 @@ describe('a clone', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    const first = await versions.clone({ blob, version: 1 }, '/first')
+    const first = await versions.namespace.clone({ blob, version: 1 }, '/first')
     await versions.retire(blob, 1)
 
-    const second = await versions.clone({ blob: first.blob, version: 0 }, '/second')
+    const second = await versions.namespace.clone({ blob: first.blob, version: 0 }, '/second')
 
     const { record } = await versions.record(second.blob, 0)
     expect(record).toMatchObject({ parent: { blob, version: 1 }, bytes: 2 * CHUNK_BYTES })
@@ -153,24 +156,24 @@ describe('a clone', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    const clone = await versions.clone({ blob, version: 1 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/clone')
 
     await versions.retire(clone.blob, 0)
 
-    expect(await versions.lookup('/clone')).toBeUndefined()
+    expect(await versions.namespace.lookup('/clone')).toBeUndefined()
     expect(await versions.latest(clone.blob)).toBeUndefined()
     expect(await versions.history(clone.blob)).toEqual([])
     expect(await publish(stage, clone.blob, leaves(0))).toBe(1)
-    expect(await versions.lookup('/clone')).toMatchObject({ version: 1 })
+    expect(await versions.namespace.lookup('/clone')).toMatchObject({ version: 1 })
   })
 
   test('can be read though its source is retired, or has no path any more', async () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    const clone = await versions.clone({ blob, version: 1 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/clone')
     await versions.retire(blob, 1)
-    await versions.remove('/image', { kind: 'file' })
+    await versions.namespace.remove('/image', { kind: 'file' })
 
     expect((await versions.record(clone.blob, 0)).record.bytes).toBe(2 * CHUNK_BYTES)
     expect(await versions.latest(clone.blob)).toMatchObject({ version: 0 })
@@ -185,7 +188,7 @@ describe('cloning', () => {
     await assign(stage, blob, leaves(0))
     await versions.retire(blob, 1)
     const clone = (version: number, of = blob): Promise<unknown> =>
-      versions.clone({ blob: of, version }, '/clone')
+      versions.namespace.clone({ blob: of, version }, '/clone')
 
     const unknown = { code: 'ERR_UNKNOWN_VERSION' }
     await expect(clone(3)).rejects.toMatchObject(unknown)
@@ -194,15 +197,16 @@ describe('cloning', () => {
     await expect(clone(0)).rejects.toMatchObject(unknown)
     await expect(clone(-1)).rejects.toMatchObject(unknown)
     await expect(clone(1, 'cd'.repeat(32))).rejects.toMatchObject({ code: 'ERR_UNKNOWN_BLOB' })
-    expect(await versions.lookup('/clone')).toBeUndefined()
+    expect(await versions.namespace.lookup('/clone')).toBeUndefined()
   })
 
   test('takes no path that something else has', async () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    await versions.makeDirectory('/folder')
-    const clone = (path: string): Promise<unknown> => versions.clone({ blob, version: 1 }, path)
+    await versions.namespace.makeDirectory('/folder')
+    const clone = (path: string): Promise<unknown> =>
+      versions.namespace.clone({ blob, version: 1 }, path)
 
     await expect(clone('/image')).rejects.toMatchObject({ code: 'ERR_PATH_EXISTS' })
     await expect(clone('/folder')).rejects.toMatchObject({ code: 'ERR_PATH_EXISTS' })
@@ -210,23 +214,26 @@ describe('cloning', () => {
     await expect(clone('/image/x')).rejects.toMatchObject({ code: 'ERR_NOT_DIRECTORY' })
     await expect(clone('/x@1')).rejects.toMatchObject({ code: 'ERR_INVALID_PATH' })
     await expect(clone('x')).rejects.toMatchObject({ code: 'ERR_INVALID_PATH' })
-    expect((await versions.list('/')).map(({ path }) => path)).toEqual(['/folder', '/image'])
+    expect((await versions.namespace.list('/')).map(({ path }) => path)).toEqual([
+      '/folder',
+      '/image'
+    ])
   })
 
   test('takes a path that is only reserved, unless a version is on its way there', async () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage)
-    const reserved = await versions.reserve('/reserved', CREATE)
-    const busy = await versions.reserve('/busy', CREATE)
+    const reserved = await versions.namespace.reserve('/reserved', CREATE)
+    const busy = await versions.namespace.reserve('/busy', CREATE)
     await assign(stage, busy.blob, leaves(0), { path: '/busy' })
 
-    const clone = await versions.clone({ blob, version: 1 }, '/reserved')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/reserved')
 
-    expect(await versions.lookup('/reserved')).toMatchObject({ blob: clone.blob })
+    expect(await versions.namespace.lookup('/reserved')).toMatchObject({ blob: clone.blob })
     const late = assign(stage, reserved.blob, leaves(0), { path: '/reserved' })
     await expect(late).rejects.toMatchObject({ code: 'ERR_TICKET_CONFLICT' })
-    const onto = versions.clone({ blob, version: 1 }, '/busy')
+    const onto = versions.namespace.clone({ blob, version: 1 }, '/busy')
     await expect(onto).rejects.toMatchObject({ code: 'ERR_PATH_EXISTS' })
   })
 })

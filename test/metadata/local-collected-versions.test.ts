@@ -21,7 +21,7 @@ afterEach(stopStages)
 
 /** Publishes so many versions at a path. */
 async function image(stage: VersionStage, path: string, count: number): Promise<BlobId> {
-  const { blob } = await stage.versions.reserve(path, CREATE)
+  const { blob } = await stage.versions.namespace.reserve(path, CREATE)
   for (let at = 0; at < count; at++) await publish(stage, blob, leaves(at))
   return blob
 }
@@ -31,11 +31,11 @@ async function readable({ versions }: VersionStage, blob: BlobId): Promise<Versi
 }
 
 async function rootsOf({ versions }: VersionStage, blob: BlobId): Promise<BlobRoots | undefined> {
-  return (await versions.roots([])).find((roots) => roots.blob === blob)
+  return (await versions.collected.roots([])).find((roots) => roots.blob === blob)
 }
 
 async function apply({ versions }: VersionStage, isDryRun = false): Promise<string[]> {
-  const retired = await versions.applyRetention({ isDryRun })
+  const retired = await versions.collected.applyRetention({ isDryRun })
   return retired.map(({ blob, version }) => `${blob.slice(0, 4)} ${version}`).toSorted()
 }
 
@@ -46,19 +46,19 @@ describe('retention', () => {
     const own = await image(stage, '/a/own', 4)
     const inherited = await image(stage, '/a/b/inherited', 4)
     const free = await image(stage, '/free', 4)
-    await versions.setRetention('/a', { last: 2 })
-    await versions.setRetention('/a/own', { last: 3 })
+    await versions.namespace.setRetention('/a', { last: 2 })
+    await versions.namespace.setRetention('/a/own', { last: 3 })
 
     await apply(stage)
 
     expect(await readable(stage, own)).toEqual([2, 3, 4])
     expect(await readable(stage, inherited)).toEqual([3, 4])
     expect(await readable(stage, free)).toEqual([1, 2, 3, 4])
-    expect(await versions.retention('/a/b/inherited')).toEqual({
+    expect(await versions.namespace.retention('/a/b/inherited')).toEqual({
       policy: { last: 2 },
       setFor: '/a'
     })
-    expect(await versions.retention('/free')).toEqual({ policy: {}, setFor: undefined })
+    expect(await versions.namespace.retention('/free')).toEqual({ policy: {}, setFor: undefined })
   })
 
   test('of the root folder holds everywhere, and an empty one keeps all again', async () => {
@@ -66,26 +66,26 @@ describe('retention', () => {
     const { versions } = stage
     const short = await image(stage, '/short', 3)
     const all = await image(stage, '/all', 3)
-    await versions.setRetention('/', { last: 1 })
-    await versions.setRetention('/all', {})
+    await versions.namespace.setRetention('/', { last: 1 })
+    await versions.namespace.setRetention('/all', {})
 
     await apply(stage)
 
     expect(await readable(stage, short)).toEqual([3])
     expect(await readable(stage, all)).toEqual([1, 2, 3])
-    await versions.setRetention('/all', undefined)
-    expect(await versions.retention('/all')).toEqual({ policy: { last: 1 }, setFor: '/' })
+    await versions.namespace.setRetention('/all', undefined)
+    expect(await versions.namespace.retention('/all')).toEqual({ policy: { last: 1 }, setFor: '/' })
   })
 
   test('by age counts from the publication', async () => {
     const stage = await startStage()
     const { versions, clock } = stage
-    const { blob } = await versions.reserve('/image', CREATE)
+    const { blob } = await versions.namespace.reserve('/image', CREATE)
     for (let at = 0; at < 3; at++) {
       await publish(stage, blob, leaves(at))
       clock.advance(DAY_MS)
     }
-    await versions.setRetention('/image', { youngerMs: 2.5 * DAY_MS })
+    await versions.namespace.setRetention('/image', { youngerMs: 2.5 * DAY_MS })
 
     await apply(stage)
 
@@ -96,7 +96,7 @@ describe('retention', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 3)
-    await versions.setRetention('/', { last: 1 })
+    await versions.namespace.setRetention('/', { last: 1 })
 
     const told = await apply(stage, true)
 
@@ -111,7 +111,7 @@ describe('retention', () => {
     const stage = await startStage()
     const { versions, clock } = stage
     const blob = await image(stage, '/image', 4)
-    await versions.setRetention('/image', { last: 1 })
+    await versions.namespace.setRetention('/image', { last: 1 })
     await versions.setPinned({ blob, version: 1 }, true)
     const hold = { blob, version: 3, holder: 'peer', purpose: 'pull' }
     await versions.hold({ ...hold, forMs: 1000 })
@@ -130,9 +130,9 @@ describe('retention', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 1)
-    const clone = await versions.clone({ blob, version: 1 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/clone')
     await publish(stage, clone.blob, leaves(1))
-    await versions.setRetention('/clone', { last: 1 })
+    await versions.namespace.setRetention('/clone', { last: 1 })
 
     await apply(stage)
 
@@ -143,32 +143,44 @@ describe('retention', () => {
     const before = await startStage({ stores: 'disk' })
     await image(before, '/kept', 1)
     await image(before, '/gone', 1)
-    await before.versions.setRetention('/', { youngerMs: DAY_MS })
-    await before.versions.setRetention('/kept', { last: 5 })
-    await before.versions.setRetention('/gone', { last: 6 })
-    await before.versions.rename('/kept', '/moved')
-    await before.versions.remove('/gone', { kind: 'file' })
+    await before.versions.namespace.setRetention('/', { youngerMs: DAY_MS })
+    await before.versions.namespace.setRetention('/kept', { last: 5 })
+    await before.versions.namespace.setRetention('/gone', { last: 6 })
+    await before.versions.namespace.rename('/kept', '/moved')
+    await before.versions.namespace.remove('/gone', { kind: 'file' })
 
     const { versions } = await restart(before)
 
-    expect(await versions.retention('/moved')).toEqual({ policy: { last: 5 }, setFor: '/moved' })
-    expect(await versions.retention('/')).toEqual({ policy: { youngerMs: DAY_MS }, setFor: '/' })
-    await expect(versions.retention('/gone')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' })
-    await versions.makeDirectory('/gone')
-    expect((await versions.retention('/gone')).setFor).toBe('/')
+    expect(await versions.namespace.retention('/moved')).toEqual({
+      policy: { last: 5 },
+      setFor: '/moved'
+    })
+    expect(await versions.namespace.retention('/')).toEqual({
+      policy: { youngerMs: DAY_MS },
+      setFor: '/'
+    })
+    await expect(versions.namespace.retention('/gone')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND'
+    })
+    await versions.namespace.makeDirectory('/gone')
+    expect((await versions.namespace.retention('/gone')).setFor).toBe('/')
   })
 
   test('is not set for what is not there, or to what cannot be meant', async () => {
     const stage = await startStage()
     const { versions } = stage
-    await versions.reserve('/reserved', CREATE)
+    await versions.namespace.reserve('/reserved', CREATE)
 
     const lost = { code: 'ERR_PATH_NOT_FOUND' }
-    await expect(versions.setRetention('/none', { last: 1 })).rejects.toMatchObject(lost)
-    await expect(versions.setRetention('/reserved', { last: 1 })).rejects.toMatchObject(lost)
-    await expect(versions.setRetention('/', { last: 0 })).rejects.toThrow(RangeError)
-    await expect(versions.setRetention('/', { youngerMs: -1 })).rejects.toThrow(RangeError)
-    expect((await versions.retention('/')).setFor).toBeUndefined()
+    await expect(versions.namespace.setRetention('/none', { last: 1 })).rejects.toMatchObject(lost)
+    await expect(versions.namespace.setRetention('/reserved', { last: 1 })).rejects.toMatchObject(
+      lost
+    )
+    await expect(versions.namespace.setRetention('/', { last: 0 })).rejects.toThrow(RangeError)
+    await expect(versions.namespace.setRetention('/', { youngerMs: -1 })).rejects.toThrow(
+      RangeError
+    )
+    expect((await versions.namespace.retention('/')).setFor).toBeUndefined()
   })
 })
 
@@ -177,7 +189,7 @@ describe('a removed path', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 2)
-    await versions.remove('/image', { kind: 'file' })
+    await versions.namespace.remove('/image', { kind: 'file' })
     const before = await rootsOf(stage, blob)
 
     const retired = await apply(stage)
@@ -187,7 +199,7 @@ describe('a removed path', () => {
     const none = { manifests: [], trees: [], leafLists: [] }
     expect(await rootsOf(stage, blob)).toMatchObject(none)
     await expect(assign(stage, blob, leaves(0))).rejects.toMatchObject({ code: 'ERR_UNKNOWN_BLOB' })
-    await versions.forget([blob])
+    await versions.collected.forget([blob])
     expect(await versions.describe(blob)).toBeUndefined()
     expect(await rootsOf(stage, blob)).toBeUndefined()
   })
@@ -196,11 +208,11 @@ describe('a removed path', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 2)
-    await versions.remove('/image', { kind: 'file' })
+    await versions.namespace.remove('/image', { kind: 'file' })
 
-    const retired = await versions.applyRetention({ isDryRun: true })
+    const retired = await versions.collected.applyRetention({ isDryRun: true })
 
-    const roots = await versions.roots(retired)
+    const roots = await versions.collected.roots(retired)
     expect(roots).toMatchObject([{ blob, manifests: [], trees: [] }])
     expect(await readable(stage, blob)).toEqual([1, 2])
   })
@@ -214,7 +226,8 @@ describe('a removed path', () => {
     await versions.hold({ ...hold, forMs: 1000 })
     const list = leaves(0)
     const signed = await assign(stage, written, list)
-    for (const path of ['/held', '/written']) await versions.remove(path, { kind: 'file' })
+    for (const path of ['/held', '/written'])
+      await versions.namespace.remove(path, { kind: 'file' })
 
     expect(await apply(stage)).toEqual([])
 
@@ -222,7 +235,7 @@ describe('a removed path', () => {
     await versions.commit(written, 3)
     clock.advance(1000)
     expect(await apply(stage)).toHaveLength(5)
-    expect(await versions.applyRetention({ isDryRun: false })).toEqual([])
+    expect(await versions.collected.applyRetention({ isDryRun: false })).toEqual([])
   })
 
   test('is refused while a version is pinned, also by a rename over it', async () => {
@@ -233,30 +246,30 @@ describe('a removed path', () => {
     await versions.setPinned({ blob, version: 1 }, true)
 
     const pinned = { code: 'ERR_VERSION_PINNED', blob, version: 1 }
-    await expect(versions.remove('/image', { kind: 'any' })).rejects.toMatchObject(pinned)
-    await expect(versions.rename('/other', '/image')).rejects.toMatchObject(pinned)
+    await expect(versions.namespace.remove('/image', { kind: 'any' })).rejects.toMatchObject(pinned)
+    await expect(versions.namespace.rename('/other', '/image')).rejects.toMatchObject(pinned)
     await expect(versions.retire(blob, 1)).rejects.toMatchObject(pinned)
-    await versions.rename('/image', '/moved')
-    await versions.rename('/moved', '/moved')
+    await versions.namespace.rename('/image', '/moved')
+    await versions.namespace.rename('/moved', '/moved')
     await versions.retire(blob, 2)
     await versions.setPinned({ blob, version: 1 }, false)
-    await versions.remove('/moved', { kind: 'file' })
-    expect(await versions.lookup('/moved')).toBeUndefined()
+    await versions.namespace.remove('/moved', { kind: 'file' })
+    expect(await versions.namespace.lookup('/moved')).toBeUndefined()
   })
 
   test('of a source leaves what its clones stand on', async () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 3)
-    const clone = await versions.clone({ blob, version: 2 }, '/clone')
-    await versions.remove('/image', { kind: 'file' })
+    const clone = await versions.namespace.clone({ blob, version: 2 }, '/clone')
+    await versions.namespace.remove('/image', { kind: 'file' })
     await apply(stage)
 
-    const { record } = await versions.recordOf({ blob: clone.blob, version: 0 })
+    const { record } = await versions.collected.recordOf({ blob: clone.blob, version: 0 })
 
     expect(record.parent).toEqual({ blob, version: 2 })
     expect(await rootsOf(stage, blob)).toMatchObject({ manifests: [], trees: [2] })
-    await versions.forget([blob])
+    await versions.collected.forget([blob])
     expect(await versions.describe(blob)).toBeDefined()
     const written = await assign(stage, clone.blob, leaves(0))
     await putTree(stage, written, leaves(0))
@@ -274,43 +287,43 @@ describe('a blob without a path', () => {
     await publish(stage, blob, leaves(0))
     clock.advance(DAY_MS - 1)
     expect(await apply(stage)).toEqual([])
-    await versions.forget([blob, empty])
+    await versions.collected.forget([blob, empty])
     expect(await versions.describe(empty)).toBeDefined()
 
     clock.advance(1)
 
     expect(await apply(stage)).toHaveLength(1)
-    await versions.forget([blob, empty, 'cd'.repeat(32)])
-    expect(await versions.roots([])).toEqual([])
+    await versions.collected.forget([blob, empty, 'cd'.repeat(32)])
+    expect(await versions.collected.roots([])).toEqual([])
   })
 
   test('is forgotten for good', async () => {
     const before = await startStage({ stores: 'disk' })
     const blob = await image(before, '/image', 2)
     const kept = await image(before, '/kept', 1)
-    await before.versions.remove('/image', { kind: 'file' })
+    await before.versions.namespace.remove('/image', { kind: 'file' })
     await apply(before)
-    await before.versions.forget([blob, kept])
+    await before.versions.collected.forget([blob, kept])
 
     const { versions } = await restart(before)
 
-    expect((await versions.roots([])).map((roots) => roots.blob)).toEqual([kept])
+    expect((await versions.collected.roots([])).map((roots) => roots.blob)).toEqual([kept])
     expect(await versions.describe(blob)).toBeUndefined()
   })
 
   test('that was reserved and never written is forgotten with its reservation', async () => {
     const stage = await startStage()
     const { versions, clock } = stage
-    const { blob } = await versions.reserve('/image', CREATE)
+    const { blob } = await versions.namespace.reserve('/image', CREATE)
     await apply(stage)
-    await versions.forget([blob])
+    await versions.collected.forget([blob])
     expect(await versions.describe(blob)).toBeDefined()
-    expect(await versions.roots([])).toEqual([])
+    expect(await versions.collected.roots([])).toEqual([])
 
     clock.advance(7 * DAY_MS + 1)
     await apply(stage)
-    expect(await versions.roots([])).toMatchObject([{ blob, manifests: [], trees: [] }])
-    await versions.forget([blob])
+    expect(await versions.collected.roots([])).toMatchObject([{ blob, manifests: [], trees: [] }])
+    await versions.collected.forget([blob])
 
     expect(await versions.describe(blob)).toBeUndefined()
   })
@@ -359,7 +372,7 @@ describe('a hold', () => {
     const stage = await startStage()
     const { versions } = stage
     const blob = await image(stage, '/image', 2)
-    const clone = await versions.clone({ blob, version: 2 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 2 }, '/clone')
     await assign(stage, blob, leaves(0))
     await versions.retire(blob, 1)
     const hold = (version: Version, of = blob) =>
@@ -398,14 +411,20 @@ describe('what collection asks', () => {
       { version: 2, ranges: [{ start: 0, end: 1 }], truncates: true, previousSpan: 8 },
       { version: 3, ranges: [{ start: 7, end: 8 }] }
     ]
-    expect(await before.versions.assigned(blob, { from: 1, to: 3 })).toMatchObject(expected)
+    expect(await before.versions.collected.assigned(blob, { from: 1, to: 3 })).toMatchObject(
+      expected
+    )
 
     const { versions } = await restart(before)
 
-    expect(await versions.assigned(blob, { from: 1, to: 9 })).toMatchObject(expected)
-    expect(await versions.assigned(blob, { from: 2, to: 2 })).toMatchObject(expected.slice(1, 2))
-    expect(await versions.assigned(blob, { from: 4, to: 3 })).toEqual([])
-    await expect(versions.assigned('cd'.repeat(32), { from: 1, to: 1 })).rejects.toMatchObject({
+    expect(await versions.collected.assigned(blob, { from: 1, to: 9 })).toMatchObject(expected)
+    expect(await versions.collected.assigned(blob, { from: 2, to: 2 })).toMatchObject(
+      expected.slice(1, 2)
+    )
+    expect(await versions.collected.assigned(blob, { from: 4, to: 3 })).toEqual([])
+    await expect(
+      versions.collected.assigned('cd'.repeat(32), { from: 1, to: 1 })
+    ).rejects.toMatchObject({
       code: 'ERR_UNKNOWN_BLOB'
     })
   })
@@ -417,8 +436,8 @@ describe('what collection asks', () => {
     await assign(stage, blob, leaves(0))
     await versions.retire(blob, 1)
 
-    expect((await versions.recordOf({ blob, version: 1 })).record.version).toBe(1)
-    await expect(versions.recordOf({ blob, version: 3 })).rejects.toMatchObject({
+    expect((await versions.collected.recordOf({ blob, version: 1 })).record.version).toBe(1)
+    await expect(versions.collected.recordOf({ blob, version: 3 })).rejects.toMatchObject({
       code: 'ERR_UNKNOWN_VERSION'
     })
   })

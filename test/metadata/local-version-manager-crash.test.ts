@@ -69,7 +69,7 @@ async function check(versions: LocalVersionManager, blob: BlobId, line: string):
   switch (word) {
     case 'made':
     case 'cloned':
-      expect(await versions.lookup(value)).toMatchObject({ path: value })
+      expect(await versions.namespace.lookup(value)).toMatchObject({ path: value })
       break
     case 'pinned':
       expect(await versions.waitPublished(blob, Number(value))).toMatchObject({ isPinned: true })
@@ -78,7 +78,9 @@ async function check(versions: LocalVersionManager, blob: BlobId, line: string):
       expect(await heldVersions(versions, blob)).toContain(Number(value))
       break
     case 'kept':
-      expect((await versions.retention(value)).policy).toMatchObject({ last: Number(more) })
+      expect((await versions.namespace.retention(value)).policy).toMatchObject({
+        last: Number(more)
+      })
       break
     case 'forgot':
       expect(await versions.describe(value)).toBeUndefined()
@@ -93,7 +95,7 @@ async function check(versions: LocalVersionManager, blob: BlobId, line: string):
 /** Versions that would stay if all were retired: the newest, and those that are held. */
 async function heldVersions(versions: LocalVersionManager, blob: BlobId): Promise<Version[]> {
   const all = (await versions.history(blob)).map(({ version }) => ({ blob, version }))
-  const roots = await versions.roots(all)
+  const roots = await versions.collected.roots(all)
   return roots.find((one) => one.blob === blob)?.manifests.slice() ?? []
 }
 
@@ -104,7 +106,7 @@ test('kill -9 loses nothing that was acknowledged, again and again', async () =>
     printed.push(...(await runAndKill(lines)))
     const versions = await openVersions()
     try {
-      const path = await versions.lookup('/images/debian')
+      const path = await versions.namespace.lookup('/images/debian')
       const { blob } = path?.kind === 'file' ? path : { blob: '' }
       for (const line of printed) await check(versions, blob, line)
       const { version: newest } = await versions.newest(blob)

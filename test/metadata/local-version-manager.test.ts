@@ -23,12 +23,12 @@ describe('a version', () => {
   test('is seen under its path once it is committed, and can be waited for', async () => {
     const setting = await startStage()
     const { versions, clock } = setting
-    const { blob } = await versions.reserve('/images/debian', CREATE)
+    const { blob } = await versions.namespace.reserve('/images/debian', CREATE)
     const list = leaves(0, 1)
     const signed = await assign(setting, blob, list, { path: '/images/debian', note: 'first' })
     const waiting = versions.waitPublished(blob, 1)
     await putTree(setting, signed, list)
-    expect(await versions.lookup('/images/debian')).toBeUndefined()
+    expect(await versions.namespace.lookup('/images/debian')).toBeUndefined()
     clock.advance(5)
 
     await versions.commit(blob, 1)
@@ -37,32 +37,35 @@ describe('a version', () => {
     expect(await waiting).toEqual({ ...published, condition: 'published', isPinned: false })
     expect(await versions.latest(blob)).toEqual(await waiting)
     const file = { kind: 'file', blob, version: 1, bytes: 2 * CHUNK_BYTES, modifiedMs: 5 }
-    expect(await versions.lookup('/images/debian')).toEqual({ ...file, path: '/images/debian' })
-    expect(await versions.list('/images')).toEqual([{ ...file, path: '/images/debian' }])
+    expect(await versions.namespace.lookup('/images/debian')).toEqual({
+      ...file,
+      path: '/images/debian'
+    })
+    expect(await versions.namespace.list('/images')).toEqual([{ ...file, path: '/images/debian' }])
   })
 
   test('is shown with the time that was set for it, also after a restart, until the next', async () => {
     const before = await startStage({ stores: 'disk' })
-    const { blob } = await before.versions.reserve('/folder/image', CREATE)
+    const { blob } = await before.versions.namespace.reserve('/folder/image', CREATE)
     await publish(before, blob, leaves(0, 1))
-    await before.versions.setModified('/folder/image', 1_000_000_000_000)
+    await before.versions.namespace.setModified('/folder/image', 1_000_000_000_000)
 
     const after = await restart(before)
 
     const dated = { version: 1, modifiedMs: 1_000_000_000_000 }
-    expect(await after.versions.lookup('/folder/image')).toMatchObject(dated)
-    expect(await after.versions.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
+    expect(await after.versions.namespace.lookup('/folder/image')).toMatchObject(dated)
+    expect(await after.versions.namespace.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
     await publish(after, blob, leaves(0))
-    expect(await after.versions.lookup('/folder/image')).toMatchObject({ version: 2 })
-    expect(await after.versions.lookup('/folder/image')).not.toMatchObject(dated)
+    expect(await after.versions.namespace.lookup('/folder/image')).toMatchObject({ version: 2 })
+    expect(await after.versions.namespace.lookup('/folder/image')).not.toMatchObject(dated)
     await after.versions.retire(blob, 2)
-    expect(await after.versions.lookup('/folder/image')).toMatchObject(dated)
-    expect(await after.versions.usage('/')).toEqual({ bytes: 2 * CHUNK_BYTES })
+    expect(await after.versions.namespace.lookup('/folder/image')).toMatchObject(dated)
+    expect(await after.versions.namespace.usage('/')).toEqual({ bytes: 2 * CHUNK_BYTES })
   })
 
   test('is there again after a restart, with everything in flight', async () => {
     const before = await startStage({ stores: 'disk' })
-    const { blob } = await before.versions.reserve('/image', CREATE)
+    const { blob } = await before.versions.namespace.reserve('/image', CREATE)
     await publish(before, blob, leaves(0))
     const second = await assign(before, blob, leaves(1))
     await publish(before, blob, leaves(2))
@@ -73,19 +76,19 @@ describe('a version', () => {
     expect((await after.versions.latest(blob))?.version).toBe(1)
     await putTree(after, second, leaves(1))
     await after.versions.commit(blob, 2)
-    expect((await after.versions.lookup('/image')) ?? {}).toMatchObject({ version: 3 })
+    expect((await after.versions.namespace.lookup('/image')) ?? {}).toMatchObject({ version: 3 })
     expect(await after.versions.describe(blob)).toMatchObject(CREATE)
   })
 
   test('is of a state that knows when it began', async () => {
     const before = await startStage({ stores: 'disk' })
     before.clock.advance(1000)
-    const beganMs = await before.versions.beganMs()
+    const beganMs = await before.versions.collected.beganMs()
 
     const after = await restart(before)
 
     expect(beganMs).toBeLessThan(before.clock.now())
-    expect(await after.versions.beganMs()).toBe(beganMs)
+    expect(await after.versions.collected.beganMs()).toBe(beganMs)
   })
 
   test('has no ticket without its leaf list, which nobody could finish', async () => {
@@ -101,9 +104,9 @@ describe('a version', () => {
   test('has no ticket when its path names something else by now', async () => {
     const setting = await startStage()
     const { versions } = setting
-    const { blob } = await versions.reserve('/image', CREATE)
+    const { blob } = await versions.namespace.reserve('/image', CREATE)
     await publish(setting, blob, leaves(0))
-    await versions.rename('/image', '/moved')
+    await versions.namespace.rename('/image', '/moved')
 
     const assigned = assign(setting, blob, leaves(0), { path: '/image' })
 
@@ -122,19 +125,19 @@ describe('a version', () => {
   test('that is retired is gone from sight, and its path with the last one', async () => {
     const setting = await startStage()
     const { versions } = setting
-    const { blob } = await versions.reserve('/image', CREATE)
+    const { blob } = await versions.namespace.reserve('/image', CREATE)
     await publish(setting, blob, leaves(0))
     await publish(setting, blob, leaves(1))
 
     await versions.retire(blob, 2)
-    expect(await versions.lookup('/image')).toMatchObject({ version: 1 })
+    expect(await versions.namespace.lookup('/image')).toMatchObject({ version: 1 })
     await versions.retire(blob, 1)
 
-    expect(await versions.lookup('/image')).toBeUndefined()
+    expect(await versions.namespace.lookup('/image')).toBeUndefined()
     expect(await versions.history(blob)).toEqual([])
     await expect(versions.record(blob, 1)).rejects.toMatchObject({ code: 'ERR_UNKNOWN_VERSION' })
     expect(await publish(setting, blob, leaves(0))).toBe(3)
-    expect(await versions.lookup('/image')).toMatchObject({ version: 3 })
+    expect(await versions.namespace.lookup('/image')).toMatchObject({ version: 3 })
   })
 
   test('is waited for until the caller gives up, or the manager stops', async () => {
@@ -370,7 +373,7 @@ describe('sealing', () => {
     const { versions } = setting
     const { blob } = await versions.createBlob(CREATE)
     await publish(setting, blob, leaves(0, 1))
-    const clone = await versions.clone({ blob, version: 1 }, '/clone')
+    const clone = await versions.namespace.clone({ blob, version: 1 }, '/clone')
     const list = leaves(1)
     const signed = await assign(setting, clone.blob, list)
     await putTree(setting, signed, list)
@@ -403,8 +406,8 @@ describe('paths', () => {
     const { versions } = setting
 
     const [one, two] = await Promise.all([
-      versions.reserve('/image', CREATE),
-      versions.reserve('/image', { ...CREATE, chunkBytes: CHUNK_BYTES * 2 })
+      versions.namespace.reserve('/image', CREATE),
+      versions.namespace.reserve('/image', { ...CREATE, chunkBytes: CHUNK_BYTES * 2 })
     ])
 
     expect(two).toEqual(one)
@@ -412,30 +415,30 @@ describe('paths', () => {
 
   test('of uploads that never finished are free again after days, at the next start', async () => {
     const before = await startStage({ stores: 'disk' })
-    const { blob } = await before.versions.reserve('/a/image', CREATE)
+    const { blob } = await before.versions.namespace.reserve('/a/image', CREATE)
     before.clock.advance(8 * 86_400_000)
 
     const after = await restart(before)
 
-    expect((await after.versions.reserve('/a/image', CREATE)).blob).not.toBe(blob)
+    expect((await after.versions.namespace.reserve('/a/image', CREATE)).blob).not.toBe(blob)
   })
 
   test('of uploads that are under way are not, however long ago they were reserved first', async () => {
     const before = await startStage({ stores: 'disk' })
-    const { blob } = await before.versions.reserve('/image', CREATE)
+    const { blob } = await before.versions.namespace.reserve('/image', CREATE)
     before.clock.advance(6 * 86_400_000)
-    await before.versions.reserve('/image', CREATE)
+    await before.versions.namespace.reserve('/image', CREATE)
     before.clock.advance(6 * 86_400_000)
 
     const after = await restart(before)
 
-    expect((await after.versions.reserve('/image', CREATE)).blob).toBe(blob)
+    expect((await after.versions.namespace.reserve('/image', CREATE)).blob).toBe(blob)
   })
 
   test('cannot have chunks too small for a manifest', async () => {
     const { versions } = await startStage()
 
-    const reserved = versions.reserve('/image', { ...CREATE, chunkBytes: 4096 })
+    const reserved = versions.namespace.reserve('/image', { ...CREATE, chunkBytes: 4096 })
 
     await expect(reserved).rejects.toThrow('a chunk cannot have 4096 bytes')
     await expect(versions.createBlob({ ...CREATE, chunkBytes: 4096 })).rejects.toThrow(RangeError)
@@ -443,14 +446,14 @@ describe('paths', () => {
 
   test('are made, listed, moved and removed durably', async () => {
     const before = await startStage({ stores: 'disk' })
-    await before.versions.makeDirectory('/a/b', { parents: true })
-    await before.versions.makeDirectory('/gone')
-    await before.versions.rename('/a/b', '/c')
-    await before.versions.remove('/gone', { kind: 'directory' })
+    await before.versions.namespace.makeDirectory('/a/b', { parents: true })
+    await before.versions.namespace.makeDirectory('/gone')
+    await before.versions.namespace.rename('/a/b', '/c')
+    await before.versions.namespace.remove('/gone', { kind: 'directory' })
 
     const { versions } = await restart(before)
 
-    expect((await versions.list('/')).map(({ path }) => path)).toEqual(['/a', '/c'])
-    expect(await versions.list('/', { after: 'a', limit: 1 })).toHaveLength(1)
+    expect((await versions.namespace.list('/')).map(({ path }) => path)).toEqual(['/a', '/c'])
+    expect(await versions.namespace.list('/', { after: 'a', limit: 1 })).toHaveLength(1)
   })
 })

@@ -8,7 +8,7 @@ import {
   signLocation,
   verifyLocation
 } from '../../src/metadata/location.ts'
-import type { LocationRecord } from '../../src/metadata/types.ts'
+import type { LocationRecord } from '../../src/metadata/sealing-types.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 
 const record: LocationRecord = {

@@ -167,7 +167,7 @@ describe('a merge', () => {
     const { blob } = (await bench.repository.stat('/held')) as { blob: string }
     const held: boolean[] = []
     const isHeld = async (): Promise<boolean> => {
-      const roots = await bench.versions.roots([{ blob, version: 1 }])
+      const roots = await bench.versions.collected.roots([{ blob, version: 1 }])
       return roots.some((root) => root.blob === blob && root.manifests.length > 0)
     }
     const locate = bench.pool.locate.bind(bench.pool)

@@ -9,11 +9,12 @@ import {
   encodeNodeBatch,
   encodeNodeKey
 } from '../../src/metadata/node-codec.ts'
-import type { Fragment, NodeKey, NodeRef, TreeNode } from '../../src/metadata/types.ts'
+import type { Fragment, NodeKey, TreeNode } from '../../src/metadata/tree-types.ts'
+import type { VersionRef } from '../../src/metadata/types.ts'
 
 const blobs = ['aa', 'bb'].map((two) => two.repeat(32))
 const blob = fc.constantFrom(...blobs)
-const someRef: fc.Arbitrary<NodeRef | undefined> = fc.option(
+const someRef: fc.Arbitrary<VersionRef | undefined> = fc.option(
   fc.record({ blob, version: fc.nat(1000) }),
   { nil: undefined }
 )

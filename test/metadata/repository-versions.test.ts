@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
+import type { FileEntry } from '../../src/metadata/namespace-types.ts'
 import type { FileStatus } from '../../src/metadata/repository-types.ts'
-import type { ByteRange, FileEntry } from '../../src/metadata/types.ts'
+import type { ByteRange } from '../../src/metadata/types.ts'
 import { startTestRepository, type TestRepository } from '../support/repository.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
 
@@ -214,9 +215,10 @@ describe('an image of zeros', () => {
 
   test('is not made over what was cloned to its path in between', async () => {
     await put('/a', image)
-    const lookup = bench.versions.lookup.bind(bench.versions)
-    bench.versions.lookup = async (path) => {
-      bench.versions.lookup = lookup
+    const { namespace } = bench.versions
+    const lookup = namespace.lookup.bind(namespace)
+    namespace.lookup = async (path) => {
+      namespace.lookup = lookup
       await bench.repository.clone('/a', path)
       return undefined
     }
@@ -384,7 +386,8 @@ test('a hold outlasts the removal of its file', async () => {
   const { blob, version } = (await bench.repository.stat('/a')) as FileEntry
   const hold = await bench.repository.hold({ blob, version }, 'test')
   await bench.repository.remove('/a')
-  const roots = async () => (await bench.versions.roots([{ blob, version }])).filter(isOfBlob)
+  const roots = async () =>
+    (await bench.versions.collected.roots([{ blob, version }])).filter(isOfBlob)
   const isOfBlob = (root: { blob: string; manifests: readonly number[] }): boolean =>
     root.blob === blob && root.manifests.length > 0
 

@@ -237,9 +237,9 @@ describe('the nodes of a small file', () => {
     faults.putNodes = async (nodes, proof, options) => {
       await kept.putNodes(nodes, proof, options)
       const blob = nodes[0]?.key.blob ?? ''
-      asked.push(await versions.assigned(blob, { from: 1, to: 1 }))
+      asked.push(await versions.collected.assigned(blob, { from: 1, to: 1 }))
       await expect(
-        versions.assigned(`${blob.slice(1)}0`, { from: 1, to: 1 })
+        versions.collected.assigned(`${blob.slice(1)}0`, { from: 1, to: 1 })
       ).rejects.toMatchObject(code('ERR_UNKNOWN_BLOB'))
     }
 

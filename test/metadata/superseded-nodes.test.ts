@@ -8,7 +8,8 @@ import {
   spanFor
 } from '../../src/metadata/geometry.ts'
 import { SupersededNodes } from '../../src/metadata/superseded-nodes.ts'
-import type { AssignedVersion, ChunkRange } from '../../src/metadata/types.ts'
+import type { AssignedVersion } from '../../src/metadata/ticket-types.ts'
+import type { ChunkRange } from '../../src/metadata/types.ts'
 
 const CHUNK_BYTES = 4
 

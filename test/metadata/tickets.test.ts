@@ -3,6 +3,7 @@ import * as fc from 'fast-check'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { joinRanges, spanFor } from '../../src/metadata/geometry.ts'
 import { checkNodes } from '../../src/metadata/node-check.ts'
+import type { AssignedVersion, Ticket } from '../../src/metadata/ticket-types.ts'
 import {
   decodeTicket,
   encodeTicket,
@@ -11,13 +12,8 @@ import {
   verifyNodes,
   verifyTicket
 } from '../../src/metadata/tickets.ts'
-import type {
-  AssignedVersion,
-  Fragment,
-  KeyedNode,
-  NodeRef,
-  Ticket
-} from '../../src/metadata/types.ts'
+import type { Fragment, KeyedNode } from '../../src/metadata/tree-types.ts'
+import type { VersionRef } from '../../src/metadata/types.ts'
 import { testSigner, trusting } from '../support/signing.ts'
 import { sampleWrite } from '../support/tree-samples.ts'
 
@@ -138,15 +134,20 @@ describe('nodes beside a ticket', () => {
     base: { blob: BLOB, version: 3, span: 8 },
     leaseUntilMs: 0
   }
-  const own: NodeRef = { blob: BLOB, version: 5 }
-  const inFlight: NodeRef = { blob: BLOB, version: 4 }
+  const own: VersionRef = { blob: BLOB, version: 5 }
+  const inFlight: VersionRef = { blob: BLOB, version: 4 }
   const full: Fragment = { at: 0, length: 4, chunk: leafList, chunkOffset: 0, replicas: [] }
 
-  const inner = (offset: number, span: number, left?: NodeRef, right?: NodeRef): KeyedNode => ({
+  const inner = (
+    offset: number,
+    span: number,
+    left?: VersionRef,
+    right?: VersionRef
+  ): KeyedNode => ({
     key: { ...own, offset, span },
     node: { kind: 'inner', left, right }
   })
-  const leaf = (offset: number, fragments: Fragment[], previous?: NodeRef): KeyedNode => ({
+  const leaf = (offset: number, fragments: Fragment[], previous?: VersionRef): KeyedNode => ({
     key: { ...own, offset, span: 1 },
     node: { kind: 'leaf', fragments, previous }
   })

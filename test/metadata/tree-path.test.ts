@@ -12,7 +12,8 @@ import {
   type TreePath,
   walkPaths
 } from '../../src/metadata/tree-path.ts'
-import type { KeyedNode, NodeKey, NodeRef, TreeNode } from '../../src/metadata/types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from '../../src/metadata/tree-types.ts'
+import type { VersionRef } from '../../src/metadata/types.ts'
 
 const SPAN = 64
 const BLOBS = ['ab'.repeat(32), 'cd'.repeat(32)]
@@ -50,20 +51,20 @@ class RandomTree {
   }
 
   /** What stands at a place, by going down for it alone. */
-  refAt(place: Interval): NodeRef | undefined {
+  refAt(place: Interval): VersionRef | undefined {
     let key: NodeKey | undefined = this.root
     while (key !== undefined && key.span > place.span) {
       const node = this.at(key)
       if (node?.kind !== 'inner') return undefined
       const span: number = key.span / 2
       const isRight: boolean = place.offset >= key.offset + span
-      const ref: NodeRef | undefined = isRight ? node.right : node.left
+      const ref: VersionRef | undefined = isRight ? node.right : node.left
       key = ref && { ...ref, offset: isRight ? key.offset + span : key.offset, span }
     }
     return key && { blob: key.blob, version: key.version }
   }
 
-  #ref(): NodeRef {
+  #ref(): VersionRef {
     const blob = BLOBS[this.#random() < 0.8 ? 0 : 1] ?? ''
     return { blob, version: 1 + Math.floor(this.#random() * 9) }
   }
@@ -73,7 +74,7 @@ class RandomTree {
       this.nodes.set(nameOf(key), { key, node: LEAF })
       return
     }
-    const half = (): NodeRef | undefined => (this.#random() < 0.1 ? undefined : this.#ref())
+    const half = (): VersionRef | undefined => (this.#random() < 0.1 ? undefined : this.#ref())
     const left = half()
     const right = half()
     this.nodes.set(nameOf(key), { key, node: { kind: 'inner', left, right } })
@@ -118,7 +119,7 @@ describe('paths down a tree', () => {
       fc.property(fc.nat(), (seed) => {
         const tree = new RandomTree(seed)
         const places = tree.places()
-        const arrived = new Map<Interval, NodeRef>()
+        const arrived = new Map<Interval, VersionRef>()
 
         const { open } = walkPaths(
           pathsOf(tree, places),
@@ -139,8 +140,8 @@ describe('paths down a tree', () => {
       fc.property(fc.nat(), (seed) => {
         const tree = new RandomTree(seed)
         const places = tree.places()
-        const arrived = new Map<Interval, NodeRef>()
-        const arrive = (ref: NodeRef, place: Interval): void => void arrived.set(place, ref)
+        const arrived = new Map<Interval, VersionRef>()
+        const arrive = (ref: VersionRef, place: Interval): void => void arrived.set(place, ref)
         const knownAbove = (span: number) => (key: NodeKey) =>
           key.span > span ? tree.at(key) : undefined
 

@@ -3,7 +3,8 @@ import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { equalBytes } from '../../src/lib/bytes.ts'
 import type { NodeStore } from '../../src/metadata/store-types.ts'
 import { type ReadExtentsOptions, readExtents } from '../../src/metadata/tree-read.ts'
-import type { ChunkRange, Extent, Fragment, NodeKey, TreeNode } from '../../src/metadata/types.ts'
+import type { Extent, Fragment, NodeKey, TreeNode } from '../../src/metadata/tree-types.ts'
+import type { ChunkRange } from '../../src/metadata/types.ts'
 
 const BLOB = 'ab'.repeat(32)
 const SOURCE = 'cd'.repeat(32)

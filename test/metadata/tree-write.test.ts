@@ -2,10 +2,12 @@ import { describe, expect, test } from '@jest/globals'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
 import type { NodeStore } from '../../src/metadata/store-types.ts'
+import type { Ticket } from '../../src/metadata/ticket-types.ts'
 import { proveNodes, signTicket } from '../../src/metadata/tickets.ts'
 import { readExtents } from '../../src/metadata/tree-read.ts'
+import type { KeyedNode, LeafEntry, NodeKey } from '../../src/metadata/tree-types.ts'
 import { weaveNodes } from '../../src/metadata/tree-write.ts'
-import type { ChunkRange, KeyedNode, LeafEntry, NodeKey, Ticket } from '../../src/metadata/types.ts'
+import type { ChunkRange } from '../../src/metadata/types.ts'
 import { gullible, plainSigner } from '../support/plain-signing.ts'
 
 const BLOB = 'ab'.repeat(32)

@@ -2,8 +2,8 @@ import { describe, expect, test } from '@jest/globals'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { nextTurn } from '../../src/lib/turn.ts'
 import { UnknownBlobError, UnknownVersionError } from '../../src/metadata/errors.ts'
-import type { HoldRequest } from '../../src/metadata/types.ts'
 import { VersionHold } from '../../src/metadata/version-hold.ts'
+import type { HoldRequest } from '../../src/metadata/version-manager-types.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 
 const MINUTE = 60_000

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
-import type { SignedEnvelope, TicketRequest } from '../../src/metadata/types.ts'
+import type { SignedEnvelope } from '../../src/metadata/signature-types.ts'
+import type { TicketRequest } from '../../src/metadata/ticket-types.ts'
 import { VersionManagerState } from '../../src/metadata/version-manager.ts'
 import type { BlobRow, VersionRow } from '../../src/metadata/version-rows.ts'
 

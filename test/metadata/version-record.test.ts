@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { HASH_CODE } from '../../src/chunks/chunk-id.ts'
 import { MalformedError } from '../../src/lib/errors.ts'
 import { MetadataLimitError, UntrustedSignatureError } from '../../src/metadata/errors.ts'
-import type { VersionRecord } from '../../src/metadata/types.ts'
+import type { VersionRecord } from '../../src/metadata/sealing-types.ts'
 import {
   decodeVersionRecord,
   encodeVersionRecord,

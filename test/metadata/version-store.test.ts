@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, expect, test } from '@jest/globals'
 import { chunkId } from '../../src/chunks/chunk-id.ts'
-import type { SignedEnvelope } from '../../src/metadata/types.ts'
+import type { SignedEnvelope } from '../../src/metadata/signature-types.ts'
 import type {
   BlobRow,
   EntryRow,

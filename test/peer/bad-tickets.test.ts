@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import type { NodeProof, SignedTicket } from '../../src/metadata/ticket-types.ts'
 import { encodeTicket, proveNodes, signTicket } from '../../src/metadata/tickets.ts'
-import type { KeyedNode, NodeProof, SignedTicket } from '../../src/metadata/types.ts'
+import type { KeyedNode } from '../../src/metadata/tree-types.ts'
 import { OTHER_BLOB, PublishedTree } from '../support/published-tree.ts'
 
 let tree: PublishedTree

@@ -4,15 +4,11 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { Ed25519Key } from '../../src/lib/ed25519.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { signLocation, verifyLocation } from '../../src/metadata/location.ts'
+import type { VersionRecord } from '../../src/metadata/sealing-types.ts'
+import type { SignedEnvelope, SignedPurpose, Signer } from '../../src/metadata/signature-types.ts'
 import { encodeEnvelope, LocalSigner } from '../../src/metadata/signed.ts'
+import type { Ticket } from '../../src/metadata/ticket-types.ts'
 import { signTicket } from '../../src/metadata/tickets.ts'
-import type {
-  SignedEnvelope,
-  SignedPurpose,
-  Signer,
-  Ticket,
-  VersionRecord
-} from '../../src/metadata/types.ts'
 import { signRecord } from '../../src/metadata/version-record.ts'
 import { Authority, type MembershipGrant } from '../../src/peer/authority.ts'
 import { CertificateVerifier } from '../../src/peer/certificate-verifier.ts'

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Connection } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
 import { systemClock } from '../../src/lib/clock.ts'
 import { secureBytes } from '../../src/lib/random.ts'
 import { Authority } from '../../src/peer/authority.ts'
@@ -52,8 +53,7 @@ describe('without a hello', () => {
   test.each([
     ['a protocol of ours', ECHO.id, Uint8Array.of(0, 1, 7)],
     ['the DHT', KAD_PROTOCOL, KAD_PING],
-    ['ping', PING_PROTOCOL, new Uint8Array(32)],
-    ['identify', '/blobswarm/id/1.0.0', new Uint8Array(1)]
+    ['ping', PING_PROTOCOL, new Uint8Array(32)]
   ])('%s does not answer', async (_name, protocol, bytes) => {
     const node = await newCluster().member({ helloTimeoutMs: 200 })
     const served = await serveEcho(node)
@@ -79,8 +79,15 @@ describe('without a hello', () => {
   })
 })
 
-const connectionOf = (at: number): Connection =>
-  ({ id: `${at}`, status: 'open', remotePeer: `peer ${at}` }) as unknown as Connection
+const connectionOf = (at: number, about: object = {}): Connection =>
+  ({
+    id: `${at}`,
+    status: 'open',
+    remotePeer: `peer ${at}`,
+    direction: 'inbound',
+    remoteAddr: multiaddr('/ip4/10.0.0.1/tcp/1'),
+    ...about
+  }) as unknown as Connection
 
 describe('strangers who come in great numbers', () => {
   test('make room for each other, the one that has been silent for longest first', () => {
@@ -98,6 +105,17 @@ describe('strangers who come in great numbers', () => {
     expect(gate.strangers()).toEqual(connections.slice(3))
   })
 
+  test('make room for those of other addresses, and those that were dialled stay', () => {
+    const gate = new MembershipGate(systemClock, { maxStrangers: 3 })
+    const dialled = connectionOf(1, { direction: 'outbound' })
+    const elsewhere = connectionOf(2, { remoteAddr: multiaddr('/ip4/10.0.0.2/tcp/1') })
+    const [first, second, third] = [connectionOf(3), connectionOf(4), connectionOf(5)]
+
+    const closed = [dialled, elsewhere, first, second, third].map((each) => gate.opened(each))
+
+    expect(closed).toEqual([undefined, undefined, undefined, undefined, first])
+  })
+
   test('take no room from members', () => {
     const gate = new MembershipGate(systemClock, { maxStrangers: 1 })
     const [member, stranger] = [connectionOf(1), connectionOf(2)]
@@ -107,6 +125,17 @@ describe('strangers who come in great numbers', () => {
 
     expect(gate.opened(stranger)).toBeUndefined()
     expect(gate.isAdmitted(member)).toBe(true)
+  })
+
+  test('cannot fill an agent as members, either: one has a few connections', () => {
+    const gate = new MembershipGate(systemClock, { maxForMember: 2 })
+    const connections = Array.from({ length: 4 }, (_, at) => connectionOf(at))
+
+    for (const connection of connections) gate.admit(connection, testMember('member'))
+    gate.admit(connectionOf(9), testMember('other'))
+
+    expect(gate.excessOf('member')).toEqual(connections.slice(0, 2))
+    expect(gate.excessOf('other')).toEqual([])
   })
 
   test('are cut off at a first message of more than 16 KiB, before it has come', async () => {

@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { MemoryMetrics } from '../../src/lib/metrics.ts'
 import { secureBytes } from '../../src/lib/random.ts'
@@ -33,6 +34,30 @@ async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
 
 async function until(isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await nextTurn()
+}
+
+/** Timers that have been started since, and keep the process alive as long as they run. */
+class StartedTimers {
+  readonly #timers = new Map<number, NodeJS.Timeout>()
+  readonly #hook = createHook({
+    init: (id, type, _trigger, timer) => {
+      if (type === 'Timeout') this.#timers.set(id, timer as NodeJS.Timeout)
+    },
+    destroy: (id) => {
+      this.#timers.delete(id)
+    }
+  }).enable()
+
+  get running(): number {
+    return this.#timers
+      .values()
+      .filter((timer) => timer.hasRef())
+      .toArray().length
+  }
+
+  [Symbol.dispose](): void {
+    this.#hook.disable()
+  }
 }
 
 describe('connecting', () => {
@@ -343,6 +368,17 @@ describe('stopping', () => {
     await until(() => channel.ended.aborted)
 
     expect(left.members()).toEqual([])
+  })
+
+  test('leaves no timer running', async () => {
+    using timers = new StartedTimers()
+    const node = await cluster.member()
+
+    await node.stop()
+
+    const stoppedMs = performance.now() // listeners close a turn or two later, jest has timers of its own
+    while (timers.running > 0 && performance.now() - stoppedMs < 500) await nextTurn()
+    expect(timers.running).toBe(0)
   })
 
   test('may come before the start', async () => {

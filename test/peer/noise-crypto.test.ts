@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { defaultCrypto } from '@chainsafe/libp2p-noise/crypto'
 import { expect, test } from '@jest/globals'
 import { Uint8ArrayList } from 'uint8arraylist'
+import { toHex } from '../../src/lib/bytes.ts'
 import { noiseCrypto } from '../../src/peer/noise-crypto.ts'
 
 const key = new Uint8Array(randomBytes(32))
@@ -64,4 +65,23 @@ test.each([40, 1000, 65_519])('gives %d bytes in memory of their own', (length) 
   sealed.fill(0)
 
   expect(Buffer.compare(opened, plain)).toBe(0)
+})
+
+test.each([0, 32])('derives three keys of a secret of %d bytes as the library does', (length) => {
+  const secret = new Uint8Array(randomBytes(length))
+
+  const derived = noiseCrypto.getHKDF(key, secret).map(toHex)
+
+  expect(derived).toEqual(defaultCrypto.getHKDF(key, secret).map(toHex))
+})
+
+test('agrees with the library on a shared secret, whichever end made which key', () => {
+  const ours = noiseCrypto.generateX25519KeyPair()
+  const theirs = defaultCrypto.generateX25519KeyPair()
+
+  const secret = noiseCrypto.generateX25519SharedKey(ours.privateKey, theirs.publicKey)
+
+  const other = defaultCrypto.generateX25519SharedKey(theirs.privateKey, ours.publicKey)
+  expect(toHex(secret)).toBe(toHex(other))
+  expect(noiseCrypto.generateX25519SharedKey(theirs.privateKey, ours.publicKey)).toEqual(secret)
 })

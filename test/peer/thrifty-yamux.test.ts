@@ -2,7 +2,8 @@ import { expect, test } from '@jest/globals'
 import type { MultiaddrConnection } from '@libp2p/interface'
 import { multiaddrConnectionPair } from '@libp2p/utils'
 import { KIB, MIB } from '../../src/lib/bytes.ts'
-import { readBounded, type StreamBytes, writeAll } from '../../src/peer/stream-io.ts'
+import { readBounded } from '../../src/peer/stream-reading.ts'
+import { type StreamBytes, writeAll } from '../../src/peer/stream-writing.ts'
 import { thriftyYamux } from '../../src/peer/thrifty-yamux.ts'
 
 const LIMITS = {

@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals'
 import type { SimulatedAgent } from '../support/simulated-agent.ts'
-import type { HostileName } from '../support/swarm/hostile-behaviours.ts'
+import { HOSTILE_NAMES, type HostileName } from '../support/swarm/hostile-behaviours.ts'
 import { onEverySeed, seedsFrom } from '../support/swarm/simulated-swarm.ts'
 
 jest.setTimeout(60_000 * Number(process.env.SIM_RUNS ?? 1)) // real time, on a busy machine
@@ -8,7 +8,7 @@ jest.setTimeout(60_000 * Number(process.env.SIM_RUNS ?? 1)) // real time, on a b
 const LIMIT_MS = 60_000
 // Longer than the deadlines that a hostile peer can run into.
 const ATTACK_MS = 12_000
-const LONG_ATTACK_MS = 35_000
+const LONG_ATTACK_MS = 55_000
 const SHAPE = { agents: 4, chunks: 48, providerLine: { up: 25_000, latencyMs: 2 } }
 
 /** What each of them comes to: why it is dropped, or turned away; undefined if it does no harm. */
@@ -71,4 +71,24 @@ describe('with a member among them everybody finishes, and it is dropped if need
 
     if (fate !== undefined) expect(times).toBeGreaterThan(0)
   })
+})
+
+test('all of them at once keep nobody from the only one who gives anything, however short the deadlines are', async () => {
+  const hasty = { handshakeMs: 1000, download: { silenceMs: 100 } }
+  const shape = { agents: 0, chunks: 12, providerLine: { up: 40_000, latencyMs: 2 } }
+
+  await onEverySeed(
+    seedsFrom(1, 1),
+    async (swarm) => {
+      const agent = swarm.agent('agent', { session: hasty })
+      swarm.agents.push(agent)
+      await agent.start()
+      for (const name of HOSTILE_NAMES) await swarm.hostile(name)
+
+      await swarm.run(25_000)
+
+      expect(agent.receivedFrom('provider')).toBe(swarm.image.manifest.bytes)
+    },
+    shape
+  )
 })

@@ -102,7 +102,7 @@ test('demanded chunks come soon through lines that are full, and the others go o
 
   // A chunk on its own takes 12 ms; with a ninth of the way up, 94 ms.
   expect(waits.length).toBeGreaterThan(15)
-  expect(waits[waits.length >> 1]).toBeLessThan(110)
-  expect(waits.at(-1)).toBeLessThan(250)
+  expect(waits[waits.length >> 1]).toBeLessThan(90)
+  expect(waits.at(-1)).toBeLessThan(150)
   expect(guest.held.onesCount).toBeGreaterThan(2 * waits.length)
 })

@@ -4,9 +4,9 @@ import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { ChunkList } from '../../src/chunks/chunk-list.ts'
 import { buildManifest, type Manifest } from '../../src/chunks/manifest.ts'
 import { loadManifest } from '../../src/chunks/manifest-load.ts'
-import type { ChunkStore } from '../../src/chunks/types.ts'
+import type { ChunkStore } from '../../src/chunks/store-types.ts'
 import { toHex } from '../../src/lib/bytes.ts'
-import { systemClock } from '../../src/lib/clock.ts'
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { sampleBytes } from './sample-bytes.ts'
 
@@ -63,6 +63,7 @@ export async function startCache(
     readonly limitBytes?: () => number
     readonly freeBytes?: () => Promise<number>
     readonly held?: ChunkStore
+    readonly clock?: Clock
   } = {}
 ) {
   const { limitBytes, freeBytes, held = store, ...rest } = options
@@ -74,9 +75,9 @@ export async function startCache(
     release: async (root: Uint8Array) => void served.delete(toHex(root))
   }
   let timeMs = 0
-  const clock = { ...systemClock, now: () => ++timeMs }
+  const { clock = { ...systemClock, now: () => ++timeMs }, ...cacheOptions } = rest
   const components = { store, held, catalogue, swarm, clock, log, limitBytes, freeBytes }
-  const cache = new ImageCache(components, rest)
+  const cache = new ImageCache(components, cacheOptions)
   await cache.start()
   return { cache, catalogue, served, swarm }
 }

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { concatBytes, MIB } from '../../src/lib/bytes.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { settledOrAborted } from '../../src/lib/signals.ts'
@@ -170,6 +170,10 @@ class MemoryChannel implements Channel {
     } finally {
       this.#reading = false
     }
+  }
+
+  async deliver(take: (message: Uint8Array) => boolean): Promise<void> {
+    for await (const message of this.messages()) if (!take(message)) return
   }
 
   async close(): Promise<void> {

@@ -1,14 +1,9 @@
 import { verifyChunk } from '../../src/chunks/chunk-id.ts'
 import { ChunkUnavailableError } from '../../src/chunks/errors.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  ChunkReader,
-  ChunkWriter,
-  ProviderId,
-  WrittenChunk
-} from '../../src/chunks/types.ts'
+import type { ChunkReader, ChunkWriter, WrittenChunk } from '../../src/chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { toHex } from '../../src/lib/bytes.ts'
 
 /**

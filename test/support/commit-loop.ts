@@ -35,7 +35,7 @@ const [leafList] = encodeLeafList(new LeafListBuilder().build())
 if (leafList === undefined) throw new Error('no leaf list')
 await metadata.putPages([leafList])
 const path = '/images/debian'
-const { blob } = await versions.reserve(path, { chunkBytes: 65_536, replicas: 1 })
+const { blob } = await versions.namespace.reserve(path, { chunkBytes: 65_536, replicas: 1 })
 
 async function commitLoop(): Promise<void> {
   for (;;) {
@@ -52,7 +52,7 @@ async function shortFileLoop(): Promise<void> {
   const request = { chunkBytes: 65_536, replicas: 1, writer: 'writer', endBytes: 0, leafList: id }
   for (let number = 0; ; number++) {
     const name = `/short/${process.pid}/${number}`
-    await versions.publishFile({ ...request, path: name, leafPages: [bytes] })
+    await versions.namespace.publishFile({ ...request, path: name, leafPages: [bytes] })
     console.log(`made ${name}`)
   }
 }
@@ -60,7 +60,7 @@ async function shortFileLoop(): Promise<void> {
 async function folderLoop(): Promise<void> {
   for (let number = 0; ; number++) {
     const name = `/${process.pid}-${number}`
-    await versions.makeDirectory(name)
+    await versions.namespace.makeDirectory(name)
     console.log(`made ${name}`)
   }
 }
@@ -75,16 +75,16 @@ async function retentionLoop(): Promise<void> {
     const hold = { blob, version, holder: 'writer', purpose: `${process.pid} ${number % 100}` }
     await versions.hold({ ...hold, forMs: 3_600_000 })
     console.log(`held ${version}`)
-    const clone = await versions.clone({ blob, version }, name)
+    const clone = await versions.namespace.clone({ blob, version }, name)
     console.log(`cloned ${name}`)
-    await versions.setRetention(name, { last: number + 1 })
+    await versions.namespace.setRetention(name, { last: number + 1 })
     console.log(`kept ${name} ${number + 1}`)
     // A name of its own: whoever was killed between these two left the path behind.
     const passingPath = `/passing-${process.pid}-${number}`
-    const passing = await versions.clone({ blob: clone.blob, version: 0 }, passingPath)
-    await versions.remove(passingPath, { kind: 'file' })
-    await versions.applyRetention({ isDryRun: false })
-    await versions.forget([passing.blob])
+    const passing = await versions.namespace.clone({ blob: clone.blob, version: 0 }, passingPath)
+    await versions.namespace.remove(passingPath, { kind: 'file' })
+    await versions.collected.applyRetention({ isDryRun: false })
+    await versions.collected.forget([passing.blob])
     console.log(`forgot ${passing.blob}`)
   }
 }

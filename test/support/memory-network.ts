@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { toError } from '../../src/lib/to-error.ts'
 import { PeerUnreachableError, ProtocolRefusedError } from '../../src/peer/errors.ts'
 import type { Channel, Member, PeerNode, ProtocolSpec, ServeChannel } from '../../src/peer/types.ts'

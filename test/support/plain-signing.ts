@@ -1,4 +1,4 @@
-import type { Signer, Verifier } from '../../src/metadata/types.ts'
+import type { Signer, Verifier } from '../../src/metadata/signature-types.ts'
 
 /** Signs nothing: the certificate is the peer's name. For tests that make thousands of proofs. */
 export function plainSigner(peerId: string): Signer {

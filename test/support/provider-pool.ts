@@ -10,15 +10,10 @@ import type {
 } from '../../src/chunks/maintenance-types.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  CollectChunksOptions,
-  Collected,
-  ProviderId,
-  PutOptions,
-  SpaceReservation
-} from '../../src/chunks/types.ts'
+import type { CollectChunksOptions, Collected } from '../../src/chunks/provider-types.ts'
+import type { PutOptions, SpaceReservation } from '../../src/chunks/store-types.ts'
+import type { ChunkId, ProviderId } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { GIB } from '../../src/lib/bytes.ts'
 import { seededRandom } from '../../src/lib/random.ts'
 import { ManualClock } from './manual-clock.ts'

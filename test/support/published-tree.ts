@@ -8,17 +8,12 @@ import { Ed25519Key } from '../../src/lib/ed25519.ts'
 import { noLogger } from '../../src/lib/logger.ts'
 import { DiskMetadataStore } from '../../src/metadata/disk-node-store.ts'
 import { encodeNode } from '../../src/metadata/node-codec.ts'
+import type { Signer } from '../../src/metadata/signature-types.ts'
 import { LocalSigner } from '../../src/metadata/signed.ts'
+import type { SignedTicket, Ticket, TicketRequest } from '../../src/metadata/ticket-types.ts'
 import { proveNodes, signTicket } from '../../src/metadata/tickets.ts'
+import type { KeyedNode, LeafEntry } from '../../src/metadata/tree-types.ts'
 import { weaveNodes } from '../../src/metadata/tree-write.ts'
-import type {
-  KeyedNode,
-  LeafEntry,
-  SignedTicket,
-  Signer,
-  Ticket,
-  TicketRequest
-} from '../../src/metadata/types.ts'
 import { VersionManagerState } from '../../src/metadata/version-manager.ts'
 import { Authority, type MembershipGrant } from '../../src/peer/authority.ts'
 import { CertificateVerifier } from '../../src/peer/certificate-verifier.ts'

@@ -1,9 +1,11 @@
 import type { Connection } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { systemClock } from '../../src/lib/clock.ts'
+import { noLogger } from '../../src/lib/logger.ts'
 import { secureBytes, systemRandom } from '../../src/lib/random.ts'
 import { WireCounter } from '../../src/peer/counted-tcp.ts'
 import { createNodeLibp2p, type NodeLibp2p } from '../../src/peer/create-libp2p.ts'
+import { Doorkeeper } from '../../src/peer/doorkeeper.ts'
 import type { Credentials, Membership } from '../../src/peer/membership.ts'
 import { MessageChannel } from '../../src/peer/message-channel.ts'
 import { identityFromSeed } from '../../src/peer/peer-identity.ts'
@@ -25,7 +27,13 @@ export class RawPeer {
       announce: [],
       maxConnections: 100,
       agentVersion: 'raw',
+      logger: noLogger,
       gate: (stream, connection, next) => next(stream, connection),
+      doors: new Doorkeeper({
+        gate: { isAdmitted: () => true },
+        clock: systemClock,
+        log: noLogger.forComponent('raw')
+      }),
       counter: new WireCounter(),
       records: new ProviderRecords({ clock: systemClock, random: systemRandom })
     })
@@ -52,12 +60,20 @@ export class RawPeer {
     return this.#libp2p.dial(multiaddr(address))
   }
 
+  /** Makes another connection, whatever there is. */
+  async dialAnew(address: string): Promise<Connection> {
+    return this.#libp2p.dial(multiaddr(address), { force: true })
+  }
+
   /** Says hello with these credentials, true or not. */
   async sayHello(connection: Connection, credentials: Credentials): Promise<void> {
     const membership = { credentials: () => credentials } as unknown as Membership
     const channel = await this.channel(connection, HELLO.id)
-    await sayHello(channel, { membership, addresses: () => [], agentVersion: 'raw' })
-    await channel.close()
+    try {
+      await sayHello(channel, { membership, addresses: () => [], agentVersion: 'raw' })
+    } finally {
+      await channel.close()
+    }
   }
 
   /** Opens a stream of any protocol. */

@@ -1,15 +1,16 @@
-import type { AgentOperations, StatResult } from '../../src/agent/operations.ts'
+import type { AgentOperations, FileOperations, StatResult } from '../../src/agent/operations.ts'
 import { UnknownProviderError } from '../../src/chunks/errors.ts'
 import type { ByteRange } from '../../src/metadata/types.ts'
 
 type Call = readonly [name: string, ...request: unknown[]]
 
 /** Operations of an agent that only note what they were asked; a test replaces those it is about. */
-export class RecordedOperations implements AgentOperations {
+export class RecordedOperations implements AgentOperations, FileOperations {
+  readonly files: FileOperations = this
   /** What was asked, without signals and callbacks. */
   readonly calls: Call[] = []
 
-  push: AgentOperations['push'] = async (request, body) => {
+  push: FileOperations['push'] = async (request, body) => {
     let bytes = 0
     for await (const part of body) bytes += part.byteLength
     this.calls.push(['push', request])
@@ -32,49 +33,49 @@ export class RecordedOperations implements AgentOperations {
     this.calls.push(['evict', ref])
     return { ref, freedBytes: 2048 }
   }
-  cat: AgentOperations['cat'] = async (ref, range) => {
+  cat: FileOperations['cat'] = async (ref, range) => {
     this.calls.push(['cat', ref, range])
     return { bytes: 5, body: partsOf('he', 'llo') }
   }
-  list: AgentOperations['list'] = async (path) => {
+  list: FileOperations['list'] = async (path) => {
     this.calls.push(['list', path])
     return []
   }
-  stat: AgentOperations['stat'] = async (ref, request): Promise<StatResult> => {
+  stat: FileOperations['stat'] = async (ref, request): Promise<StatResult> => {
     this.calls.push(['stat', ref, request])
     return { path: ref, kind: 'file', bytes: 5, modifiedMs: 0, version: 1 }
   }
-  log: AgentOperations['log'] = async (path) => {
+  log: FileOperations['log'] = async (path) => {
     this.calls.push(['log', path])
     return []
   }
-  create: AgentOperations['create'] = async (request) => {
+  create: FileOperations['create'] = async (request) => {
     this.calls.push(['create', request])
     return { path: request.path, version: 1, bytes: request.bytes }
   }
-  clone: AgentOperations['clone'] = async (ref, path) => {
+  clone: FileOperations['clone'] = async (ref, path) => {
     this.calls.push(['clone', ref, path])
     return { path, version: 0, bytes: 5 }
   }
-  merge: AgentOperations['merge'] = async (request) => {
+  merge: FileOperations['merge'] = async (request) => {
     this.calls.push(['merge', request])
     return { path: request.path, version: 2, bytes: 5 }
   }
-  diff: AgentOperations['diff'] = async (before, after) => {
+  diff: FileOperations['diff'] = async (before, after) => {
     this.calls.push(['diff', before, after])
     const version = { version: 1, bytes: 5 }
     const ranges = rangesOf(0, 2)
     return { before: { path: before, ...version }, after: { path: after, ...version }, ranges }
   }
-  setPinned: AgentOperations['setPinned'] = async (ref, isPinned) => {
+  setPinned: FileOperations['setPinned'] = async (ref, isPinned) => {
     this.calls.push(['setPinned', ref, isPinned])
     return { path: ref, version: 1, isPinned }
   }
-  retention: AgentOperations['retention'] = async (path) => {
+  retention: FileOperations['retention'] = async (path) => {
     this.calls.push(['retention', path])
     return { path, policy: {}, setFor: undefined }
   }
-  setRetention: AgentOperations['setRetention'] = async (path, policy) => {
+  setRetention: FileOperations['setRetention'] = async (path, policy) => {
     this.calls.push(['setRetention', path, policy])
     return { path, policy: policy ?? {}, setFor: policy === undefined ? undefined : path }
   }
@@ -94,10 +95,10 @@ export class RecordedOperations implements AgentOperations {
       seconds: 0
     }
   }
-  remove: AgentOperations['remove'] = async (ref) => void this.calls.push(['remove', ref])
-  makeDirectory: AgentOperations['makeDirectory'] = async (path) =>
+  remove: FileOperations['remove'] = async (ref) => void this.calls.push(['remove', ref])
+  makeDirectory: FileOperations['makeDirectory'] = async (path) =>
     void this.calls.push(['makeDirectory', path])
-  rename: AgentOperations['rename'] = async (from, to) => void this.calls.push(['rename', from, to])
+  rename: FileOperations['rename'] = async (from, to) => void this.calls.push(['rename', from, to])
   verify: AgentOperations['verify'] = async (ref, request) => {
     this.calls.push(['verify', ref, request])
     const found = { checked: 1, confirmed: 0, missing: 0, corrupt: 0, repaired: 0 }

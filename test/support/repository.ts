@@ -6,20 +6,19 @@ import { LeaseTable } from '../../src/chunks/lease-table.ts'
 import { LocalProvider } from '../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../src/chunks/provider-manager.ts'
-import { ReplicatedReader } from '../../src/chunks/replicated-reader.ts'
-import { ReplicatedWriter } from '../../src/chunks/replicated-writer.ts'
 import type {
-  AbortOptions,
-  ChunkId,
   ChunkReader,
   ChunkWriter,
   LocateOptions,
   MakeWholeOptions,
-  ProviderId,
-  ReservingStore,
   WriteChunkOptions,
   WrittenChunk
-} from '../../src/chunks/types.ts'
+} from '../../src/chunks/replica-types.ts'
+import { ReplicatedReader } from '../../src/chunks/replicated-reader.ts'
+import { ReplicatedWriter } from '../../src/chunks/replicated-writer.ts'
+import type { ReservingStore } from '../../src/chunks/store-types.ts'
+import type { ChunkId, ProviderId } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { GIB } from '../../src/lib/bytes.ts'
 import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { type LoggerFactory, noLogger } from '../../src/lib/logger.ts'
@@ -30,8 +29,8 @@ import { LocalVersionManager } from '../../src/metadata/local-version-manager.ts
 import { MemoryMetadataStore } from '../../src/metadata/memory-node-store.ts'
 import { Repository } from '../../src/metadata/repository.ts'
 import { ManifestSealer } from '../../src/metadata/sealing.ts'
+import type { Verifier } from '../../src/metadata/signature-types.ts'
 import type { KeptMetadata, MetadataStore } from '../../src/metadata/store-types.ts'
-import type { Verifier } from '../../src/metadata/types.ts'
 import { type MetadataFaults, metadataWithFaults } from './metadata.ts'
 import { type TestSigner, testSigner, trusting } from './signing.ts'
 
@@ -180,7 +179,7 @@ export async function startTestRepository(
   await versions.start()
   const { replicas, chunkBytes, readAheadBytes, uploadBudgetBytes } = options
   const repository = new Repository(
-    { ...shared, versions, namespace: versions },
+    { ...shared, versions, namespace: versions.namespace },
     { stagingFolder, replicas, chunkBytes, readAheadBytes, uploadBudgetBytes, leaseMs }
   )
   let isStopped = false

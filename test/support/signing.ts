@@ -1,7 +1,7 @@
 import { ED25519_KEY_BYTES, Ed25519Key, verifyEd25519 } from '../../src/lib/ed25519.ts'
 import { UntrustedSignatureError } from '../../src/metadata/errors.ts'
+import type { Signer, Verifier } from '../../src/metadata/signature-types.ts'
 import { LocalSigner, signingBytes } from '../../src/metadata/signed.ts'
-import type { Signer, Verifier } from '../../src/metadata/types.ts'
 
 export interface TestSigner extends Signer {
   /** Raw public key, which is also what stands in place of a certificate. */

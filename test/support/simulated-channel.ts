@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import { concatBytes } from '../../src/lib/bytes.ts'
 import { settledOrAborted } from '../../src/lib/signals.ts'
 import { PeerUnreachableError } from '../../src/peer/errors.ts'
@@ -67,6 +67,10 @@ export class SimulatedChannel implements Channel {
       else if (this.ended.aborted) throw this.#gone()
       else await changeOf(incoming, signal)
     }
+  }
+
+  async deliver(take: (message: Uint8Array) => boolean): Promise<void> {
+    for await (const message of this.messages()) if (!take(message)) return
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../src/chunks/types.ts'
+import type { AbortOptions } from '../../src/lib/abort-options.ts'
 import type { Clock } from '../../src/lib/clock.ts'
 import { type Random, seededRandom } from '../../src/lib/random.ts'
 import { settledOrAborted } from '../../src/lib/signals.ts'

@@ -1,13 +1,8 @@
 import { chunkId } from '../../src/chunks/chunk-id.ts'
+import type { NodeProof, SignedTicket, Ticket } from '../../src/metadata/ticket-types.ts'
 import { proveNodes, signTicket } from '../../src/metadata/tickets.ts'
+import type { KeyedNode, LeafEntry } from '../../src/metadata/tree-types.ts'
 import { weaveNodes } from '../../src/metadata/tree-write.ts'
-import type {
-  KeyedNode,
-  LeafEntry,
-  NodeProof,
-  SignedTicket,
-  Ticket
-} from '../../src/metadata/types.ts'
 import { type TestSigner, testSigner } from './signing.ts'
 
 const CHUNK_BYTES = 65_536

@@ -36,7 +36,7 @@ export async function startUploadFront(
   const shared = { clock, logger, metrics, writer: pool }
   const kept = new KeptUploads({ ...shared, journal: new UploadJournal(folder) }, options)
   await kept.start()
-  const over = { versions, namespace: versions, metadata, reader: pool, signer, verifier }
+  const over = { versions, namespace: versions.namespace, metadata, reader: pool, signer, verifier }
   const repository = new Repository(
     { ...shared, ...over, keptUploads: kept },
     { stagingFolder, chunkBytes, leaseMs, replicas: 1 }

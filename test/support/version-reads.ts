@@ -1,5 +1,5 @@
 import { isZeroChunk } from '../../src/chunks/chunk-id.ts'
-import type { ChunkReader } from '../../src/chunks/types.ts'
+import type { ChunkReader } from '../../src/chunks/replica-types.ts'
 import { concatBytes } from '../../src/lib/bytes.ts'
 import type { Snapshot } from '../../src/metadata/blob-reader.ts'
 import type { NodeStore } from '../../src/metadata/store-types.ts'

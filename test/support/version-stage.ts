@@ -2,10 +2,11 @@ import { chunkId, ZERO_CHUNK_ID } from '../../src/chunks/chunk-id.ts'
 import { MemoryLogger } from '../../src/lib/logger.ts'
 import { type LeafList, LeafListBuilder } from '../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../src/metadata/leaf-list-codec.ts'
+import type { SignedTicket, TicketRequest } from '../../src/metadata/ticket-types.ts'
 import { proveNodes } from '../../src/metadata/tickets.ts'
 import { readExtents } from '../../src/metadata/tree-read.ts'
 import { weaveNodes } from '../../src/metadata/tree-write.ts'
-import type { BlobId, SignedTicket, TicketRequest, Version } from '../../src/metadata/types.ts'
+import type { BlobId, Version } from '../../src/metadata/types.ts'
 import { ManualClock } from './manual-clock.ts'
 import {
   startTestRepository,

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, watch, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import {
@@ -6,8 +6,8 @@ import {
   blobswarmJson,
   runBlobswarm
 } from '../../experiments/support/agent-process.ts'
-import type { CachedImage } from '../../src/agent/image-cache.ts'
-import type { OperationProgress, PullResult } from '../../src/agent/operations.ts'
+import type { CachedImage } from '../../src/agent/cached-image.ts'
+import type { OperationProgress, PrefetchResult, PullResult } from '../../src/agent/operations.ts'
 import { MIB } from '../../src/lib/bytes.ts'
 import { Cluster } from '../support/cluster.ts'
 import { sampleBytes } from '../support/sample-bytes.ts'
@@ -71,6 +71,17 @@ async function killInTheMiddleOf(agent: AgentProcess, command: readonly string[]
   expect((await run).code).toBe(6)
 }
 
+/** Resolves when an image of a catalogue is no longer there: its chunks are being deleted. */
+async function forgets(folder: string): Promise<void> {
+  const entries = async (): Promise<string[]> =>
+    (await readdir(folder)).filter((name) => name.endsWith('.json'))
+  const before = await entries()
+  for await (const { filename } of watch(folder)) {
+    if (filename === null || !before.includes(filename)) continue
+    if (!(await entries()).includes(filename)) return
+  }
+}
+
 test('kill -9 in the middle of a pull loses no chunk that had come, and leaves no file', async () => {
   const folder = cluster.file('images')
   await mkdir(folder)
@@ -90,13 +101,35 @@ test('kill -9 in the middle of a pull loses no chunk that had come, and leaves n
   expect(await readFile(cluster.file('out.raw'))).toEqual(await readFile(cluster.file('1.raw')))
 })
 
-test('a prefetched image costs a pull nothing, and a third evicts the one used longest ago', async () => {
-  await blobswarmJson(hypervisor.dataDir, ['prefetch', '/2'])
+test('a prefetch goes on after kill -9 in the middle of it, and the image costs a pull nothing', async () => {
+  await blobswarmJson(hypervisor.dataDir, ['limits', '--down', `${2 * MIB}`])
+  await killInTheMiddleOf(hypervisor, ['prefetch', '/2'])
+
+  hypervisor = await restart('first', CACHE)
+
+  expect(await cached(hypervisor)).toEqual(['/2: a part', '/1: whole'])
+  const { reusedBytes, fromProvidersBytes } = await blobswarmJson<PrefetchResult>(
+    hypervisor.dataDir,
+    ['prefetch', '/2']
+  )
+  expect(reusedBytes).toBeGreaterThan(0)
+  expect(reusedBytes + fromProvidersBytes).toBe(IMAGE_BYTES)
   const pull = ['pull', '/2', cluster.file('2.out')]
   expect(await blobswarmJson(hypervisor.dataDir, pull)).toMatchObject({ reusedBytes: IMAGE_BYTES })
+})
 
+test('a third image evicts the one used longest ago, of which nothing is left after kill -9 meanwhile', async () => {
+  const forgotten = forgets(join(hypervisor.dataDir, 'images'))
+  const prefetch = runBlobswarm(hypervisor.dataDir, ['prefetch', '/3'])
+  await forgotten
+  await hypervisor.kill()
+  await prefetch
+
+  hypervisor = await restart('first', CACHE)
+
+  expect(await cached(hypervisor)).not.toContainEqual(expect.stringMatching('/1'))
+  expect(await bytesBelow(join(hypervisor.dataDir, 'cache'))).toBeLessThanOrEqual(QUOTA_BYTES)
   await blobswarmJson(hypervisor.dataDir, ['prefetch', '/3'])
-
   expect(await cached(hypervisor)).toEqual(['/3: whole', '/2: whole'])
   expect(await bytesBelow(join(hypervisor.dataDir, 'cache'))).toBeLessThanOrEqual(QUOTA_BYTES)
 })

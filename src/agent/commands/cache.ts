@@ -1,7 +1,7 @@
+import type { CachedImage } from '../cached-image.ts'
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { UsageError } from '../errors.ts'
-import type { CachedImage } from '../image-cache.ts'
 import type { EvictResult } from '../operations.ts'
 import { formatBytes, formatRecords } from './format.ts'
 

@@ -1,4 +1,4 @@
-import type { NamespaceEntry } from '../../metadata/types.ts'
+import type { NamespaceEntry } from '../../metadata/namespace-types.ts'
 import type { Command } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { formatTable, formatTime } from './format.ts'

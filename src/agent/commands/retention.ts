@@ -1,4 +1,4 @@
-import type { RetentionPolicy } from '../../metadata/types.ts'
+import type { RetentionPolicy } from '../../metadata/namespace-types.ts'
 import type { Command, CommandContext } from '../cli.ts'
 import { callAgent } from '../control-client.ts'
 import { UsageError } from '../errors.ts'

@@ -1,7 +1,7 @@
+import type { CacheFigures } from '../cached-image.ts'
 import type { Command } from '../cli.ts'
 import type { ClusterHealth } from '../cluster-health.ts'
 import { callAgent } from '../control-client.ts'
-import type { CacheFigures } from '../image-cache.ts'
 import type { ListedImage, SwarmTotals } from '../operations.ts'
 import type { ScrubFigures } from '../scrub-timer.ts'
 import { formatBytes, formatLimit, formatSeconds, formatTable, formatTime } from './format.ts'

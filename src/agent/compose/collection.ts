@@ -1,4 +1,5 @@
-import type { CollectableProvider, ProviderManager } from '../../chunks/types.ts'
+import type { ProviderManager } from '../../chunks/provider-manager-types.ts'
+import type { CollectableProvider } from '../../chunks/provider-types.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { Collector } from '../../metadata/collection.ts'
 import type { CollectionMember } from '../../metadata/collection-participants.ts'

@@ -6,11 +6,11 @@ import type { Storage } from './storage.ts'
 
 /** The images that this agent pulled, which make room for others, and for what it keeps as a provider. */
 export function composeImageCache(
-  { logger, metrics }: Foundation,
+  { config, logger, metrics }: Foundation,
   { store, cacheStore, cacheLimitBytes, cacheFreeBytes, catalogue, eviction }: Storage,
   swarm: SwarmService
 ): ImageCache {
-  const cache = new ImageCache({
+  const components = {
     store: cacheStore,
     held: store,
     catalogue,
@@ -20,7 +20,8 @@ export function composeImageCache(
     metrics,
     limitBytes: cacheLimitBytes,
     freeBytes: cacheFreeBytes
-  })
+  }
+  const cache = new ImageCache(components, { waitMs: config.storage.cacheWait })
   eviction.trim = async (bytes) => await cache.trim(bytes)
   return cache
 }

@@ -1,15 +1,15 @@
 import type { RepairOverview } from '../../chunks/maintenance-types.ts'
 import { LocalProviderManager } from '../../chunks/provider-manager.ts'
+import type { ProviderManager } from '../../chunks/provider-manager-types.ts'
 import { ReplicatedReader } from '../../chunks/replicated-reader.ts'
 import { ReplicatedWriter } from '../../chunks/replicated-writer.ts'
-import type { ProviderManager } from '../../chunks/types.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { systemRandom } from '../../lib/random.ts'
 import type { KeptUploads } from '../../metadata/kept-uploads.ts'
 import { LocalVersionManager } from '../../metadata/local-version-manager.ts'
 import { Repository } from '../../metadata/repository.ts'
 import { ManifestSealer } from '../../metadata/sealing.ts'
-import type { Namespace, VersionManager } from '../../metadata/types.ts'
+import type { VersionManager } from '../../metadata/version-manager-types.ts'
 import { serveProviders } from '../../peer/protocols/providers-serve.ts'
 import { serveVersion } from '../../peer/protocols/version-serve.ts'
 import { memberWithRole } from '../../peer/remote/find-role.ts'
@@ -71,10 +71,15 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
   const collector =
     localVersions === undefined
       ? undefined
-      : composeCollector(foundation, storage, { versions: localVersions, providers, directory })
+      : composeCollector(foundation, storage, {
+          versions: localVersions.collected,
+          providers,
+          directory
+        })
   const find = memberWithRole(node, 'versionManager')
   const remoteVersions = new RemoteVersionManager({ ...common, verifier, find })
-  const versions: VersionManager & Namespace = localVersions ?? remoteVersions
+  const versions: VersionManager = localVersions ?? remoteVersions
+  const { namespace } = localVersions ?? remoteVersions
   const services: AgentService[] = [
     serviceOf('managers', {
       start: async () => {
@@ -85,7 +90,7 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
         await localVersions.start()
         await serveVersion(node, {
           versions: localVersions,
-          namespace: localVersions,
+          namespace: localVersions.namespace,
           collector,
           ...common
         })
@@ -103,7 +108,7 @@ export function composeManagers(foundation: Foundation, storage: Storage) {
   const collecting = collector ?? remoteVersions
   const repair: RepairOverview = repairer ?? remoteProviders
   const chunks = { providers, localProviders, directory, repair, reader, writer }
-  return { ...chunks, versions, collector: collecting, services }
+  return { ...chunks, versions, namespace, collector: collecting, services }
 }
 
 /** What `composeManagers` gives. */
@@ -142,6 +147,7 @@ export function composeRepository(
   { metadata, signer, verifier, readBuffers }: Storage,
   {
     versions,
+    namespace,
     reader,
     writer,
     keptUploads
@@ -151,7 +157,7 @@ export function composeRepository(
   return new Repository(
     {
       versions,
-      namespace: versions,
+      namespace,
       metadata,
       writer,
       reader,

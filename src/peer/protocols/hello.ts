@@ -180,8 +180,12 @@ export async function answerHello(
     const error = toError(thrown)
     const reason = error instanceof JoinRefusedError ? error.reason : error.message
     const refused: Answer = { kind: 'refused', reason: reason.slice(0, 500) }
-    await channel.send([answerCodec.encode(refused)])
-    await channel.close()
+    try {
+      await channel.send([answerCodec.encode(refused)])
+      await channel.close()
+    } catch (unsent) {
+      if (question?.kind === 'renew') throw unsent // otherwise it matters more why it was refused
+    }
     if (question?.kind !== 'renew') throw error
   }
 }

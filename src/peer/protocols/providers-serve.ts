@@ -1,5 +1,6 @@
 import type { RepairOverview } from '../../chunks/maintenance-types.ts'
-import type { ProviderId, ProviderManager, ProviderState } from '../../chunks/types.ts'
+import type { ProviderManager, ProviderState } from '../../chunks/provider-manager-types.ts'
+import type { ProviderId } from '../../chunks/types.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'

@@ -1,6 +1,6 @@
 import type { ServedProvider, WorkOptions } from '../../chunks/maintenance-types.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Verifier } from '../../metadata/types.ts'
+import type { Verifier } from '../../metadata/signature-types.ts'
 import { NotPermittedError } from '../errors.ts'
 import { verifyRetirementOrder } from '../retirement-order.ts'
 import { formatPermission, permits, STORE_PERMISSIONS } from '../rights.ts'

@@ -1,7 +1,8 @@
 import { CHUNK_ID_BYTES } from '../../chunks/chunk-id.ts'
 import { MAX_COLLECTED_IDS } from '../../chunks/local-provider.ts'
 import type { CopyCondition } from '../../chunks/maintenance-types.ts'
-import type { ChunkId, Collected } from '../../chunks/types.ts'
+import type { Collected } from '../../chunks/provider-types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
 import { ByteReader, ByteWriter } from '../../lib/bytes.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import {

@@ -1,6 +1,7 @@
 import { isZeroChunk } from '../../chunks/chunk-id.ts'
 import type { ServedProvider } from '../../chunks/maintenance-types.ts'
-import type { ChunkId, SpaceReservation } from '../../chunks/types.ts'
+import type { SpaceReservation } from '../../chunks/store-types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { IdleTimer } from '../../lib/idle-timer.ts'

@@ -68,8 +68,8 @@ import type { ChunkSource } from '../../chunks/maintenance-types.ts'
 import type { ChunkId } from '../../chunks/types.ts'
 import { ByteReader, ByteWriter } from '../../lib/bytes.ts'
 import { MalformedError } from '../../lib/errors.ts'
+import type { SignedEnvelope } from '../../metadata/signature-types.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../metadata/signed.ts'
-import type { SignedEnvelope } from '../../metadata/types.ts'
 import type { ProtocolSpec } from '../types.ts'
 import {
   ENCODING_RAW,

@@ -1,10 +1,11 @@
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import { decodeNode, encodeNode } from '../../metadata/node-codec.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
 import type { HandedOverStore, ProvenNode } from '../../metadata/store-types.ts'
 import { ProofSharing, proofName } from '../../metadata/stored-forms.ts'
-import type { NodeKey, NodeProof } from '../../metadata/types.ts'
+import type { NodeProof } from '../../metadata/ticket-types.ts'
+import type { NodeKey } from '../../metadata/tree-types.ts'
 import type { AnswerOf } from '../rpc.ts'
 import { MAX_TREE_PAYLOAD_BYTES, type treeMethods } from './tree.ts'
 

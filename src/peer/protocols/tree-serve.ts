@@ -7,9 +7,10 @@ import {
   NODE_KEY_BYTES,
   readNodeBatch
 } from '../../metadata/node-codec.ts'
+import type { Verifier } from '../../metadata/signature-types.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
 import type { KeptMetadata } from '../../metadata/store-types.ts'
-import type { KeyedNode, Verifier } from '../../metadata/types.ts'
+import type { KeyedNode } from '../../metadata/tree-types.ts'
 import { verifyRetirementOrder } from '../retirement-order.ts'
 import { permitsProtocol, TREE_PERMISSIONS } from '../rights.ts'
 import {

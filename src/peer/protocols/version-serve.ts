@@ -1,17 +1,11 @@
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { LoggerFactory } from '../../lib/logger.ts'
 import type { CollectionReport } from '../../metadata/collection-types.ts'
+import type { Namespace, NamespaceEntry } from '../../metadata/namespace-types.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
-import type {
-  BlobId,
-  Namespace,
-  NamespaceEntry,
-  NodeRef,
-  Version,
-  VersionManager,
-  VersionSummary
-} from '../../metadata/types.ts'
+import type { BlobId, Version, VersionRef, VersionSummary } from '../../metadata/types.ts'
+import type { VersionManager } from '../../metadata/version-manager-types.ts'
 import { InvalidRequestError, NotPermittedError } from '../errors.ts'
 import { permitsProtocol, VERSION_PERMISSIONS } from '../rights.ts'
 import type { RequestOf } from '../rpc.ts'
@@ -241,7 +235,7 @@ function checkHolder(holder: string, { member }: RpcContext): void {
 
 async function checkWriter(
   versions: ServedVersionManager,
-  { blob, version }: NodeRef,
+  { blob, version }: VersionRef,
   { member, signal }: RpcContext
 ): Promise<void> {
   const writer = await versions.writerOf(blob, version, { signal })

@@ -1,5 +1,6 @@
 import type { ChunkSource, MaintainedProvider } from '../../chunks/maintenance-types.ts'
-import type { AbortOptions, ChunkId, ProviderId } from '../../chunks/types.ts'
+import type { ChunkId, ProviderId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { KIB } from '../../lib/bytes.ts'
 import { NotRunningError } from '../../lib/errors.ts'
 import { LruCache } from '../../lib/lru-cache.ts'

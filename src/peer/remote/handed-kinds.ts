@@ -1,5 +1,5 @@
 import { chunkKey } from '../../chunks/chunk-id.ts'
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { recordKey, recordName } from '../../metadata/metadata-keys.ts'
 import { decodeNodeKey, encodeNodeKey } from '../../metadata/node-codec.ts'
 import type {

@@ -1,6 +1,6 @@
 import { NODE_KEY_BYTES } from '../../metadata/node-codec.ts'
 import type { Page } from '../../metadata/store-types.ts'
-import type { KeyedNode, TreeNode } from '../../metadata/types.ts'
+import type { KeyedNode, TreeNode } from '../../metadata/tree-types.ts'
 import { takePage } from '../protocols/schemas.ts'
 import {
   MAX_NODE_PAYLOAD_BYTES,

@@ -1,4 +1,6 @@
-import type { AbortOptions, ChunkId, Collected } from '../../chunks/types.ts'
+import type { Collected } from '../../chunks/provider-types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { equalBytes } from '../../lib/bytes.ts'
 import { forEachConcurrently } from '../../lib/concurrently.ts'
 import { errorCode, MalformedError } from '../../lib/errors.ts'
@@ -9,6 +11,7 @@ import {
   encodeNodeBatch,
   encodeNodeKey
 } from '../../metadata/node-codec.ts'
+import type { Signer } from '../../metadata/signature-types.ts'
 import { encodeEnvelope } from '../../metadata/signed.ts'
 import type {
   CollectableMetadata,
@@ -19,15 +22,10 @@ import type {
   Page,
   ProvenNode
 } from '../../metadata/store-types.ts'
+import type { NodeProof } from '../../metadata/ticket-types.ts'
 import type { TreePath } from '../../metadata/tree-path.ts'
-import type {
-  KeyedNode,
-  NodeKey,
-  NodeProof,
-  NodeRef,
-  Signer,
-  TreeNode
-} from '../../metadata/types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from '../../metadata/tree-types.ts'
+import type { VersionRef } from '../../metadata/types.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import { packRecord, TREE_PROTOCOL, treeMethods, unpackRecord } from '../protocols/tree.ts'
 import { type PathsOfStore, packPaths, unpackPathsAnswer } from '../protocols/tree-paths.ts'
@@ -223,9 +221,9 @@ export class RemoteMetadataProvider implements OwnerStore, CollectableMetadata {
 
   async nodeVersions(
     collection: string,
-    after: NodeRef | undefined,
+    after: VersionRef | undefined,
     options?: AbortOptions
-  ): Promise<NodeRef[]> {
+  ): Promise<VersionRef[]> {
     const request = { collection, after: after && { blob: after.blob, version: after.version } }
     return (await this.#get(treeMethods.nodeVersions, request, options)).versions
   }

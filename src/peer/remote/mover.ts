@@ -1,5 +1,5 @@
 import { chunkId, chunkKey } from '../../chunks/chunk-id.ts'
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedError } from '../../lib/errors.ts'
 import type { LeafList } from '../../metadata/leaf-list.ts'

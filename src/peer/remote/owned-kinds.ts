@@ -1,6 +1,7 @@
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { MetadataStore, NamedRecord, Page } from '../../metadata/store-types.ts'
-import type { KeyedNode, NodeProof, TreeNode } from '../../metadata/types.ts'
+import type { NodeProof } from '../../metadata/ticket-types.ts'
+import type { KeyedNode, TreeNode } from '../../metadata/tree-types.ts'
 import { nodeBundle, ownerKey } from '../owners.ts'
 
 /** Finds the owners of a key, by its hash. */

@@ -1,10 +1,10 @@
 import type { Clock } from '../../lib/clock.ts'
+import type { Signer } from '../../metadata/signature-types.ts'
 import type {
   CollectableMetadata,
   HandedOverStore,
   KeptMetadata
 } from '../../metadata/store-types.ts'
-import type { Signer } from '../../metadata/types.ts'
 import {
   PeerChunkMismatchError,
   PeerTimeoutError,

@@ -1,5 +1,5 @@
 import pRetry from 'p-retry'
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { errorCode, NotRunningError } from '../../lib/errors.ts'
 import {

@@ -1,5 +1,6 @@
 import type { MaintainedDirectory, MaintainedProvider } from '../../chunks/maintenance-types.ts'
-import type { ProviderId, ProviderManager } from '../../chunks/types.ts'
+import type { ProviderManager } from '../../chunks/provider-manager-types.ts'
+import type { ProviderId } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type Logger, type LoggerFactory, noLogger } from '../../lib/logger.ts'
 import type { PeerNode } from '../types.ts'

@@ -1,14 +1,14 @@
 import type { RepairFigures, RepairOverview } from '../../chunks/maintenance-types.ts'
 import type {
-  AbortOptions,
   FailureOptions,
   PlacementRequest,
-  ProviderId,
   ProviderManager,
   ProviderReport,
   ProviderState,
   ReportAnswer
-} from '../../chunks/types.ts'
+} from '../../chunks/provider-manager-types.ts'
+import type { ProviderId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import { MAX_ADDRESSES } from '../metadata-list.ts'

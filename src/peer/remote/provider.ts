@@ -7,17 +7,13 @@ import type {
   MaintainedProvider,
   WorkOptions
 } from '../../chunks/maintenance-types.ts'
-import type {
-  AbortOptions,
-  ChunkId,
-  CollectChunksOptions,
-  Collected,
-  ProviderId
-} from '../../chunks/types.ts'
+import type { CollectChunksOptions, Collected } from '../../chunks/provider-types.ts'
+import type { ChunkId, ProviderId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Deadline } from '../../lib/deadline.ts'
-import type { Signer } from '../../metadata/types.ts'
+import type { Signer } from '../../metadata/signature-types.ts'
 import { PeerChunkMismatchError } from '../errors.ts'
 import {
   isCollectionName,

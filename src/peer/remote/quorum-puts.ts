@@ -1,4 +1,4 @@
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { abortable } from '../../lib/abortable.ts'
 import { forEachConcurrently } from '../../lib/concurrently.ts'
 import type { BackgroundPuts } from './background-puts.ts'

@@ -1,6 +1,6 @@
 import type { ProviderId } from '../../chunks/types.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Signer } from '../../metadata/types.ts'
+import type { Signer } from '../../metadata/signature-types.ts'
 import type { PeerNode } from '../types.ts'
 import { RemoteProvider, type RemoteProviderOptions } from './provider.ts'
 

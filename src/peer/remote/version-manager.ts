@@ -1,40 +1,35 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { AbortOptions } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { equalBytes } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode, MalformedError } from '../../lib/errors.ts'
+import { MalformedError } from '../../lib/errors.ts'
 import type { CollectionReport } from '../../metadata/collection-types.ts'
 import { UntrustedSignatureError } from '../../metadata/errors.ts'
+import type { Namespace } from '../../metadata/namespace-types.ts'
+import type { SignedVersionRecord } from '../../metadata/sealing-types.ts'
+import type { Verifier } from '../../metadata/signature-types.ts'
 import { decodeEnvelope } from '../../metadata/signed.ts'
+import type { SignedTicket, Ticket, TicketRequest } from '../../metadata/ticket-types.ts'
 import { verifyTicket } from '../../metadata/tickets.ts'
 import type {
   BlobDescription,
   BlobId,
-  CreateBlobRequest,
-  EffectiveRetention,
-  FileEntry,
-  HoldRequest,
-  Namespace,
-  NamespaceEntry,
-  NewFileRequest,
-  NodeRef,
-  RetentionPolicy,
-  SignedTicket,
-  SignedVersionRecord,
-  Ticket,
-  TicketRequest,
-  Usage,
-  Verifier,
   Version,
-  VersionManager,
+  VersionRef,
   VersionSummary
 } from '../../metadata/types.ts'
+import type {
+  CreateBlobRequest,
+  HoldRequest,
+  VersionManager
+} from '../../metadata/version-manager-types.ts'
 import { verifyRecord } from '../../metadata/version-record.ts'
 import { rangesOf } from '../../metadata/version-requests.ts'
 import { ProtocolViolationError } from '../errors.ts'
 import { VERSION_PROTOCOL, versionMethods } from '../protocols/version.ts'
 import type { PeerNode } from '../types.ts'
 import type { FindRole } from './find-role.ts'
+import { RemoteNamespace } from './namespace.ts'
 import { PersistentCaller, type PersistentCallerOptions } from './persistent-caller.ts'
 
 export interface RemoteVersionManagerComponents {
@@ -51,9 +46,6 @@ export interface RemoteVersionManagerOptions extends PersistentCallerOptions {
   waitMs?: number
 }
 
-/** Entries of a directory when the caller does not say how many. */
-const DEFAULT_LIST_LIMIT = 1000
-
 /** Long requests of `finish` at a time; half of those that one channel has room for. */
 const MAX_FINISHING = 64
 
@@ -67,7 +59,9 @@ const WAIT_MARGIN_MS = 10_000
  * PeerTimeoutError when their answer was lost, and may have happened. Refusals are RemoteErrors
  * with the codes of metadata/errors.ts.
  */
-export class RemoteVersionManager implements VersionManager, Namespace {
+export class RemoteVersionManager implements VersionManager {
+  /** The paths of blobs. */
+  readonly namespace: Namespace
   readonly #caller: PersistentCaller
   readonly #verifier: Verifier
   readonly #waitMs: number
@@ -83,6 +77,7 @@ export class RemoteVersionManager implements VersionManager, Namespace {
       { node, clock, spec: VERSION_PROTOCOL, find, what: 'the version manager' },
       callerOptions
     )
+    this.namespace = new RemoteNamespace(this.#caller)
     this.#verifier = verifier
     this.#waitMs = waitMs
   }
@@ -145,28 +140,6 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     }
   }
 
-  /** @returns undefined when the version is committed but not published yet. */
-  async #finish(
-    blob: BlobId,
-    version: Version,
-    options?: AbortOptions
-  ): Promise<VersionSummary | undefined> {
-    // Those that wait keep their slots: others, which they may wait for, must find one all the same.
-    if (this.#finishingCount >= MAX_FINISHING) {
-      await this.commit(blob, version, options)
-      return undefined
-    }
-    this.#finishingCount += 1
-    try {
-      const request = { blob, version, waitMs: this.#waitMs }
-      const callOptions = { ...options, timeoutMs: this.#waitMs + WAIT_MARGIN_MS }
-      const { finish } = versionMethods
-      return (await this.#caller.call(finish, request, 'repeatable', callOptions)).summary
-    } finally {
-      this.#finishingCount -= 1
-    }
-  }
-
   async latest(blob: BlobId, options?: AbortOptions): Promise<VersionSummary | undefined> {
     return (await this.#caller.call(versionMethods.latest, { blob }, 'repeatable', options)).summary
   }
@@ -226,7 +199,7 @@ export class RemoteVersionManager implements VersionManager, Namespace {
   }
 
   async setPinned(
-    { blob, version }: NodeRef,
+    { blob, version }: VersionRef,
     isPinned: boolean,
     options?: AbortOptions
   ): Promise<void> {
@@ -243,117 +216,26 @@ export class RemoteVersionManager implements VersionManager, Namespace {
     return (await this.#caller.call(collect, { isDryRun }, 'once', options)).report
   }
 
-  async lookup(path: string, options?: AbortOptions): Promise<NamespaceEntry | undefined> {
-    return (await this.#caller.call(versionMethods.lookup, { path }, 'repeatable', options)).entry
-  }
-
-  async list(
-    path: string,
-    request: { readonly after?: string; readonly limit?: number } = {},
-    options?: AbortOptions
-  ): Promise<NamespaceEntry[]> {
-    const { limit = DEFAULT_LIST_LIMIT } = request
-    const all: NamespaceEntry[] = []
-    let { after } = request
-    while (all.length < limit) {
-      const page = { path, after, limit: limit - all.length }
-      const { list } = versionMethods
-      const { entries, isCut } = await this.#caller.call(list, page, 'repeatable', options)
-      all.push(...entries)
-      const last = entries.at(-1)
-      if (!isCut || last === undefined) break
-      after = last.path.slice(last.path.lastIndexOf('/') + 1)
-    }
-    return all
-  }
-
-  async makeDirectory(
-    path: string,
-    request: { readonly parents?: boolean } = {},
-    options?: AbortOptions
-  ): Promise<void> {
-    const { parents = false } = request
-    const repeatable = parents ? 'repeatable' : 'once'
-    await this.#caller.call(versionMethods.makeDirectory, { path, parents }, repeatable, options)
-  }
-
-  async reserve(
-    path: string,
-    { chunkBytes, replicas, sizeHint }: CreateBlobRequest,
-    options?: AbortOptions
-  ): Promise<BlobDescription> {
-    const request = { path, chunkBytes, replicas, sizeHint }
-    return this.#caller.call(versionMethods.reserve, request, 'repeatable', options)
-  }
-
-  async isFree(path: string, options?: AbortOptions): Promise<boolean> {
-    return (await this.#caller.call(versionMethods.isFree, { path }, 'repeatable', options)).isFree
-  }
-
-  async publishFile(
-    request: NewFileRequest,
+  /** @returns undefined when the version is committed but not published yet. */
+  async #finish(
+    blob: BlobId,
+    version: Version,
     options?: AbortOptions
   ): Promise<VersionSummary | undefined> {
-    try {
-      const leafPages = Array.from(request.leafPages)
-      const { publishFile } = versionMethods
-      const asked = { ...request, leafPages }
-      return (await this.#caller.call(publishFile, asked, 'once', options)).summary
-    } catch (error) {
-      const code = errorCode(error)
-      if (code !== 'ERR_PEER_UNREACHABLE' && code !== 'ERR_PEER_TIMEOUT') throw error
+    // Those that wait keep their slots: others, which they may wait for, must find one all the same.
+    if (this.#finishingCount >= MAX_FINISHING) {
+      await this.commit(blob, version, options)
       return undefined
     }
-  }
-
-  async remove(
-    path: string,
-    request: { readonly kind: 'file' | 'directory' | 'any' },
-    options?: AbortOptions
-  ): Promise<void> {
-    const { kind } = request
-    await this.#caller.call(versionMethods.remove, { path, kind }, 'once', options)
-  }
-
-  async rename(from: string, to: string, options?: AbortOptions): Promise<void> {
-    await this.#caller.call(versionMethods.rename, { from, to }, 'once', options)
-  }
-
-  async setModified(path: string, modifiedMs: number, options?: AbortOptions): Promise<void> {
-    const request = { path, modifiedMs }
-    await this.#caller.call(versionMethods.setModified, request, 'repeatable', options)
-  }
-
-  async usage(path: string, options?: AbortOptions): Promise<Usage> {
-    return this.#caller.call(versionMethods.usage, { path }, 'repeatable', options)
-  }
-
-  async clone(
-    { blob, version }: NodeRef,
-    path: string,
-    options?: AbortOptions
-  ): Promise<FileEntry> {
-    const request = { blob, version, path }
-    return (await this.#caller.call(versionMethods.clone, request, 'once', options)).entry
-  }
-
-  async setRetention(
-    path: string,
-    policy: RetentionPolicy | undefined,
-    options?: AbortOptions
-  ): Promise<void> {
-    const request = { path, policy }
-    await this.#caller.call(versionMethods.setRetention, request, 'repeatable', options)
-  }
-
-  async retention(path: string, options?: AbortOptions): Promise<EffectiveRetention> {
-    const { policy, setFor } = await this.#caller.call(
-      versionMethods.retention,
-      { path },
-      'repeatable',
-      options
-    )
-    return { policy, setFor }
+    this.#finishingCount += 1
+    try {
+      const request = { blob, version, waitMs: this.#waitMs }
+      const callOptions = { ...options, timeoutMs: this.#waitMs + WAIT_MARGIN_MS }
+      const { finish } = versionMethods
+      return (await this.#caller.call(finish, request, 'repeatable', callOptions)).summary
+    } finally {
+      this.#finishingCount -= 1
+    }
   }
 
   /** Reads what the version manager has signed. @throws {ProtocolViolationError} naming it if that does not hold. */

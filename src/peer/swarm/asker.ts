@@ -1,4 +1,4 @@
-import type { ChunkStore } from '../../chunks/types.ts'
+import type { ChunkStore } from '../../chunks/store-types.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
 import type { AskReason } from './ask-reason.ts'
@@ -77,9 +77,10 @@ export class Asker {
     }
   }
 
-  /** Cancels everything that a neighbour has not answered; others may be asked for it. @returns how much. */
-  takeBack(peer: string): number {
-    const requests = this.#components.plan.giveUp(peer)
+  /** Cancels what a neighbour has not answered, all or some of it; others may be asked for it. @returns how much. */
+  takeBack(peer: string, isTaken?: (request: PendingRequest) => boolean): number {
+    const { clock, plan } = this.#components
+    const requests = plan.giveUp(peer, clock.monotonic(), isTaken)
     for (const request of requests) this.cancel(request)
     return requests.length
   }

@@ -23,6 +23,8 @@ export interface CandidatesWanted {
   readonly isZoneOnly?: boolean | undefined
   /** Peers with a connection, which come first: to open another costs both ends some tens of milliseconds. */
   readonly connected?: ReadonlySet<string> | undefined
+  /** Leaves out whom a connection would have to be opened to. @default false */
+  readonly isConnectedOnly?: boolean | undefined
 }
 
 /** Peers that are neighbours or about to be. */
@@ -82,6 +84,7 @@ export class Candidates {
    */
   next(nowMs: number, wanted: CandidatesWanted = {}): string | undefined {
     const { origins = ORIGINS, zone = '', isZoneOnly = false, connected } = wanted
+    const { isConnectedOnly = false } = wanted
     let best: Candidate | undefined
     let bestRank = Infinity
     for (const candidate of this.#candidates.values()) {
@@ -90,6 +93,7 @@ export class Candidates {
       const isNear = zone !== '' && candidate.zone === zone
       if (isZoneOnly && !isNear) continue
       const isOpen = connected?.has(candidate.peer) === true
+      if (isConnectedOnly && !isOpen) continue
       const rank = this.#random() + (isOpen ? 0 : 1) + (isNear ? 0 : 2)
       if (rank < bestRank) [best, bestRank] = [candidate, rank]
     }
@@ -103,6 +107,14 @@ export class Candidates {
     return this.#candidates
       .values()
       .some((one) => one.origin === origin && one.state === 'idle' && one.nextMs <= nowMs)
+  }
+
+  /** Peers of these origins that could be dialled now. */
+  waitingCount(nowMs: number, origins: readonly Origin[]): number {
+    return this.#candidates
+      .values()
+      .filter((one) => one.state === 'idle' && one.nextMs <= nowMs && origins.includes(one.origin))
+      .reduce((count) => count + 1, 0)
   }
 
   /** Peers that are neighbours or being dialled: how many of each origin, and besides sources of a zone. */
@@ -152,9 +164,10 @@ export class Candidates {
     candidate.nextMs = nowMs + backoffMs * (0.5 + this.#random() / 2)
   }
 
-  /** Lets everybody be dialled again now. */
-  hurry(): void {
+  /** Lets everybody be dialled again now. @returns who that is. */
+  hurry(): Iterable<string> {
     for (const candidate of this.#candidates.values()) candidate.nextMs = 0
+    return this.#candidates.keys()
   }
 
   /** Milliseconds until a peer that is not being dialled may be dialled again; undefined if none. */

@@ -1,3 +1,4 @@
+import { Bitfield } from '../../chunks/bitfield.ts'
 import type { Manifest } from '../../chunks/manifest.ts'
 import type { ChunkId } from '../../chunks/types.ts'
 import { asBuffer } from '../../lib/bytes.ts'
@@ -15,27 +16,29 @@ export class ChunkTable {
   readonly manifest: Manifest
   /** Number of different chunks without zeros. */
   readonly distinctCount: number
+  /** 1 for each index under which a chunk is fetched; not to be changed. */
+  readonly distinctField: Bitfield
   /** Bytes of all chunks of zeros, and their number. */
   readonly zeroBytes: number
   readonly zeroCount: number
   readonly #firsts: Uint32Array
   readonly #occurrences: Uint32Array
 
-  private constructor(manifest: Manifest, firsts: Uint32Array) {
-    let [distinctCount, zeroBytes, zeroCount] = [0, 0, 0]
+  private constructor(manifest: Manifest, firsts: Uint32Array, distinctField: Bitfield) {
+    let [zeroBytes, zeroCount] = [0, 0]
     this.#occurrences = new Uint32Array(firsts.length)
     for (const [index, first] of firsts.entries()) {
       if (first === NONE) {
         zeroCount++
         zeroBytes += manifest.chunkLength(index)
       } else {
-        if (first === index) distinctCount++
         this.#occurrences[first] = (this.#occurrences[first] ?? 0) + 1
       }
     }
     this.manifest = manifest
     this.#firsts = firsts
-    this.distinctCount = distinctCount
+    this.distinctCount = distinctField.onesCount
+    this.distinctField = distinctField
     this.zeroBytes = zeroBytes
     this.zeroCount = zeroCount
   }
@@ -44,12 +47,16 @@ export class ChunkTable {
   static async build(manifest: Manifest): Promise<ChunkTable> {
     const { chunkCount } = manifest
     const firsts = new Uint32Array(chunkCount).fill(NONE)
+    const distinct = new Bitfield(chunkCount)
     const finder = new FirstFinder(asBuffer(manifest.ids.bytes), chunkCount)
     for (let index = 0; index < chunkCount; index++) {
       if (index % CHUNKS_PER_TURN === CHUNKS_PER_TURN - 1) await nextTurn()
-      if (!manifest.ids.isZero(index)) firsts[index] = finder.firstOf(index)
+      if (manifest.ids.isZero(index)) continue
+      const first = finder.firstOf(index)
+      firsts[index] = first
+      if (first === index) distinct.set(index)
     }
-    return new ChunkTable(manifest, firsts)
+    return new ChunkTable(manifest, firsts, distinct)
   }
 
   get count(): number {

@@ -1,5 +1,5 @@
 import type { AskReason } from './ask-reason.ts'
-import type { DownloadProgress } from './downloader.ts'
+import type { DownloadProgress } from './download-types.ts'
 import type { WaitReason } from './errors.ts'
 import type { LeaveReason } from './events.ts'
 import { type ImageSummary, summarise } from './image-summary.ts'

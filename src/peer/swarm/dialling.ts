@@ -1,4 +1,5 @@
-import type { AbortOptions, ChunkId } from '../../chunks/types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { withDeadline } from '../../lib/deadline.ts'
 import type { Logger } from '../../lib/logger.ts'
@@ -64,6 +65,12 @@ const timedOut = (): Error => new PeerTimeoutError('any', 'the directory', LOOK_
 const MAX_FOUND = 64
 // At a time: on busy hosts the first few are there long before all of a dozen would be.
 const MAX_DIALS = 4
+// So many are enough for chunks to come and go; the others may take their time.
+const FIRST_OTHERS = 3
+const PACE_MS = 200
+// Of the time that a connection took: where that is long, hosts have more to do than to connect.
+const PACE_FACTOR = 2
+const MAX_PAUSE_MS = 2000
 const MAX_LOOK_UP_FACTOR = 64
 const OTHER_ORIGINS = ['exchange', 'directory'] as const
 
@@ -86,6 +93,8 @@ export class Dialling {
   readonly #stop = new AbortController()
   readonly #tasks = new Set<Promise<void>>()
   readonly #connecting = new Set<string>()
+  /** When somebody is dialled besides the first few. */
+  #nextDialMs = 0
   #nextLookUpMs = 0
   #lookUpFactor = 1
   #isLookingUp = false
@@ -143,7 +152,8 @@ export class Dialling {
     this.#dialSources(nowMs)
     this.#dialOthers(nowMs)
     const { others } = this.#counts
-    const isAlone = others < this.#options.targetNeighbours
+    const lacking = this.#options.targetNeighbours - others
+    const isAlone = this.#candidates.waitingCount(nowMs, OTHER_ORIGINS) < lacking
     if (isAlone && nowMs >= this.#nextLookUpMs && !this.#isLookingUp) {
       this.#track(this.#lookUp(nowMs))
     }
@@ -152,7 +162,7 @@ export class Dialling {
   /** What is being done now. */
   get state(): SearchState {
     const nowMs = this.#components.clock.monotonic()
-    const dialInMs = this.#candidates.delayMs(nowMs) ?? Infinity
+    const dialInMs = Math.max(this.#candidates.delayMs(nowMs) ?? Infinity, this.#pauseMs(nowMs))
     return {
       isLookingUp: this.#isLookingUp,
       connecting: Array.from(this.#connecting),
@@ -160,11 +170,15 @@ export class Dialling {
     }
   }
 
-  /** Dials everybody who is known and asks the directory at once, however often that has failed. */
+  /**
+   * Dials everybody who is known, also those that were of no use before, and asks the directory at once, however
+   * often that has failed.
+   */
   hurry(): void {
+    this.#nextDialMs = 0
     this.#nextLookUpMs = 0
     this.#lookUpFactor = 1
-    this.#candidates.hurry()
+    for (const peer of this.#candidates.hurry()) this.#components.bans.pardon(peer)
     this.tick()
   }
 
@@ -188,7 +202,8 @@ export class Dialling {
 
   /**
    * Half of those looked for are of this agent's own zone, even if that makes a few more; the rest are
-   * any, so that the zones hang together.
+   * any, so that the zones hang together. The first few at once and the others one after the other: when
+   * many begin together, connections that are made later are also made by others, and fewer of them.
    */
   #dialOthers(nowMs: number): void {
     const { targetNeighbours, maxOthers } = this.#options
@@ -201,9 +216,17 @@ export class Dialling {
       const isEnough = others >= targetNeighbours
       if (isEnough && (!isNearWanted || others >= maxOthers)) return
       if (this.#connecting.size >= MAX_DIALS) return
-      const wanted = { origins, zone, isZoneOnly: isEnough, connected: this.#connected() }
+      const isConnectedOnly = this.#pauseMs(nowMs) > 0
+      const connected = this.#connected()
+      const wanted = { origins, zone, isZoneOnly: isEnough, connected, isConnectedOnly }
       if (!this.#dialNext(wanted, nowMs)) return
+      this.#nextDialMs = nowMs + PACE_MS
     }
+  }
+
+  /** Until the next one may be dialled. */
+  #pauseMs(nowMs: number): number {
+    return this.#counts.others < FIRST_OTHERS ? 0 : Math.max(0, this.#nextDialMs - nowMs)
   }
 
   #connected(): ReadonlySet<string> {
@@ -215,16 +238,20 @@ export class Dialling {
     const peer = this.#candidates.next(nowMs, wanted)
     if (peer === undefined) return false
     if (host.isNeighbour(peer)) this.#candidates.joined(peer)
-    else if (bans.isBanned(peer, nowMs)) this.refused(peer, 'banned')
+    else if (bans.isBanned(peer, nowMs)) this.left(peer, bans.remainingMs(peer, nowMs))
     else this.#track(this.#dial(peer))
     return true
   }
 
   async #dial(peer: string): Promise<void> {
     const { host, log, clock, bans } = this.#components
+    const startedMs = clock.monotonic()
     this.#connecting.add(peer)
     try {
       await host.visit(peer, { signal: this.#stop.signal })
+      const nowMs = clock.monotonic()
+      const pauseMs = Math.min(MAX_PAUSE_MS, PACE_FACTOR * (nowMs - startedMs))
+      this.#nextDialMs = Math.max(this.#nextDialMs, nowMs + pauseMs)
     } catch (thrown) {
       const error = toError(thrown)
       log.debug('peer %p is not a neighbour: %e', peer, error)

@@ -1,10 +1,12 @@
 import type { Clock } from '../../lib/clock.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
+import { REQUEST_CLASSES } from '../protocols/swarm.ts'
 import type { Asker } from './asker.ts'
-import type { DownloadHost } from './downloader.ts'
+import type { DownloadHost } from './download-types.ts'
 import type { DownloadStalledError, Wait } from './errors.ts'
 import type { Neighbour } from './neighbour.ts'
 import type { DownloadPlan } from './plan.ts'
+import type { PendingRequest } from './requests.ts'
 import type { Verdict } from './scorecard.ts'
 import { causeOfWait, type WaitCause } from './wait-cause.ts'
 import { Watchdog } from './watchdog.ts'
@@ -30,14 +32,12 @@ export interface DownloadWatchOptions {
 /** Sees to it that a download moves: knows what it waits for, and turns to others when nothing comes. */
 export class DownloadWatch {
   readonly #components: DownloadWatchComponents
-  readonly #silenceMs: number
   readonly #watchdog: Watchdog
 
   constructor(components: DownloadWatchComponents, options: DownloadWatchOptions = {}) {
     const { silenceMs = 10_000, stallMs = 120_000 } = options
     const { host, onGiveUp } = components
     this.#components = components
-    this.#silenceMs = silenceMs
     this.#watchdog = new Watchdog(
       {
         image: host.image,
@@ -75,27 +75,41 @@ export class DownloadWatch {
 
   /** Looks at the time. Call it a few times a second. */
   tick(nowMs: number): void {
-    for (const peer of this.#components.plan.ledger.silent(nowMs)) this.#giveUpOn(peer)
+    for (const peer of this.#components.plan.ledger.silent(nowMs)) this.#giveUpOn(peer, nowMs)
     this.#watchdog.tick(nowMs)
   }
 
-  /** A neighbour gives nothing: others are asked for what it owes, and it has failed once more. */
-  #giveUpOn(peer: string): void {
-    const { host, asker, judge } = this.#components
+  /**
+   * A neighbour gives nothing: others are asked for what it owes, and it has failed once more. One that nobody can
+   * stand in for is not judged: it keeps what it is busy with, and is asked for a chunk at a time.
+   */
+  #giveUpOn(peer: string, nowMs: number): void {
+    const { host, asker, judge, plan } = this.#components
     const { image, neighbours, accounts } = host
-    const requests = asker.takeBack(peer)
-    accounts.emit({ event: 'neighbour-silent', image, peer, requests })
     const neighbour = neighbours.get(peer)
-    if (neighbour !== undefined) judge(neighbour, neighbour.scorecard.failed())
+    const isReplaceable = neighbour === undefined || plan.isReplaceable(neighbour)
+    const requests = isReplaceable ? asker.takeBack(peer) : this.#takeMostBack(neighbour)
+    accounts.emit({ event: 'neighbour-silent', image, peer, requests })
+    const verdict = neighbour?.scorecard.failed()
+    if (!isReplaceable) plan.ledger.bearWith(peer, nowMs)
+    else if (neighbour !== undefined && verdict !== undefined) judge(neighbour, verdict)
+  }
+
+  /** Leaves what has begun to come, and what comes next. */
+  #takeMostBack({ peerId, assemblies }: Neighbour): number {
+    const { asker, plan } = this.#components
+    const next = mostUrgentOf(plan.ledger.pendingOf(peerId))
+    return asker.takeBack(peerId, (request) => request !== next && !assemblies.has(request.id))
   }
 
   /** Next to nothing came: whoever has owed something for that long is no better than a silent one. */
   #lookAnew(): void {
     const { clock, host, plan } = this.#components
-    const beforeMs = clock.monotonic() - this.#silenceMs
+    const nowMs = clock.monotonic()
     for (const peer of this.#owing()) {
+      const beforeMs = nowMs - plan.ledger.silenceMsOf(peer)
       const pending = plan.ledger.pendingOf(peer)
-      if (pending.some(({ issuedMs }) => issuedMs <= beforeMs)) this.#giveUpOn(peer)
+      if (pending.some(({ issuedMs }) => issuedMs <= beforeMs)) this.#giveUpOn(peer, nowMs)
     }
     host.lookAnew()
   }
@@ -118,4 +132,13 @@ export class DownloadWatch {
       isHeld: (chunk) => host.isHeld(chunk)
     })
   }
+}
+
+/** What is answered first: the oldest of the most urgent class. */
+function mostUrgentOf(pending: readonly PendingRequest[]): PendingRequest | undefined {
+  for (const urgent of REQUEST_CLASSES) {
+    const first = pending.find(({ requestClass }) => requestClass === urgent)
+    if (first !== undefined) return first
+  }
+  return undefined
 }

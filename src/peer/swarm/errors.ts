@@ -75,17 +75,31 @@ export class ImageTooLargeError extends BlobswarmError {
   }
 }
 
+/** How far the search for manifest pages came. */
+export interface PagesFailure {
+  /** Pages that were not found. */
+  readonly missing: number
+  /** Agents that were asked. */
+  readonly asked: readonly string[]
+  /** Those of them that sent wrong bytes. */
+  readonly liars: readonly string[]
+}
+
 /** Thrown when no agent that was asked could give a manifest page. */
 export class PagesUnavailableError extends BlobswarmError {
   readonly asked: readonly string[]
+  /** Agents that sent wrong bytes. */
+  readonly liars: readonly string[]
 
-  constructor(image: string, missing: number, asked: readonly string[], options?: ErrorOptions) {
+  constructor(image: string, { missing, asked, liars }: PagesFailure, options?: ErrorOptions) {
+    const wrong = liars.length === 0 ? '' : `; wrong ones came from ${liars.join(', ')}`
     super(
-      `image ${image.slice(0, 16)}: ${missing} manifest pages not available from ${asked.length} agents`,
+      `image ${image.slice(0, 16)}: ${missing} manifest pages not available from ${asked.length} agents${wrong}`,
       'ERR_PAGES_UNAVAILABLE',
       options
     )
     this.asked = asked
+    this.liars = liars
   }
 }
 

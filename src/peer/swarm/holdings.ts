@@ -1,5 +1,5 @@
 import { Bitfield } from '../../chunks/bitfield.ts'
-import type { ChunkStore } from '../../chunks/types.ts'
+import type { ChunkStore } from '../../chunks/store-types.ts'
 import { nextTurn } from '../../lib/turn.ts'
 import type { ChunkTable } from './chunk-table.ts'
 
@@ -37,6 +37,11 @@ export class Holdings {
 
   get hasAll(): boolean {
     return this.distinctCount === this.#table.distinctCount
+  }
+
+  /** The different chunks that are there; not to be changed. */
+  get field(): Bitfield {
+    return this.#held
   }
 
   has(chunk: number): boolean {

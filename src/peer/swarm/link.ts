@@ -191,13 +191,20 @@ export class SwarmLink {
   }
 
   async #receiveAll(handle: (message: SwarmMessage) => void): Promise<void> {
-    for (;;) {
-      const next = await this.#incoming.next()
-      if (next.done === true) break
+    const { channel } = this
+    let failure: Error | undefined
+    const take = (bytes: Uint8Array): boolean => {
       this.#receivedMs = this.#clock.monotonic()
-      handle(decodeSwarmMessage(next.value))
-      if (this.#isClosing) break
+      try {
+        handle(decodeSwarmMessage(bytes))
+      } catch (error) {
+        failure = toError(error)
+      }
+      return failure === undefined && !this.#isClosing
     }
+    await this.#incoming.return?.()
+    await channel.deliver(take)
+    if (failure !== undefined) throw failure
     this.#beginClose()
   }
 

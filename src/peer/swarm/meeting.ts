@@ -5,13 +5,12 @@ import { withDeadline } from '../../lib/deadline.ts'
 import { toError } from '../../lib/to-error.ts'
 import { PeerTimeoutError, PeerUnreachableError, ProtocolViolationError } from '../errors.ts'
 import {
-  decodeSwarmMessage,
-  encodeSwarmMessage,
   type GoodbyeReason,
   type HandshakeMessage,
   SWARM_PROTOCOL,
   type SwarmMessage
 } from '../protocols/swarm.ts'
+import { decodeSwarmMessage, encodeSwarmMessage } from '../protocols/swarm-codec.ts'
 import type { Channel, PeerNode } from '../types.ts'
 import { GoodbyeError } from './errors.ts'
 import type { OpenedChannel } from './link.ts'
@@ -86,7 +85,7 @@ export async function introduce(
   const next = async (): Promise<SwarmMessage> => {
     const { done, value } = await withDeadline(async () => incoming.next(), deadline)
     if (done === true) throw new PeerUnreachableError(peerId, 'it closed before the handshake')
-    return decodeOf(peerId, value)
+    return decodeFrom(peerId, value)
   }
   let message = await next()
   const peers = message.type === 'peers' ? message.peers : []
@@ -96,8 +95,8 @@ export async function introduce(
   throw new ProtocolViolationError(peerId, `${message.type} before the handshake`)
 }
 
-/** @throws {ProtocolViolationError} that names the peer, if it is no message. */
-function decodeOf(peerId: string, bytes: Uint8Array): SwarmMessage {
+/** Reads a message. @throws {ProtocolViolationError} that names the peer, if it is none. */
+export function decodeFrom(peerId: string, bytes: Uint8Array): SwarmMessage {
   try {
     return decodeSwarmMessage(bytes)
   } catch (thrown) {

@@ -1,6 +1,6 @@
 import { REQUEST_CLASSES, type RequestClass } from '../protocols/swarm.ts'
+import { countCopies } from './copy-count.ts'
 import type { Downloader } from './downloader.ts'
-import type { Neighbour } from './neighbour.ts'
 import type { ImageSession } from './session.ts'
 
 /** Chunks, each counted once however often it occurs in the image, and their bytes. */
@@ -30,40 +30,46 @@ const MAX_NAMED = 16
 /** Rows of the table of copies; the last one counts all above it, too. */
 const MAX_COPY_ROWS = 8
 
-interface Tally {
-  chunks: number
-  bytes: number
-}
-
-/** Counts what is missing; takes a look at every missing chunk and every neighbour. */
+/** Counts what is missing, in little time whatever the size of the image and the number of neighbours. */
 export function describeMissing(session: ImageSession): MissingDescription {
   const { table, holdings, downloader } = session
   const neighbours = Array.from(session.neighbours.values())
-  const byClass = new Map<RequestClass, Tally>()
-  const copies = new Map<number, number>()
-  const nobodyHolds: number[] = []
-  const sum: Tally = { chunks: 0, bytes: 0 }
-  let heldBySourcesOnly = 0
-  for (const chunk of table.distinct()) {
-    if (holdings.has(chunk)) continue
-    const bytes = table.byteLength(chunk)
-    add(sum, bytes)
-    add(tallyOf(byClass, downloader?.plan.picker.classOf(chunk) ?? 'rest'), bytes)
-    const { sources, others } = holdersOf(neighbours, chunk)
-    const count = sources + others
-    copies.set(count, (copies.get(count) ?? 0) + 1)
-    if (count === 0 && nobodyHolds.length < MAX_NAMED) nobodyHolds.push(chunk)
-    if (others === 0 && sources > 0) heldBySourcesOnly++
-  }
+  const counted = countCopies(table, holdings.field, neighbours, MAX_NAMED)
+  const chunks = table.distinctCount - holdings.distinctCount
   return {
-    ...sum,
-    byClass: inOrder(byClass),
-    ...stagesOf(downloader, sum.chunks),
-    heldByNobody: copies.get(0) ?? 0,
-    nobodyHolds,
-    heldBySourcesOnly,
-    copies: rowsOf(copies)
+    chunks,
+    bytes: bytesOf(session, chunks, true),
+    byClass: classesOf(session, chunks),
+    ...stagesOf(downloader, chunks),
+    heldByNobody: counted.chunksByCopies[0] ?? 0,
+    nobodyHolds: counted.nobodyHolds,
+    heldBySourcesOnly: counted.atSourcesOnly,
+    copies: rowsOf(counted.chunksByCopies)
   }
+}
+
+/** Bytes of so many missing chunks, the last one of the image among them or not if it is missing. */
+function bytesOf({ table, holdings }: ImageSession, chunks: number, withLast: boolean): number {
+  const { chunkBytes } = table.manifest
+  const last = table.count - 1
+  const isShort = withLast && chunks > 0 && table.isDistinct(last) && !holdings.has(last)
+  return chunks * chunkBytes - (isShort ? chunkBytes - table.byteLength(last) : 0)
+}
+
+function classesOf(session: ImageSession, missing: number): MissingDescription['byClass'] {
+  const { table, downloader } = session
+  const picker = downloader?.plan.picker
+  const lastClass = picker?.classOf(table.count - 1) ?? 'rest'
+  const counted = (requestClass: RequestClass): number =>
+    requestClass === 'rest' ? 0 : (picker?.countOf(requestClass) ?? 0)
+  const raised = REQUEST_CLASSES.reduce((sum, requestClass) => sum + counted(requestClass), 0)
+  const entries = REQUEST_CLASSES.flatMap((name) => {
+    const chunks = name === 'rest' ? Math.max(0, missing - raised) : counted(name)
+    return chunks === 0
+      ? []
+      : [[name, { chunks, bytes: bytesOf(session, chunks, name === lastClass) }]]
+  })
+  return Object.fromEntries(entries) as MissingDescription['byClass']
 }
 
 function stagesOf(downloader: Downloader | undefined, missing: number) {
@@ -74,41 +80,10 @@ function stagesOf(downloader: Downloader | undefined, missing: number) {
   return { pending: Math.max(0, missing - open - storing), storing, open }
 }
 
-function holdersOf(
-  neighbours: readonly Neighbour[],
-  chunk: number
-): { sources: number; others: number } {
-  let [sources, others] = [0, 0]
-  for (const neighbour of neighbours) {
-    if (!neighbour.holds(chunk)) continue
-    if (neighbour.isSource) sources++
-    else others++
-  }
-  return { sources, others }
-}
-
-function add(tally: Tally, bytes: number): void {
-  tally.chunks++
-  tally.bytes += bytes
-}
-
-function tallyOf<K>(tallies: Map<K, Tally>, key: K): Tally {
-  const tally = tallies.get(key) ?? { chunks: 0, bytes: 0 }
-  tallies.set(key, tally)
-  return tally
-}
-
-function inOrder(
-  byClass: ReadonlyMap<RequestClass, Tally>
-): Partial<Record<RequestClass, ChunkCount>> {
-  const present = REQUEST_CLASSES.filter((name) => byClass.has(name))
-  return Object.fromEntries(present.map((name) => [name, byClass.get(name)]))
-}
-
-function rowsOf(copies: ReadonlyMap<number, number>): MissingDescription['copies'] {
-  const rows = Array.from(copies, ([count, chunks]) => ({ copies: count, chunks })).toSorted(
-    (left, right) => left.copies - right.copies
-  )
+function rowsOf(chunksByCopies: readonly number[]): MissingDescription['copies'] {
+  const rows = chunksByCopies
+    .map((chunks, copies) => ({ copies, chunks }))
+    .filter(({ chunks }) => chunks > 0)
   const kept = rows.slice(0, MAX_COPY_ROWS)
   const last = kept.pop()
   if (last === undefined) return []

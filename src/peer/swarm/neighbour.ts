@@ -98,12 +98,7 @@ export class Neighbour {
 }
 
 function heldFrom(handshake: HandshakeMessage, table: ChunkTable): Bitfield {
-  const held = new Bitfield(table.count)
-  if (!handshake.holdsAll && handshake.bitfield === undefined) return held
-  const announced =
-    handshake.bitfield === undefined ? undefined : Bitfield.decode(handshake.bitfield, table.count)
-  for (const chunk of announced?.ones() ?? table.distinct()) {
-    if (table.isDistinct(chunk)) held.set(chunk)
-  }
-  return held
+  const { bitfield, holdsAll } = handshake
+  if (bitfield !== undefined) return Bitfield.decode(bitfield, table.count).and(table.distinctField)
+  return holdsAll ? table.distinctField.and(table.distinctField) : new Bitfield(table.count)
 }

@@ -31,7 +31,10 @@ export interface NeighbourhoodComponents {
 export interface NeighbourhoodOptions {
   /** Neighbours of one image, whoever dialled; more are turned away. @default 24 */
   readonly maxNeighbours?: number
-  /** A neighbour that does not read for this long is dropped. @default 20 seconds */
+  /**
+   * A neighbour that does not read for this long is dropped; for each other that is being sent something, which may be
+   * why, it has as long again, up to `silenceMs`. @default 20 seconds
+   */
   readonly sendTimeoutMs?: number
   /** Silence after which a neighbour is taken for dead; a third of it is the keep-alive. @default 90 seconds */
   readonly silenceMs?: number
@@ -142,7 +145,9 @@ export class Neighbourhood {
   drop(neighbour: Neighbour, reason: LeaveReason, banMs: number): void {
     const { bans, clock, image, log } = this.#components
     log.info('neighbour %p of image %s is dropped: %s', neighbour.peerId, image, reason)
-    if (banMs > 0) bans.add(neighbour.peerId, clock.monotonic() + banMs)
+    const untilMs = clock.monotonic() + banMs
+    if (reason === 'failing') bans.suspend(neighbour.peerId, untilMs)
+    else if (banMs > 0) bans.add(neighbour.peerId, untilMs)
     this.dismiss(neighbour, reason, reason === 'lied' ? 'violation' : 'leaving')
   }
 
@@ -169,7 +174,10 @@ export class Neighbourhood {
 
   /** Drops the dead, lets the idle go, keeps the rest awake and tells them about newcomers. */
   tick(nowMs: number): void {
-    for (const neighbour of Array.from(this.#members.values())) this.#check(neighbour, nowMs)
+    const sendTimeoutMs = this.#sendTimeoutMs()
+    for (const neighbour of Array.from(this.#members.values())) {
+      this.#check(neighbour, sendTimeoutMs, nowMs)
+    }
     if (nowMs - this.#exchangedMs < this.#options.exchangeMs) return
     this.#exchangedMs = nowMs
     const newcomers = this.#newcomers.splice(0).slice(-MAX_EXCHANGED_PEERS)
@@ -191,8 +199,17 @@ export class Neighbourhood {
     return this.#members.values().find((neighbour) => !neighbour.wants && isUseless(neighbour))
   }
 
-  #check(neighbour: Neighbour, nowMs: number): void {
-    const { sendTimeoutMs, silenceMs, lingerMs } = this.#options
+  /** A narrow way up is shared by all, so that each message takes as many times as long. */
+  #sendTimeoutMs(): number {
+    const { sendTimeoutMs, silenceMs } = this.#options
+    let busyCount = 0
+    for (const { link } of this.#members.values())
+      if (link.sendingSinceMs !== undefined) busyCount++
+    return Math.max(sendTimeoutMs, Math.min(sendTimeoutMs * busyCount, silenceMs))
+  }
+
+  #check(neighbour: Neighbour, sendTimeoutMs: number, nowMs: number): void {
+    const { silenceMs, lingerMs } = this.#options
     const { link } = neighbour
     const isStuck = nowMs - (link.sendingSinceMs ?? nowMs) > sendTimeoutMs
     if (isStuck || nowMs - link.receivedMs > silenceMs) {

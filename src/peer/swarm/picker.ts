@@ -56,6 +56,13 @@ export class Picker {
     return this.#demand.size > 0
   }
 
+  /** Missing chunks that have this class, which is not `rest`. */
+  countOf(requestClass: Exclude<RequestClass, 'rest'>): number {
+    if (requestClass === 'demand') return this.#demand.size
+    if (requestClass === 'readAhead') return this.#readAhead.size
+    return this.#window.size + this.#profile.size
+  }
+
   /** The class that a missing chunk has now. */
   classOf(chunk: number): RequestClass {
     if (this.#demand.has(chunk)) return 'demand'

@@ -1,30 +1,21 @@
 import type { Bitfield } from '../../chunks/bitfield.ts'
-import { KIB, MIB } from '../../lib/bytes.ts'
 import type { Random } from '../../lib/random.ts'
-import { RateMeter } from '../../lib/rate-meter.ts'
 import { ANY_COPIES, type RejectReason, type RequestClass } from '../protocols/swarm.ts'
 import type { AskReason } from './ask-reason.ts'
 import { Availability } from './availability.ts'
 import type { ChunkTable } from './chunk-table.ts'
+import { Credit, type CreditOptions } from './credit.ts'
+import { Doubling, type DoublingOptions } from './doubling.ts'
 import { Patience, type PatienceOptions } from './patience.ts'
 import { type Holds, type Pick, Picker } from './picker.ts'
 import { type PendingRequest, type RequestDeadlines, RequestLedger } from './requests.ts'
 import type { Scorecard } from './scorecard.ts'
 
-export interface DownloadPlanOptions extends RequestDeadlines, PatienceOptions {
-  /** Bytes asked for and not yet stored, of all neighbours. @default 32 MiB */
-  readonly maxInFlightBytes?: number
-  /** Chunks asked for in all, in equal shares, before rates are known; each neighbour's is a chunk at least. @default 16 */
-  readonly sharedCreditChunks?: number
-  /** Bytes that may be asked for while somebody waits for chunks now and then, however slow they come. @default 256 KiB */
-  readonly leastBackgroundBytes?: number
-  /** With no more chunks missing than this, they are asked for at a second neighbour, too. @default 16 */
-  readonly endgameChunks?: number
-  /** Age of a request before the endgame doubles it; at least twice the usual time. @default 250 ms */
-  readonly endgameDelayMs?: number
-  /** Age of a request before an idle neighbour is asked for the same at any time; at least four times the usual. @default 3000 */
-  readonly doubleAfterMs?: number
-}
+export interface DownloadPlanOptions
+  extends CreditOptions,
+    DoublingOptions,
+    RequestDeadlines,
+    PatienceOptions {}
 
 /** A neighbour as a plan sees it. */
 export interface PlanNeighbour {
@@ -63,18 +54,6 @@ const SPREAD_BELIEVED_MS = 1000
 const PROMISE_BELIEVED_MS = 5000
 // With nobody but sources for this long, there is nobody to wait for.
 const ALONE_AFTER_MS = 1000
-const MAX_ASKED_TWICE = 2
-// Chunks that a neighbour may be asked for beyond its credit when somebody waits for them.
-const DEMANDED_AHEAD_CHUNKS = 8
-// After a demand another is likely for this long; background then fills the way down no more than this.
-const DEMANDED_AGAIN_MS = 2000
-const BACKGROUND_QUEUE_MS = 30
-// A neighbour that answers this many cancelled requests neither way is asked for nothing more.
-const MAX_ABANDONED = 32
-// Requests that a neighbour may have to answer, whatever its credit; it takes twice as many (protocols/swarm.ts).
-const MAX_OWED = 256
-// Weight of the newest answer in the usual time that answers take.
-const ANSWER_WEIGHT = 0.1
 
 /**
  * Decides what to ask which neighbour for. Pure: it is told what happens and when, and never waits.
@@ -92,38 +71,30 @@ export class DownloadPlan {
   readonly #isStored: (chunk: number) => boolean
   readonly #availability: Availability
   readonly #patience: Patience
-  readonly #options: Required<Omit<DownloadPlanOptions, keyof (RequestDeadlines & PatienceOptions)>>
+  readonly #doubling: Doubling
+  readonly #credit: Credit
   readonly #neighbours = new Set<PlanNeighbour>()
   readonly #storing = new Set<number>()
   /** Chunks that a source said to be on their way to others, each counted as one more copy. */
   readonly #promisedUntilMs = new Map<number, number>()
   readonly #spreadUntilMs = new Map<string, number>()
-  #storingBytes = 0
   #missing = 0
   #sourceCount = 0
   #otherCount = 0
   #aloneSinceMs = 0
-  #usualMs = 0
-  #demandedMs = -Infinity
-  readonly #byteRate = new RateMeter()
 
   constructor(components: DownloadPlanComponents, options: DownloadPlanOptions = {}) {
     const { table, random } = components
     this.#table = table
     this.#isStored = components.isStored
-    this.#options = {
-      maxInFlightBytes: 32 * MIB,
-      sharedCreditChunks: 16,
-      leastBackgroundBytes: 256 * KIB,
-      endgameChunks: 16,
-      endgameDelayMs: 250,
-      doubleAfterMs: 3000,
-      ...options
-    }
     this.ledger = new RequestLedger(options)
     this.#availability = new Availability(table.count, random)
     this.picker = new Picker({ availability: this.#availability, random })
     this.#patience = new Patience(options)
+    const { chunkBytes } = table.manifest
+    const asking = { ledger: this.ledger, picker: this.picker }
+    this.#credit = new Credit({ ...asking, chunkBytes }, options)
+    this.#doubling = new Doubling(asking, options)
   }
 
   /** Chunks that are not stored. */
@@ -194,7 +165,7 @@ export class DownloadPlan {
 
   /** Chooses the next request to a neighbour and notes it; undefined if there is none now. */
   next(neighbour: PlanNeighbour, nowMs: number): PlannedRequest | undefined {
-    if (this.picker.isUrgent) this.#demandedMs = nowMs
+    if (this.picker.isUrgent) this.#credit.demanded(nowMs)
     if (!this.#mayAsk(neighbour, nowMs)) return undefined
     const choice = this.#choose(neighbour, nowMs)
     if (choice === undefined) return undefined
@@ -218,20 +189,19 @@ export class DownloadPlan {
     const { chunk } = request
     if (chunk === undefined) return []
     this.ledger.settle(request)
-    this.#usualMs += (nowMs - request.issuedMs - this.#usualMs) * ANSWER_WEIGHT
+    this.#doubling.answered(nowMs - request.issuedMs)
     this.#availability.close(chunk)
     this.#storing.add(chunk)
-    this.#byteRate.add(this.#table.byteLength(chunk), nowMs)
-    this.#storingBytes += this.#table.byteLength(chunk)
+    this.#credit.arrived(this.#table.byteLength(chunk), nowMs)
     this.#patience.arrived(neighbour.isSource, nowMs)
     const needless = Array.from(this.ledger.pendingFor(chunk))
-    for (const other of needless) this.ledger.abandon(other)
+    for (const other of needless) this.ledger.abandon(other, nowMs)
     return needless
   }
 
   /** `storing → stored`. */
   stored(chunk: number): void {
-    if (this.#storing.delete(chunk)) this.#storingBytes -= this.#table.byteLength(chunk)
+    if (this.#storing.delete(chunk)) this.#credit.stored(this.#table.byteLength(chunk))
     this.#settle(chunk)
   }
 
@@ -248,7 +218,7 @@ export class DownloadPlan {
       this.picker.settle(chunk)
     }
     this.#storing.clear()
-    this.#storingBytes = 0
+    this.#credit.clear()
     this.#missing = 0
   }
 
@@ -266,14 +236,33 @@ export class DownloadPlan {
     }
   }
 
-  /** Takes everything back that a neighbour has not answered. @returns the requests to cancel. */
-  giveUp(peer: string): PendingRequest[] {
-    const pending = this.ledger.pendingOf(peer)
-    for (const request of pending) {
-      this.ledger.abandon(request)
+  /** Takes back what a neighbour has not answered, all or some of it. @returns the requests to cancel. */
+  giveUp(
+    peer: string,
+    nowMs: number,
+    isTaken: (request: PendingRequest) => boolean = () => true
+  ): PendingRequest[] {
+    const taken = this.ledger.pendingOf(peer).filter(isTaken)
+    for (const request of taken) {
+      this.ledger.abandon(request, nowMs)
       this.#reopen(request.chunk)
     }
-    return pending
+    return taken
+  }
+
+  /**
+   * Tells whether others could give all that is missing and that a neighbour holds: those that do not fail
+   * just now and have given something, too, if it has. Takes the longer the more chunks are missing.
+   */
+  isReplaceable(neighbour: PlanNeighbour): boolean {
+    const others = Array.from(this.#neighbours).filter(
+      (other) => other !== neighbour && isAsGoodAs(other.scorecard, neighbour.scorecard)
+    )
+    for (const chunk of this.#table.distinct()) {
+      if (!neighbour.holds(chunk) || !this.isNeeded(chunk)) continue
+      if (!others.some((other) => other.holds(chunk))) return false
+    }
+    return true
   }
 
   /** Lets beliefs expire and patience end. Call it a few times a second. */
@@ -297,35 +286,7 @@ export class DownloadPlan {
   }
 
   #mayAsk(neighbour: PlanNeighbour, nowMs: number): boolean {
-    const chunkBytes = this.#table.manifest.chunkBytes
-    const { peerId } = neighbour
-    if (this.ledger.abandonedBy(peerId) >= MAX_ABANDONED) return false
-    if (this.ledger.owedBy(peerId) >= MAX_OWED) return false
-    const toCome = this.ledger.bytesToCome(peerId)
-    const aheadBytes = this.#aheadOf(neighbour, nowMs)
-    const moreBytes = this.picker.isUrgent ? DEMANDED_AHEAD_CHUNKS * chunkBytes : 0
-    if (toCome > 0 && toCome > aheadBytes + moreBytes) return false
-    const inFlight = this.ledger.bytes + this.#storingBytes
-    return inFlight === 0 || inFlight + chunkBytes <= this.#maxInFlightBytes(nowMs)
-  }
-
-  /** While somebody waits for chunks now and then, the others leave the way down nearly free. */
-  #maxInFlightBytes(nowMs: number): number {
-    const { leastBackgroundBytes, maxInFlightBytes } = this.#options
-    const isQuiet = nowMs - this.#demandedMs > DEMANDED_AGAIN_MS
-    if (isQuiet || this.picker.isUrgent) return maxInFlightBytes
-    const queued = (this.#byteRate.perSecond(nowMs) * BACKGROUND_QUEUE_MS) / 1000
-    return Math.max(queued, leastBackgroundBytes)
-  }
-
-  /** A neighbour that has no more than this to send is asked for another chunk. */
-  #aheadOf({ scorecard }: PlanNeighbour, nowMs: number): number {
-    if (scorecard.isOnProbation) return 0
-    const chunkBytes = this.#table.manifest.chunkBytes
-    const neighbourCount = this.#sourceCount + this.#otherCount
-    const share = (this.#options.sharedCreditChunks * chunkBytes) / neighbourCount
-    const credit = Math.max(share, scorecard.creditBytes) - chunkBytes
-    return Math.max(credit, scorecard.aheadBytes(nowMs))
+    return this.#credit.mayAsk(neighbour, this.#sourceCount + this.#otherCount, nowMs)
   }
 
   #choose(neighbour: PlanNeighbour, nowMs: number): Choice | undefined {
@@ -335,11 +296,11 @@ export class DownloadPlan {
       if (!this.#isSoonest(urgent, neighbour, nowMs)) return undefined
       return withAnyCopies(urgent, reasonOf(urgent.requestClass))
     }
-    if (this.picker.isUrgent) return this.#chooseAgain(neighbour, nowMs)
+    if (this.picker.isUrgent) return this.#doubling.choose(neighbour, this.#missing, nowMs)
     const rest = neighbour.isSource
       ? this.#chooseAtSource(neighbour, nowMs)
       : withAnyCopies(this.picker.pickRest(holds, { from: 1 }), 'rarest')
-    return rest ?? this.#chooseAgain(neighbour, nowMs)
+    return rest ?? this.#doubling.choose(neighbour, this.#missing, nowMs)
   }
 
   /** A demanded chunk is asked of whoever has the least else to send. */
@@ -365,32 +326,11 @@ export class DownloadPlan {
     if (this.openCount <= this.ledger.unboundCount) return undefined // sources are about to choose them
     return withAnyCopies(this.picker.pickRest(source.holds), isAlone ? 'alone' : 'patience')
   }
+}
 
-  /** Near the end, or when an answer is long in coming, asks a second neighbour for the same chunk. */
-  #chooseAgain(neighbour: PlanNeighbour, nowMs: number): Choice | undefined {
-    const { endgameChunks, endgameDelayMs, doubleAfterMs } = this.#options
-    const isEndgame = this.#missing <= endgameChunks && !neighbour.isSource
-    const ageMs = isEndgame
-      ? Math.max(endgameDelayMs, 2 * this.#usualMs)
-      : Math.max(doubleAfterMs, 4 * this.#usualMs)
-    const { isUrgent } = this.picker
-    for (const [chunk, requests] of this.ledger.pendingChunks()) {
-      const [first] = requests
-      if (first === undefined) continue
-      const isOverdue = this.ledger.isOverdue(first, nowMs) || nowMs - first.issuedMs > ageMs
-      // The oldest come first, so that the search is short unless a younger one is demanded.
-      if (!isOverdue && !isUrgent) return undefined
-      if (isUrgent && this.picker.classOf(chunk) !== 'demand') continue
-      // What was asked for before anybody waited for it comes with less urgency than it has now.
-      if (!isOverdue && first.requestClass === 'demand') continue
-      if (requests.length >= MAX_ASKED_TWICE || !neighbour.holds(chunk)) continue
-      if (first.peer === neighbour.peerId) continue
-      const requestClass = this.picker.classOf(chunk)
-      const reason = isEndgame ? 'endgame' : 'overdue'
-      return { chunk, requestClass, reason, maxCopies: ANY_COPIES }
-    }
-    return undefined
-  }
+/** One that fails is no better than another; nor is one that only says what it has, if the other gives. */
+function isAsGoodAs(other: Scorecard, scorecard: Scorecard): boolean {
+  return !other.isOnProbation && (other.chunks > 0 || scorecard.chunks === 0)
 }
 
 function withAnyCopies(pick: Pick | undefined, reason: AskReason): Choice | undefined {

@@ -1,43 +1,41 @@
 import type { Clock } from '../../lib/clock.ts'
 import { settledOrAborted } from '../../lib/signals.ts'
-import type { RequestClass } from '../protocols/swarm.ts'
 
 // A demanded chunk goes out in less on any link worth the name; one for a neighbour that does not read
 // must not hold up the others.
 const MAX_YIELD_MS = 250
 
 /**
- * Lets demanded chunks have an agent's way up to themselves: while one is being sent, the others wait
- * between two parts, but not for long, whoever asked.
+ * Lets demanded chunks have an agent's way up to themselves: while a neighbour has not been sent one that it
+ * asked for, the others wait between two parts, but not for long, whoever asked. What is sent to that
+ * neighbour itself waits for nobody: its demand comes behind that. A slot is whatever sends to one neighbour.
  */
-export class Precedence {
+export class Precedence<Slot extends object = object> {
   readonly #clock: Pick<Clock, 'schedule'>
-  #demandCount = 0
+  readonly #demanded = new Set<Slot>()
   #over: PromiseWithResolvers<void> | undefined
 
   constructor(clock: Pick<Clock, 'schedule'>) {
     this.#clock = clock
   }
 
-  /** Tells whether a chunk of this class would wait now. */
-  mustYield(requestClass: RequestClass): boolean {
-    return requestClass !== 'demand' && this.#demandCount > 0
+  /** Tells whether a slot would wait now. */
+  mustYield(slot: Slot): boolean {
+    return this.#demanded.size > 0 && !this.#demanded.has(slot)
   }
 
-  /** A chunk is being sent from now on. @returns what to call when that is over. */
-  begin(requestClass: RequestClass): () => void {
-    if (requestClass !== 'demand') return () => {}
-    this.#demandCount++
-    return () => {
-      if (--this.#demandCount > 0) return
+  /** Takes note whether a slot has a demanded chunk to send, or is sending one. */
+  note(slot: Slot, hasDemand: boolean): void {
+    if (hasDemand) this.#demanded.add(slot)
+    else if (this.#demanded.delete(slot) && this.#demanded.size === 0) {
       this.#over?.resolve()
       this.#over = undefined
     }
   }
 
-  /** Waits while a demanded chunk passes. @throws {unknown} `signal.reason` if aborted. */
-  async yield(requestClass: RequestClass, options: { signal: AbortSignal }): Promise<void> {
-    if (!this.mustYield(requestClass)) return
+  /** Waits while demanded chunks of other slots pass. @throws {unknown} `signal.reason` if aborted. */
+  async yield(slot: Slot, options: { signal: AbortSignal }): Promise<void> {
+    if (!this.mustYield(slot)) return
     this.#over ??= Promise.withResolvers<void>()
     const { promise: enough, resolve } = Promise.withResolvers<void>()
     const cancel = this.#clock.schedule(resolve, MAX_YIELD_MS)

@@ -36,11 +36,21 @@ interface NeighbourRequests {
   partBytes: number
   /** When it last sent something of a chunk, or began to owe something. */
   activeMs: number
+  /** Since when it has been silent as far as its deadline goes: the same, or when it was last excused. */
+  silentSinceMs: number
+  /** Since when the oldest request that was given up is waited for. */
+  owedMs: number
+  /** How long it may be silent. */
+  silenceMs: number
 }
 
 const MAX_ID = 0xffff_ffff
 // An answer may take this many times as long as silence may, however many parts of it come.
 const OWED_FACTOR = 3
+// One that is borne with may be silent twice as long each time, up to this many times as long as others.
+const MAX_SILENCE_FACTOR = 8
+// One that is borne with may be silent this many times as long as it was before it last sent something.
+const USUAL_SILENCES = 3
 
 /**
  * Knows what has been asked of whom and not been answered. Every request goes `pending → settled` or
@@ -93,6 +103,15 @@ export class RequestLedger {
     return requests === undefined ? 0 : requests.pending.size + requests.abandoned.size
   }
 
+  /** Requests of a neighbour that somebody waits for. */
+  demandedOf(peer: string): number {
+    let count = 0
+    for (const { requestClass } of this.#neighbours.get(peer)?.pending.values() ?? []) {
+      if (requestClass === 'demand') count++
+    }
+    return count
+  }
+
   /** Requests that were given up and that a neighbour has not answered. */
   abandonedBy(peer: string): number {
     return this.#neighbours.get(peer)?.abandoned.size ?? 0
@@ -103,7 +122,7 @@ export class RequestLedger {
     this.#lastId = this.#lastId === MAX_ID ? 1 : this.#lastId + 1
     const request: PendingRequest = { ...ask, id: this.#lastId, peer, issuedMs: nowMs }
     const requests = this.#requestsOf(peer)
-    if (requests.pending.size === 0) requests.activeMs = nowMs
+    if (requests.pending.size === 0) requests.activeMs = requests.silentSinceMs = nowMs
     requests.pending.set(request.id, request)
     this.#count(requests, request, 1)
     return request
@@ -130,7 +149,12 @@ export class RequestLedger {
   /** Notes that a neighbour sent so many bytes of what it owes; one chunk comes after the other. */
   touch(peer: string, nowMs: number, bytes = 0): void {
     const requests = this.#requestsOf(peer)
+    if (bytes > 0) {
+      const usualMs = USUAL_SILENCES * (nowMs - requests.activeMs)
+      requests.silenceMs = Math.max(this.#silenceMs, Math.min(requests.silenceMs, usualMs))
+    }
     requests.activeMs = nowMs
+    requests.silentSinceMs = nowMs
     requests.partBytes += bytes
   }
 
@@ -139,18 +163,20 @@ export class RequestLedger {
     const requests = this.#requestsOf(request.peer)
     requests.partBytes = 0
     const pending = requests.pending.get(request.id)
-    if (pending === undefined) requests.abandoned.delete(request.id)
-    else {
+    if (pending === undefined) {
+      if (requests.abandoned.delete(request.id)) requests.owedMs = requests.activeMs
+    } else {
       requests.pending.delete(request.id)
       this.#count(requests, pending, -1)
     }
   }
 
   /** Gives a request up: `pending → abandoned`. Its credit is free; the answer is still owed. */
-  abandon(request: PendingRequest): void {
+  abandon(request: PendingRequest, nowMs: number): void {
     const requests = this.#requestsOf(request.peer)
     const pending = requests.pending.get(request.id)
     if (pending === undefined) return
+    if (requests.abandoned.size === 0) requests.owedMs = nowMs
     requests.pending.delete(request.id)
     this.#count(requests, pending, -1)
     requests.abandoned.set(request.id, pending)
@@ -178,9 +204,30 @@ export class RequestLedger {
 
   /** Neighbours that owe something and have been silent, or have not come to an end, for too long. */
   silent(nowMs: number): string[] {
-    return Array.from(this.#neighbours.entries())
-      .filter(([, requests]) => this.#isSilent(requests, nowMs))
-      .map(([peer]) => peer)
+    const silent: string[] = []
+    for (const [peer, requests] of this.#neighbours) {
+      if (this.#isSilent(requests, nowMs)) silent.push(peer)
+    }
+    return silent
+  }
+
+  /** Gives a neighbour that was silent for too long twice as long from now on, until it is faster. */
+  bearWith(peer: string, nowMs: number): void {
+    const requests = this.#requestsOf(peer)
+    const mostMs = MAX_SILENCE_FACTOR * this.#silenceMs
+    requests.silenceMs = Math.min(2 * requests.silenceMs, mostMs)
+    requests.silentSinceMs = nowMs
+    requests.owedMs = nowMs
+  }
+
+  /** A neighbour is given longer than others, because it is slow. */
+  isBorneWith(peer: string): boolean {
+    return this.silenceMsOf(peer) > this.#silenceMs
+  }
+
+  /** How long a neighbour may be silent. */
+  silenceMsOf(peer: string): number {
+    return this.#neighbours.get(peer)?.silenceMs ?? this.#silenceMs
   }
 
   /** Requests that a neighbour has to answer and that are not given up. */
@@ -193,10 +240,10 @@ export class RequestLedger {
     return request.requestClass === 'demand' && nowMs - request.issuedMs > this.#demandMs
   }
 
-  #isSilent({ pending, abandoned, activeMs }: NeighbourRequests, nowMs: number): boolean {
-    if (pending.size > 0 && nowMs - activeMs > this.#silenceMs) return true
-    const [oldest] = abandoned.values()
-    return oldest !== undefined && nowMs - oldest.issuedMs > OWED_FACTOR * this.#silenceMs
+  #isSilent(requests: NeighbourRequests, nowMs: number): boolean {
+    const { pending, abandoned, silentSinceMs, owedMs, silenceMs } = requests
+    if (pending.size > 0 && nowMs - silentSinceMs > silenceMs) return true
+    return abandoned.size > 0 && nowMs - owedMs > OWED_FACTOR * silenceMs
   }
 
   #requestsOf(peer: string): NeighbourRequests {
@@ -207,7 +254,10 @@ export class RequestLedger {
       abandoned: new Map(),
       bytes: 0,
       partBytes: 0,
-      activeMs: 0
+      activeMs: 0,
+      silentSinceMs: 0,
+      owedMs: 0,
+      silenceMs: this.#silenceMs
     }
     this.#neighbours.set(peer, requests)
     return requests

@@ -22,6 +22,14 @@ export interface ScorecardOptions {
 // Asked for ahead, so that a neighbour has something to send while the next request is on its way.
 const CREDIT_TIME_MS = 100
 
+const DEFAULTS: Required<ScorecardOptions> = {
+  creditBytes: 0,
+  maxCreditBytes: 4 * MIB,
+  maxFailures: 3,
+  lieBanMs: 600_000,
+  failureBanMs: 30_000
+}
+
 const KEEP: Verdict = { action: 'keep' }
 
 /** What one neighbour did for this agent: bytes, rate, failures, lies, and what follows from them. */
@@ -33,15 +41,8 @@ export class Scorecard {
   #failuresInRow = 0
   #failures = 0
 
-  constructor(options: ScorecardOptions = {}) {
-    this.#options = {
-      creditBytes: 0,
-      maxCreditBytes: 4 * MIB,
-      maxFailures: 3,
-      lieBanMs: 600_000,
-      failureBanMs: 30_000,
-      ...options
-    }
+  constructor(options?: ScorecardOptions) {
+    this.#options = options === undefined ? DEFAULTS : { ...DEFAULTS, ...options }
   }
 
   /** Bytes of right chunks received. */

@@ -1,4 +1,6 @@
-import type { AbortOptions, ChunkId, ChunkStore } from '../../chunks/types.ts'
+import type { ChunkStore } from '../../chunks/store-types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { toHex } from '../../lib/bytes.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { EventLog } from '../../lib/events.ts'
@@ -12,12 +14,8 @@ import { ImageAccounts } from './accounts.ts'
 import type { Bans } from './bans.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import { Dialling, type DiallingHost, type DiallingOptions, type SearchState } from './dialling.ts'
-import {
-  Downloader,
-  type DownloaderOptions,
-  type DownloadHost,
-  type TakeChunk
-} from './downloader.ts'
+import type { DownloadHost, TakeChunk } from './download-types.ts'
+import { Downloader, type DownloaderOptions } from './downloader.ts'
 import { Encounters, type EncountersHost, type EncountersOptions } from './encounters.ts'
 import type { LeaveReason, SwarmEvent } from './events.ts'
 import { Holdings } from './holdings.ts'

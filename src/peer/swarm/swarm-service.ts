@@ -1,36 +1,30 @@
 import type { Manifest } from '../../chunks/manifest.ts'
 import type { ReadBuffers } from '../../chunks/read-buffers.ts'
-import type { AbortOptions, ChunkId, ChunkStore } from '../../chunks/types.ts'
+import type { ChunkStore } from '../../chunks/store-types.ts'
+import type { ChunkId } from '../../chunks/types.ts'
+import type { AbortOptions } from '../../lib/abort-options.ts'
 import { abortable } from '../../lib/abortable.ts'
 import { toHex } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { LimitExceededError, NotRunningError } from '../../lib/errors.ts'
+import { NotRunningError } from '../../lib/errors.ts'
 import { type EventLog, noEvents } from '../../lib/events.ts'
-import type { Logger, LoggerFactory } from '../../lib/logger.ts'
-import type { Metrics } from '../../lib/metrics.ts'
+import type { LoggerFactory } from '../../lib/logger.ts'
+import type { Counter, Metrics } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
 import { anySignal } from '../../lib/signals.ts'
-import { toError } from '../../lib/to-error.ts'
 import { TokenBucket } from '../../lib/token-bucket.ts'
-import { PeerTimeoutError } from '../errors.ts'
-import {
-  type GoodbyeReason,
-  MAX_SWARM_CHUNKS,
-  type RequestClass,
-  SWARM_PROTOCOL
-} from '../protocols/swarm.ts'
-import type { Channel, ImageDirectory, PeerNode } from '../types.ts'
-import { Bans, isViolation } from './bans.ts'
-import { ChunkTable } from './chunk-table.ts'
+import { type RequestClass, SWARM_PROTOCOL } from '../protocols/swarm.ts'
+import type { ImageDirectory, PeerNode } from '../types.ts'
+import { Bans } from './bans.ts'
 import { describeSession, type RateLimits, type SwarmDescription } from './description.ts'
-import { type DownloadOptions, type DownloadResult, ImageDownload } from './download.ts'
-import { GoodbyeError, ImageTooLargeError } from './errors.ts'
+import { type DownloadOptions, type DownloadResult } from './download.ts'
 import type { SwarmEvent } from './events.ts'
 import { type ImageSummary, summarise } from './image-summary.ts'
 import { largestOf, type SwarmLoad } from './load.ts'
-import { introduce, refuse } from './meeting.ts'
+import { type LoadManifest, OpenImages } from './open-images.ts'
 import { fetchPages } from './pages.ts'
 import { exchangesOf, type PeerExchange } from './peer-exchange.ts'
+import { Reception } from './reception.ts'
 import { ImageSession, type SessionComponents, type SessionOptions } from './session.ts'
 import { SwarmMetrics } from './swarm-metrics.ts'
 import { Uploads, type UploadsOptions } from './uploads.ts'
@@ -48,13 +42,8 @@ export interface SwarmComponents {
   /** What the store reads chunks into, if it does: chunks that are sent are given back. */
   readonly readBuffers?: Pick<ReadBuffers, 'giveBack'> | undefined
   readonly events?: EventLog<SwarmEvent> | undefined
-  /**
-   * Finds the manifest of an image that this agent may serve although nobody told it to hold the image:
-   * a provider keeps chunks of any image. Undefined if it cannot be had here.
-   */
-  readonly loadManifest?:
-    | ((root: ChunkId, options: AbortOptions) => Promise<Manifest | undefined>)
-    | undefined
+  /** Finds manifests of images that nobody told this agent to hold. @default it serves no others */
+  readonly loadManifest?: LoadManifest | undefined
 }
 
 export interface SwarmOptions {
@@ -68,13 +57,6 @@ export interface SwarmOptions {
   readonly session?: SessionOptions
 }
 
-interface OpenImage {
-  readonly session: ImageSession
-  readonly download: ImageDownload
-  /** Held until released; others may be closed when nobody uses them. */
-  isPinned: boolean
-}
-
 /**
  * This agent's part in the swarms of all images: serves what it holds, fetches what it is told to, and
  * finds others that do. One for each agent.
@@ -83,26 +65,21 @@ export class SwarmService {
   readonly #components: SwarmComponents
   readonly #shared: SessionComponents
   readonly #uploads: Uploads
+  readonly #rejectedPages: Counter | undefined
   readonly #downloadLimiter: TokenBucket
-  readonly #log: Logger
-  readonly #maxImages: number
-  readonly #loadMs: number
   readonly #sessionOptions: SessionOptions
-  readonly #images = new Map<string, OpenImage>()
-  readonly #opening = new Map<string, Promise<OpenImage>>()
-  readonly #serving = new Set<Promise<void>>()
+  readonly #images: OpenImages
+  readonly #reception: Reception
   readonly #stop = new AbortController()
-  #isRunning = false
 
   constructor(components: SwarmComponents, options: SwarmOptions = {}) {
     const { downloadBytesPerSecond, maxImages = 64, loadMs = 10_000 } = options
+    const { session: sessionOptions = {} } = options
     const { node, store, directory, clock, random, logger, metrics } = components
     const { events = noEvents } = components
     this.#components = components
-    this.#log = logger.forComponent('blobswarm:peer:swarm')
-    this.#maxImages = maxImages
-    this.#loadMs = loadMs
-    this.#sessionOptions = options.session ?? {}
+    const log = logger.forComponent('blobswarm:peer:swarm')
+    this.#sessionOptions = sessionOptions
     this.#uploads = new Uploads(components, options.uploads)
     this.#downloadLimiter = new TokenBucket(clock, { perSecond: downloadBytesPerSecond })
     this.#shared = {
@@ -113,7 +90,7 @@ export class SwarmService {
       clock,
       random,
       events,
-      log: this.#log,
+      log,
       uploads: this.#uploads,
       bans: new Bans(),
       downloadLimiter: this.#downloadLimiter,
@@ -127,46 +104,38 @@ export class SwarmService {
         labels: ['reason']
       })
     }
-    metrics?.gauge('blobswarm_peer_swarm_neighbours', {
-      help: 'Channels to neighbours, of all images',
-      read: () => this.#sessions().reduce((sum, { neighbours }) => sum + neighbours.size, 0)
+    this.#rejectedPages = metrics?.counter('blobswarm_peer_swarm_pages_rejected_total', {
+      help: 'Times that manifest pages of another agent were wrong, or it broke the protocol',
+      labels: ['reason']
     })
-    metrics?.gauge('blobswarm_peer_swarm_downloads', {
-      help: 'Images that are being fetched',
-      read: () => this.#sessions().filter(({ isDownloading }) => isDownloading).length
-    })
-    metrics?.gauge('blobswarm_peer_swarm_upload_limit_bytes', {
-      help: 'Bytes of chunks a second that may be sent, 0 for no limit',
-      read: () => this.limits.uploadRate
-    })
-    metrics?.gauge('blobswarm_peer_swarm_download_limit_bytes', {
-      help: 'Bytes of chunks a second that may be received, 0 for no limit',
-      read: () => this.limits.downloadRate
-    })
+    this.#images = new OpenImages(
+      {
+        clock,
+        log,
+        newSession: (table) => new ImageSession(this.#shared, table, sessionOptions),
+        loadManifest: components.loadManifest
+      },
+      { maxImages, loadMs }
+    )
+    this.#reception = new Reception(
+      { ...this.#shared, images: this.#images },
+      { timeoutMs: sessionOptions.handshakeMs, signal: this.#stop.signal }
+    )
+    this.#showOn(metrics)
   }
 
   /** Answers the protocol from now on. Called once. */
   async start(): Promise<void> {
-    this.#isRunning = true
-    await this.#components.node.serve(SWARM_PROTOCOL, async (channel) => {
-      const serving = this.#serve(channel)
-      this.#serving.add(serving)
-      try {
-        await serving
-      } finally {
-        this.#serving.delete(serving)
-      }
-    })
+    await this.#components.node.serve(SWARM_PROTOCOL, async (channel) =>
+      this.#reception.receive(channel)
+    )
   }
 
   /** Fails what is being fetched, leaves all neighbours and resolves when nothing runs any more. */
   async stop(): Promise<void> {
-    this.#isRunning = false
     this.#stop.abort(new NotRunningError('the swarm'))
-    await Promise.allSettled(this.#opening.values())
-    await Promise.all(this.#sessions().map(async (session) => session.close()))
-    this.#images.clear()
-    await Promise.allSettled(this.#serving)
+    await this.#images.stop()
+    await this.#reception.ended()
     this.#uploads.recent.clear()
   }
 
@@ -200,7 +169,7 @@ export class SwarmService {
    */
   async download(manifest: Manifest, options: DownloadOptions = {}): Promise<DownloadResult> {
     options.signal?.throwIfAborted()
-    const image = await abortable(this.#open(manifest), options.signal)
+    const image = await abortable(this.#images.open(manifest), options.signal)
     image.isPinned = true
     const signal = anySignal([options.signal, this.#stop.signal])
     try {
@@ -225,7 +194,7 @@ export class SwarmService {
     requestClass: RequestClass,
     options: AbortOptions = {}
   ): Promise<void> {
-    const image = this.#images.get(toHex(root))
+    const image = this.#images.get(root)
     if (image === undefined)
       throw new NotRunningError(`the download of ${toHex(root).slice(0, 16)}`)
     const signal = anySignal([options.signal, this.#stop.signal])
@@ -234,17 +203,13 @@ export class SwarmService {
 
   /** Serves an image from now on; its chunks are in the store, or most of them. */
   async hold(manifest: Manifest): Promise<void> {
-    const image = await this.#open(manifest)
+    const image = await this.#images.open(manifest)
     image.isPinned = true
   }
 
   /** No longer serves an image. Its chunks stay in the store. */
   async release(root: ChunkId): Promise<void> {
-    const key = toHex(root)
-    const image = this.#images.get(key)
-    if (image === undefined) return
-    this.#images.delete(key)
-    await image.session.close()
+    await this.#images.close(root)
   }
 
   /**
@@ -266,12 +231,13 @@ export class SwarmService {
       yield* directory.find(root, { signal })
     }
     const timeoutMs = this.#sessionOptions.handshakeMs
-    return fetchPages(this.#components, { root, ids, peers: peers() }, { signal, timeoutMs })
+    const components = { ...this.#shared, rejected: this.#rejectedPages }
+    return fetchPages(components, { root, ids, peers: peers() }, { signal, timeoutMs })
   }
 
   /** Who takes part in an image's swarm as this agent sees it; undefined if it does not itself. */
   describe(root: ChunkId): SwarmDescription | undefined {
-    const image = this.#images.get(toHex(root))
+    const image = this.#images.get(root)
     if (image === undefined) return undefined
     const { session, download } = image
     const nowMs = this.#components.clock.monotonic()
@@ -280,17 +246,17 @@ export class SwarmService {
 
   /** All images that are open, in short. */
   summaries(): ImageSummary[] {
-    return this.#sessions().map(summarise)
+    return this.#images.sessions().map(summarise)
   }
 
   /** What was exchanged with each agent, all images together. */
   exchanges(): Map<string, PeerExchange> {
-    return exchangesOf(this.#sessions())
+    return exchangesOf(this.#images.sessions())
   }
 
   /** How much is kept for others now; each figure has a limit. */
   load(): SwarmLoad {
-    const sessions = this.#sessions().map(({ load }) => load)
+    const sessions = this.#images.sessions().map(({ load }) => load)
     return {
       ...largestOf(sessions),
       bans: this.#shared.bans.size,
@@ -300,109 +266,25 @@ export class SwarmService {
 
   /** Roots of the images that are open, in hexadecimal. */
   images(): string[] {
-    return Array.from(this.#images.keys())
+    return this.#images.keys()
   }
 
-  #sessions(): ImageSession[] {
-    return Array.from(this.#images.values(), ({ session }) => session)
-  }
-
-  async #serve(channel: Channel): Promise<void> {
-    const { clock } = this.#components
-    const timeoutMs = this.#sessionOptions.handshakeMs
-    const { signal } = this.#stop
-    const { peerId } = channel.remote
-    if (this.#shared.bans.isBanned(peerId, clock.monotonic())) {
-      await this.#refuse(channel, 'banned')
-      return
-    }
-    try {
-      const opened = await introduce(channel, clock, { timeoutMs, signal })
-      const image = await this.#find(opened.handshake.root)
-      if (image === undefined) await this.#refuse(channel, 'unknownImage')
-      else await image.session.accept(opened)
-    } catch (thrown) {
-      const error = toError(thrown)
-      if (error instanceof LimitExceededError) await this.#refuse(channel, 'full')
-      else if (!(error instanceof GoodbyeError)) this.#gotNowhere(peerId, error)
-    }
-  }
-
-  async #refuse(channel: Channel, reason: GoodbyeReason): Promise<void> {
-    this.#shared.refused?.add(1, { reason })
-    await refuse(channel, reason)
-  }
-
-  /** A channel ended before its peer became a neighbour. @throws {Error} always, which resets it. */
-  #gotNowhere(peerId: string, error: Error): never {
-    const isBad = isViolation(error)
-    const reason = error instanceof PeerTimeoutError ? 'timeout' : isBad ? 'violation' : 'ended'
-    this.#shared.refused?.add(1, { reason })
-    if (isBad) {
-      this.#log.info('peer %p is banned: %e', peerId, error)
-      this.#shared.bans.punish(peerId, this.#components.clock.monotonic())
-    }
-    throw error
-  }
-
-  /** The image that another agent came for, loaded if this agent may serve it. */
-  async #find(root: ChunkId): Promise<OpenImage | undefined> {
-    const key = toHex(root)
-    const known = this.#images.get(key) ?? this.#opening.get(key)
-    if (known !== undefined) return known
-    const { loadManifest, clock } = this.#components
-    if (loadManifest === undefined) return undefined
-    const deadline = new AbortController()
-    const cancel = clock.schedule(() => deadline.abort(new Error('too slow')), this.#loadMs)
-    const signal = anySignal([deadline.signal, this.#stop.signal])
-    try {
-      const manifest = await abortable(loadManifest(root, { signal }), signal)
-      return manifest === undefined ? undefined : await this.#open(manifest)
-    } catch (error) {
-      if (error instanceof LimitExceededError) throw error
-      this.#log.info('manifest %s cannot be loaded: %e', key.slice(0, 16), toError(error))
-      return undefined
-    } finally {
-      cancel()
-    }
-  }
-
-  async #open(manifest: Manifest): Promise<OpenImage> {
-    if (!this.#isRunning) throw new NotRunningError('the swarm')
-    const key = toHex(manifest.root)
-    const known = this.#images.get(key) ?? this.#opening.get(key)
-    if (known !== undefined) return known
-    if (manifest.chunkCount > MAX_SWARM_CHUNKS) {
-      throw new ImageTooLargeError(key, manifest.chunkCount, MAX_SWARM_CHUNKS)
-    }
-    const opening = this.#openNew(manifest)
-    this.#opening.set(key, opening)
-    try {
-      const image = await opening
-      this.#images.set(key, image)
-      return image
-    } finally {
-      this.#opening.delete(key)
-    }
-  }
-
-  async #openNew(manifest: Manifest): Promise<OpenImage> {
-    await this.#makeRoom()
-    const table = await ChunkTable.build(manifest)
-    const session = new ImageSession(this.#shared, table, this.#sessionOptions)
-    await session.open()
-    const { clock } = this.#components
-    return { session, download: new ImageDownload(session, { clock }), isPinned: false }
-  }
-
-  /** Closes the image that was used longest ago if there are too many. */
-  async #makeRoom(): Promise<void> {
-    if (this.#images.size + this.#opening.size < this.#maxImages) return
-    const idle = Array.from(this.#images.values())
-      .filter(({ isPinned, session }) => !isPinned && session.isQuiet)
-      .toSorted((left, right) => left.session.usedMs - right.session.usedMs)
-    const [oldest] = idle
-    if (oldest === undefined) throw new LimitExceededError('images open at a time', this.#maxImages)
-    await this.release(oldest.session.root)
+  #showOn(metrics: Metrics | undefined): void {
+    metrics?.gauge('blobswarm_peer_swarm_neighbours', {
+      help: 'Channels to neighbours, of all images',
+      read: () => this.#images.sessions().reduce((sum, { neighbours }) => sum + neighbours.size, 0)
+    })
+    metrics?.gauge('blobswarm_peer_swarm_downloads', {
+      help: 'Images that are being fetched',
+      read: () => this.#images.sessions().filter(({ isDownloading }) => isDownloading).length
+    })
+    metrics?.gauge('blobswarm_peer_swarm_upload_limit_bytes', {
+      help: 'Bytes of chunks a second that may be sent, 0 for no limit',
+      read: () => this.limits.uploadRate
+    })
+    metrics?.gauge('blobswarm_peer_swarm_download_limit_bytes', {
+      help: 'Bytes of chunks a second that may be received, 0 for no limit',
+      read: () => this.limits.downloadRate
+    })
   }
 }

@@ -42,6 +42,8 @@ export class UploadQueue {
   readonly #waiting: readonly UploadAsk[][] = REQUEST_CLASSES.map(() => [])
   /** Taken from the queues and not answered; true once the neighbour has cancelled. */
   readonly #active = new Map<number, boolean>()
+  /** The active ones that somebody waits for. */
+  readonly #activeDemands = new Set<number>()
 
   constructor(components: UploadQueueComponents, options: UploadQueueOptions = {}) {
     this.#components = components
@@ -58,6 +60,11 @@ export class UploadQueue {
     let count = 0
     for (const queue of this.#waiting) count += queue.length
     return count
+  }
+
+  /** The neighbour waits for a chunk that has not been sent. */
+  get hasDemand(): boolean {
+    return this.#activeDemands.size > 0 || this.mostUrgent === REQUEST_CLASSES.indexOf('demand')
   }
 
   /** The most urgent class that waits, as its place in `REQUEST_CLASSES`; undefined if none does. */
@@ -93,6 +100,7 @@ export class UploadQueue {
       const ask = queue.shift()
       if (ask === undefined) continue
       this.#active.set(ask.request, false)
+      if (ask.requestClass === 'demand') this.#activeDemands.add(ask.request)
       return ask
     }
     return undefined
@@ -128,17 +136,20 @@ export class UploadQueue {
   /** A request was answered by the whole chunk: `active → answered`. */
   sent(request: number): void {
     this.#active.delete(request)
+    this.#activeDemands.delete(request)
   }
 
   /** A request was answered by a reject: `active → answered`. Its chunk does not go to the neighbour. */
   rejected(request: number, chunk: number | undefined): void {
-    this.#active.delete(request)
+    this.sent(request)
     this.#takeBack(chunk)
   }
 
-  /** Forgets what waits; the neighbour is gone. */
+  /** Forgets what is not answered; the neighbour is gone. */
   clear(): void {
     for (const queue of this.#waiting) queue.length = 0
+    this.#active.clear()
+    this.#activeDemands.clear()
   }
 
   #takeBack(chunk: number | undefined): void {

@@ -61,13 +61,16 @@ export class UploadSlot {
       throw new ProtocolViolationError(this.#peer, `chunk ${chunk} cannot be asked for`)
     }
     const refusal = this.#queue.ask({ request, requestClass, maxCopies, chunk })
+    this.#noteDemand()
     if (refusal !== undefined) this.#post(request, refusal)
     else this.#running ??= this.#drain()
   }
 
   /** Answers a waiting request with a reject. Harmless when it has been answered. */
   cancel(request: number): void {
-    if (this.#queue.cancel(request)) this.#post(request, 'cancelled')
+    if (!this.#queue.cancel(request)) return
+    this.#noteDemand()
+    this.#post(request, 'cancelled')
   }
 
   /** Resolves when nothing is being read or sent; call it after the link has ended. */
@@ -81,6 +84,10 @@ export class UploadSlot {
 
   get #mayRest(): boolean {
     return this.#link.hasEnded || this.#queue.pendingCount === 0
+  }
+
+  #noteDemand(): void {
+    this.#uploads.precedence.note(this, this.#queue.hasDemand)
   }
 
   async #drain(): Promise<void> {
@@ -101,6 +108,8 @@ export class UploadSlot {
       await sending.catch(() => {})
       this.#queue.clear()
     } finally {
+      if (this.#link.hasEnded) this.#queue.clear()
+      this.#noteDemand()
       this.#running = undefined
     }
   }
@@ -144,12 +153,11 @@ export class UploadSlot {
 
   async #send(ready: ReadyChunk): Promise<void> {
     const { upload, bytes, release } = ready
-    const { chunk, request, requestClass } = upload
+    const { chunk, request } = upload
     const { partBytes, precedence, memory } = this.#uploads
-    const end = precedence.begin(requestClass)
     try {
       for (let offset = 0; offset < bytes.byteLength; offset += partBytes) {
-        await precedence.yield(requestClass, { signal: this.#link.channel.ended })
+        await precedence.yield(this, { signal: this.#link.channel.ended })
         if (this.#queue.isCancelled(request)) {
           this.#reject(upload, 'cancelled')
           release()
@@ -164,8 +172,8 @@ export class UploadSlot {
       this.#uploads.sentBytes?.add(bytes.byteLength)
       this.#image.sent(this.#peer, chunk)
     } finally {
-      end()
       this.#queue.sent(request)
+      this.#noteDemand()
       memory.release(bytes.byteLength)
     }
     release()
@@ -174,6 +182,7 @@ export class UploadSlot {
   /** Answers an active request; its chunk, if it has one, does not go to this neighbour. */
   #reject(ask: UploadAsk, reason: RejectReason): undefined {
     this.#queue.rejected(ask.request, ask.chunk)
+    this.#noteDemand()
     this.#post(ask.request, reason)
   }
 

@@ -1,5 +1,5 @@
 import type { ReadBuffers } from '../../chunks/read-buffers.ts'
-import type { ChunkStore } from '../../chunks/types.ts'
+import type { ChunkStore } from '../../chunks/store-types.ts'
 import { Budget } from '../../lib/budget.ts'
 import { KIB, MIB } from '../../lib/bytes.ts'
 import type { Clock } from '../../lib/clock.ts'

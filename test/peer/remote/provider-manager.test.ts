@@ -3,7 +3,7 @@ import {
   LocalProviderManager,
   type LocalProviderManagerOptions
 } from '../../../src/chunks/provider-manager.ts'
-import type { ProviderReport } from '../../../src/chunks/types.ts'
+import type { ProviderReport } from '../../../src/chunks/provider-manager-types.ts'
 import { GIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { chunkId, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import { StoreFullError } from '../../../src/chunks/errors.ts'
-import type { AbortOptions } from '../../../src/chunks/types.ts'
+import type { AbortOptions } from '../../../src/lib/abort-options.ts'
 import { KIB, MIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'

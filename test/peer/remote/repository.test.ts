@@ -5,9 +5,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { LocalProvider } from '../../../src/chunks/local-provider.ts'
 import { MemoryStore } from '../../../src/chunks/memory-store.ts'
 import { LocalProviderManager } from '../../../src/chunks/provider-manager.ts'
+import type { ProviderManager } from '../../../src/chunks/provider-manager-types.ts'
 import { ReplicatedReader } from '../../../src/chunks/replicated-reader.ts'
 import { ReplicatedWriter } from '../../../src/chunks/replicated-writer.ts'
-import type { ProviderManager } from '../../../src/chunks/types.ts'
 import { GIB } from '../../../src/lib/bytes.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
@@ -84,7 +84,7 @@ async function startManagers(): Promise<void> {
   await versions.start()
   stops.push(() => versions.stop())
   const collector = { collect: () => Promise.reject(new Error('nothing is collected here')) }
-  await serveVersion(node, { ...parts, versions, namespace: versions, collector })
+  await serveVersion(node, { ...parts, versions, namespace: versions.namespace, collector })
 }
 
 async function startProvider(id: string): Promise<void> {
@@ -130,7 +130,7 @@ function repositoryOf(signer: typeof front, rights: ('read' | 'write')[]): Repos
   stops.push(() => versions.stop())
   const components = { ...parts, ...access(node, remoteProviders(node)), signer }
   return new Repository(
-    { ...components, versions, namespace: versions },
+    { ...components, versions, namespace: versions.namespace },
     { stagingFolder: folder, replicas: 2, chunkBytes: CHUNK_BYTES }
   )
 }

@@ -6,7 +6,8 @@ import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
 import { type StoredWrite, VersionPublisher } from '../../../src/metadata/publishing.ts'
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
-import type { BlobDescription, TicketRequest } from '../../../src/metadata/types.ts'
+import type { TicketRequest } from '../../../src/metadata/ticket-types.ts'
+import type { BlobDescription } from '../../../src/metadata/types.ts'
 import { MAX_LEAF_PAGE_BYTES, MAX_LEAF_PAGES } from '../../../src/metadata/version-requests.ts'
 import { serveVersion } from '../../../src/peer/protocols/version-serve.ts'
 import { RemoteVersionManager } from '../../../src/peer/remote/version-manager.ts'
@@ -24,7 +25,13 @@ beforeEach(async () => {
   const network = new MemoryNetwork()
   const { versions, verifier, signer } = repository
   const collector = { collect: () => Promise.reject(new Error('nothing is collected here')) }
-  const served = { versions, namespace: versions, collector, clock: systemClock, logger: noLogger }
+  const served = {
+    versions,
+    namespace: versions.namespace,
+    collector,
+    clock: systemClock,
+    logger: noLogger
+  }
   await serveVersion(network.node('manager'), served)
   // The test's signer writes, so that its proofs are believed.
   const node = network.node(signer.peerId)
@@ -154,7 +161,7 @@ describe('finishing a version', () => {
     }
     const network = new MemoryNetwork()
     const collector = { collect: () => Promise.reject(new Error('nothing is collected here')) }
-    const served = { versions, namespace: versions, collector, logger: noLogger }
+    const served = { versions, namespace: versions.namespace, collector, logger: noLogger }
     await serveVersion(network.node('manager'), { ...served, clock: systemClock })
     remote = new RemoteVersionManager(
       {

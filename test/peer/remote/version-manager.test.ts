@@ -4,14 +4,10 @@ import { systemClock } from '../../../src/lib/clock.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import type { CollectionReport } from '../../../src/metadata/collection-types.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
+import type { SignedTicket, TicketRequest } from '../../../src/metadata/ticket-types.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
 import { weaveNodes } from '../../../src/metadata/tree-write.ts'
-import type {
-  BlobId,
-  SignedTicket,
-  TicketRequest,
-  VersionSummary
-} from '../../../src/metadata/types.ts'
+import type { BlobId, VersionSummary } from '../../../src/metadata/types.ts'
 import { PeerTimeoutError, PeerUnreachableError, RemoteError } from '../../../src/peer/errors.ts'
 import { VERSION_PROTOCOL } from '../../../src/peer/protocols/version.ts'
 import { type ServedCollector, serveVersion } from '../../../src/peer/protocols/version-serve.ts'
@@ -64,7 +60,7 @@ async function serve(): Promise<MemoryNode> {
   const { versions } = repository
   const components = {
     versions,
-    namespace: versions,
+    namespace: versions.namespace,
     collector,
     clock: systemClock,
     logger: noLogger
@@ -107,7 +103,7 @@ async function putNodes({ ticket, envelope }: SignedTicket): Promise<void> {
 }
 
 async function publish(remote: RemoteVersionManager, path: string): Promise<VersionSummary> {
-  const { blob } = await remote.reserve(path, { chunkBytes: CHUNK_BYTES, replicas: 1 })
+  const { blob } = await remote.namespace.reserve(path, { chunkBytes: CHUNK_BYTES, replicas: 1 })
   const signed = await remote.assign({ ...requestOf(blob), path })
   await putNodes(signed)
   await remote.commit(blob, signed.ticket.version)
@@ -139,17 +135,19 @@ describe('the remote version manager', () => {
 
   test('serves the namespace', async () => {
     const remote = remoteOf()
-    await remote.makeDirectory('/images/debian', { parents: true })
+    await remote.namespace.makeDirectory('/images/debian', { parents: true })
     await publish(remote, '/images/debian/12.raw')
 
-    const entry = await remote.lookup('/images/debian/12.raw')
-    await remote.rename('/images/debian', '/images/old')
+    const entry = await remote.namespace.lookup('/images/debian/12.raw')
+    await remote.namespace.rename('/images/debian', '/images/old')
 
     expect(entry).toMatchObject({ kind: 'file', version: 1, bytes: 2 * CHUNK_BYTES })
-    expect(await remote.lookup('/images/debian/12.raw')).toBeUndefined()
-    expect(await remote.list('/images')).toMatchObject([{ kind: 'directory', path: '/images/old' }])
-    await remote.remove('/images/old/12.raw', { kind: 'file' })
-    expect(await remote.list('/images/old')).toEqual([])
+    expect(await remote.namespace.lookup('/images/debian/12.raw')).toBeUndefined()
+    expect(await remote.namespace.list('/images')).toMatchObject([
+      { kind: 'directory', path: '/images/old' }
+    ])
+    await remote.namespace.remove('/images/old/12.raw', { kind: 'file' })
+    expect(await remote.namespace.list('/images/old')).toEqual([])
   })
 
   test('fails with the codes of the version manager', async () => {
@@ -158,7 +156,9 @@ describe('the remote version manager', () => {
 
     expect(await remote.describe(blob)).toBeUndefined()
     await expect(remote.assign(requestOf(blob))).rejects.toMatchObject({ code: 'ERR_UNKNOWN_BLOB' })
-    await expect(remote.list('/nowhere')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' })
+    await expect(remote.namespace.list('/nowhere')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND'
+    })
     await expect(remote.record(blob, 1)).rejects.toBeInstanceOf(RemoteError)
     await expect(remote.createBlob({ chunkBytes: 1000, replicas: 1 })).rejects.toMatchObject({
       code: 'ERR_INVALID_REQUEST'
@@ -189,24 +189,24 @@ describe('the remote version manager', () => {
     const reader = remoteOf(network.node('reader', { rights: new Set(['read']) }))
     const create = { chunkBytes: CHUNK_BYTES, replicas: 1 }
 
-    const entry = await reader.lookup('/image')
+    const entry = await reader.namespace.lookup('/image')
     const blob = entry?.kind === 'file' ? entry.blob : ''
     expect(await reader.history(blob)).toHaveLength(1)
 
     const refused = [
       reader.createBlob(create),
-      reader.reserve('/other', create),
+      reader.namespace.reserve('/other', create),
       reader.assign(requestOf(blob, 'reader')),
       reader.renew(blob, 1),
       reader.commit(blob, 1),
       reader.retire(blob, 1),
-      reader.makeDirectory('/folder'),
-      reader.remove('/image', { kind: 'any' }),
-      reader.rename('/image', '/other'),
-      reader.clone({ blob, version: 1 }, '/clone'),
-      reader.setModified('/image', 1),
+      reader.namespace.makeDirectory('/folder'),
+      reader.namespace.remove('/image', { kind: 'any' }),
+      reader.namespace.rename('/image', '/other'),
+      reader.namespace.clone({ blob, version: 1 }, '/clone'),
+      reader.namespace.setModified('/image', 1),
       reader.setPinned({ blob, version: 1 }, true),
-      reader.setRetention('/image', { last: 1 }),
+      reader.namespace.setRetention('/image', { last: 1 }),
       reader.collect({ isDryRun: true })
     ]
     for (const call of refused) {
@@ -217,31 +217,31 @@ describe('the remote version manager', () => {
   test('leaves pins, policies and collection to administrators', async () => {
     const { version } = await publish(remoteOf(), '/image')
     const writer = remoteOf(network.node('other', { rights: new Set(['read', 'write']) }))
-    const entry = await writer.lookup('/image')
+    const entry = await writer.namespace.lookup('/image')
     const blob = entry?.kind === 'file' ? entry.blob : ''
 
     const refused = [
       writer.setPinned({ blob, version }, true),
-      writer.setRetention('/image', { last: 1 }),
+      writer.namespace.setRetention('/image', { last: 1 }),
       writer.collect({ isDryRun: false })
     ]
 
     for (const call of refused) {
       await expect(call).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
     }
-    expect(await writer.retention('/image')).toEqual({ policy: {}, setFor: undefined })
+    expect(await writer.namespace.retention('/image')).toEqual({ policy: {}, setFor: undefined })
   })
 
   test('clones, and knows a clone by its version 0', async () => {
     const remote = remoteOf()
     await publish(remote, '/image')
-    const source = await remote.lookup('/image')
+    const source = await remote.namespace.lookup('/image')
     const blob = source?.kind === 'file' ? source.blob : ''
 
-    const entry = await remote.clone({ blob, version: 1 }, '/clones/one')
+    const entry = await remote.namespace.clone({ blob, version: 1 }, '/clones/one')
 
     expect(entry).toMatchObject({ kind: 'file', version: 0, bytes: 2 * CHUNK_BYTES })
-    expect(await remote.lookup('/clones/one')).toEqual(entry)
+    expect(await remote.namespace.lookup('/clones/one')).toEqual(entry)
     expect(await remote.latest(entry.blob)).toMatchObject({ version: 0, condition: 'published' })
     expect((await remote.record(entry.blob, 0)).record.parent).toEqual({ blob, version: 1 })
     const signed = await remote.assign({ ...requestOf(entry.blob), ifNewest: 0 })
@@ -250,7 +250,7 @@ describe('the remote version manager', () => {
     expect((await remote.history(entry.blob)).map(({ version }) => version)).toEqual([0, 1])
     await remote.retire(entry.blob, 0)
     expect((await remote.history(entry.blob)).map(({ version }) => version)).toEqual([1])
-    await expect(remote.clone({ blob, version: 9 }, '/two')).rejects.toMatchObject({
+    await expect(remote.namespace.clone({ blob, version: 9 }, '/two')).rejects.toMatchObject({
       code: 'ERR_UNKNOWN_VERSION'
     })
   })
@@ -258,23 +258,25 @@ describe('the remote version manager', () => {
   test('pins versions and sets policies', async () => {
     const remote = remoteOf()
     await publish(remote, '/folder/image')
-    const entry = await remote.lookup('/folder/image')
+    const entry = await remote.namespace.lookup('/folder/image')
     const blob = entry?.kind === 'file' ? entry.blob : ''
 
     await remote.setPinned({ blob, version: 1 }, true)
-    await remote.setRetention('/folder', { last: 2, youngerMs: 1000 })
+    await remote.namespace.setRetention('/folder', { last: 2, youngerMs: 1000 })
 
     expect(await remote.latest(blob)).toMatchObject({ isPinned: true })
     const pinned = { code: 'ERR_VERSION_PINNED' }
     await expect(remote.retire(blob, 1)).rejects.toMatchObject(pinned)
-    await expect(remote.remove('/folder/image', { kind: 'file' })).rejects.toMatchObject(pinned)
-    expect(await remote.retention('/folder/image')).toEqual({
+    await expect(remote.namespace.remove('/folder/image', { kind: 'file' })).rejects.toMatchObject(
+      pinned
+    )
+    expect(await remote.namespace.retention('/folder/image')).toEqual({
       policy: { last: 2, youngerMs: 1000 },
       setFor: '/folder'
     })
-    await remote.setRetention('/folder', undefined)
-    expect(await remote.retention('/folder')).toEqual({ policy: {}, setFor: undefined })
-    const absurd = remote.setRetention('/folder', { last: 0 })
+    await remote.namespace.setRetention('/folder', undefined)
+    expect(await remote.namespace.retention('/folder')).toEqual({ policy: {}, setFor: undefined })
+    const absurd = remote.namespace.setRetention('/folder', { last: 0 })
     await expect(absurd).rejects.toMatchObject({ code: 'ERR_INVALID_REQUEST' })
   })
 
@@ -292,20 +294,23 @@ describe('the remote version manager', () => {
       leafPages: pages.map(({ bytes }) => bytes),
       note: 'short'
     }
-    expect(await remote.isFree('/folder/short')).toBe(true)
+    expect(await remote.namespace.isFree('/folder/short')).toBe(true)
 
-    const summary = await remote.publishFile(request)
+    const summary = await remote.namespace.publishFile(request)
 
     expect(summary).toMatchObject({ version: 1, bytes: CHUNK_BYTES, note: 'short' })
-    expect(await remote.lookup('/folder/short')).toMatchObject({ version: 1, bytes: CHUNK_BYTES })
-    expect(await remote.isFree('/folder/short')).toBe(false)
-    expect(await remote.publishFile(request)).toBeUndefined()
+    expect(await remote.namespace.lookup('/folder/short')).toMatchObject({
+      version: 1,
+      bytes: CHUNK_BYTES
+    })
+    expect(await remote.namespace.isFree('/folder/short')).toBe(false)
+    expect(await remote.namespace.publishFile(request)).toBeUndefined()
     const directory = { code: 'ERR_IS_DIRECTORY' }
-    await expect(remote.isFree('/folder')).rejects.toMatchObject(directory)
-    await expect(remote.publishFile({ ...request, path: '/folder' })).rejects.toMatchObject(
-      directory
-    )
-    const ofAnother = remote.publishFile({ ...request, path: '/other', writer: 'reader' })
+    await expect(remote.namespace.isFree('/folder')).rejects.toMatchObject(directory)
+    await expect(
+      remote.namespace.publishFile({ ...request, path: '/folder' })
+    ).rejects.toMatchObject(directory)
+    const ofAnother = remote.namespace.publishFile({ ...request, path: '/other', writer: 'reader' })
     await expect(ofAnother).rejects.toMatchObject({ code: 'ERR_NOT_PERMITTED' })
   })
 
@@ -314,19 +319,21 @@ describe('the remote version manager', () => {
     await publish(remote, '/folder/image')
     await publish(remote, '/other')
 
-    await remote.setModified('/folder/image', 1_000_000_000_000)
+    await remote.namespace.setModified('/folder/image', 1_000_000_000_000)
 
-    expect(await remote.lookup('/folder/image')).toMatchObject({ modifiedMs: 1_000_000_000_000 })
-    expect(await remote.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
-    expect(await remote.usage('/')).toEqual({ bytes: 4 * CHUNK_BYTES })
-    expect(await remote.usage('/not/there')).toEqual({ bytes: 0 })
+    expect(await remote.namespace.lookup('/folder/image')).toMatchObject({
+      modifiedMs: 1_000_000_000_000
+    })
+    expect(await remote.namespace.usage('/folder')).toEqual({ bytes: 2 * CHUNK_BYTES })
+    expect(await remote.namespace.usage('/')).toEqual({ bytes: 4 * CHUNK_BYTES })
+    expect(await remote.namespace.usage('/not/there')).toEqual({ bytes: 0 })
   })
 
   test('gives a peer holds of its own only', async () => {
     const remote = remoteOf()
     await publish(remote, '/image')
     const reader = remoteOf(network.node('reader', { rights: new Set(['read']) }))
-    const entry = await reader.lookup('/image')
+    const entry = await reader.namespace.lookup('/image')
     const blob = entry?.kind === 'file' ? entry.blob : ''
     const hold = { blob, version: 1, holder: 'reader', purpose: 'pull /image' }
 
@@ -409,8 +416,8 @@ describe('the remote version manager', () => {
       { length: 1300 },
       (_, at) => `d${String(at).padStart(5, '0')}${'x'.repeat(200)}`
     )
-    for (const name of names) void versions.makeDirectory(`/${name}`)
-    await versions.makeDirectory('/zzz')
+    for (const name of names) void versions.namespace.makeDirectory(`/${name}`)
+    await versions.namespace.makeDirectory('/zzz')
     const summary = { bytes: 1, timeMs: 1, condition: 'published', isPinned: false } as const
     const long = Array.from({ length: 700 }, (_, version) => ({
       ...summary,
@@ -420,8 +427,8 @@ describe('the remote version manager', () => {
     versions.historyPage = async (_blob, { after = -1, limit }) =>
       long.filter(({ version }) => version > after).slice(0, limit)
 
-    const listed = await remote.list('/', { limit: 1100 })
-    const rest = await remote.list('/', { after: names[1099] as string, limit: 5000 })
+    const listed = await remote.namespace.list('/', { limit: 1100 })
+    const rest = await remote.namespace.list('/', { after: names[1099] as string, limit: 5000 })
 
     expect(listed.map(({ path }) => path.slice(1))).toEqual(names.slice(0, 1100))
     expect(rest.map(({ path }) => path.slice(1))).toEqual([...names.slice(1100), 'zzz'])
@@ -430,10 +437,10 @@ describe('the remote version manager', () => {
 
   test('tries again while the version manager restarts', async () => {
     const remote = remoteOf(undefined, { retryForMs: 5000, retryPauseMs: 5 })
-    await remote.makeDirectory('/there')
+    await remote.namespace.makeDirectory('/there')
     network.remove('manager')
 
-    const looking = remote.lookup('/there')
+    const looking = remote.namespace.lookup('/there')
     const assigning = remote.createBlob({ chunkBytes: CHUNK_BYTES, replicas: 1 })
     await serve()
 
@@ -446,8 +453,8 @@ describe('the remote version manager', () => {
     const controller = new AbortController()
     const remote = remoteOf(undefined, { retryForMs: 60_000, retryPauseMs: 5 })
 
-    await expect(remoteOf().lookup('/')).rejects.toBeInstanceOf(PeerUnreachableError)
-    const looking = remote.lookup('/', { signal: controller.signal })
+    await expect(remoteOf().namespace.lookup('/')).rejects.toBeInstanceOf(PeerUnreachableError)
+    const looking = remote.namespace.lookup('/', { signal: controller.signal })
     controller.abort(new Error('changed my mind'))
 
     await expect(looking).rejects.toThrow('changed my mind')
@@ -492,7 +499,7 @@ describe('the remote version manager', () => {
     })
     const remote = remoteOf(undefined, { timeoutMs: 20 })
 
-    await expect(remote.lookup('/')).rejects.toBeInstanceOf(PeerTimeoutError)
+    await expect(remote.namespace.lookup('/')).rejects.toBeInstanceOf(PeerTimeoutError)
     await expect(remote.assign(requestOf('ab'.repeat(32)))).rejects.toBeInstanceOf(PeerTimeoutError)
   })
 })

@@ -21,7 +21,11 @@ class Scene implements DiallingHost {
   readonly visited: string[] = []
   /** When the directory was asked. */
   readonly askedMs: number[] = []
+  readonly bans = new Bans()
   readonly dialling: Dialling
+  /** How long it takes to meet somebody. */
+  connectMs = 0
+  readonly #network = new MemoryNetwork()
 
   constructor() {
     const directory: ImageDirectory = {
@@ -34,11 +38,11 @@ class Scene implements DiallingHost {
     }
     this.dialling = new Dialling({
       host: this,
-      node: new MemoryNetwork().node('self'),
+      node: this.#network.node('self'),
       directory,
       clock: this.clock,
       random: seededRandom(1),
-      bans: new Bans(),
+      bans: this.bans,
       log: noLogger.forComponent('test')
     })
   }
@@ -53,11 +57,25 @@ class Scene implements DiallingHost {
     await nextTurn()
   }
 
+  /** Until as many are neighbours as are looked for. */
+  async tickForSeconds(seconds: number): Promise<void> {
+    for (let ticks = 0; ticks < seconds * 4; ticks++) {
+      await this.tick()
+      this.clock.advance(250)
+    }
+  }
+
   isNeighbour(peerId: string): boolean {
     return this.met.has(peerId)
   }
 
+  /** Connects to agents, which are not met thereby. */
+  connectTo(agents: readonly ExchangedPeer[]): void {
+    for (const { peerId } of agents) this.#network.node(peerId)
+  }
+
   async visit(peerId: string): Promise<void> {
+    if (this.connectMs > 0) await this.clock.sleep(this.connectMs)
     this.met.add(peerId)
     this.visited.push(peerId)
     this.dialling.joined(peerId, rackOf(peerId))
@@ -87,11 +105,45 @@ function agentsOf(rack: number, count: number): ExchangedPeer[] {
   })
 }
 
+test('meets the first three at once and the others one after the other', async () => {
+  const scene = new Scene()
+  scene.dialling.exchanged(agentsOf(2, 40))
+
+  const counts: number[] = []
+  for (let ticks = 0; ticks < 12; ticks++) {
+    await scene.tick()
+    counts.push(scene.met.size)
+    scene.clock.advance(250)
+  }
+
+  expect(counts).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 12, 12])
+})
+
+test('leaves hosts more time that are slow to connect', async () => {
+  const scene = new Scene()
+  scene.connectMs = 500
+  scene.dialling.exchanged(agentsOf(2, 40))
+
+  await scene.tickForSeconds(2.5)
+
+  expect(scene.met.size).toBe(5)
+})
+
+test('meets those at once that it is connected to', async () => {
+  const scene = new Scene()
+  scene.connectTo(agentsOf(1, 20))
+  scene.dialling.exchanged(agentsOf(1, 40))
+
+  await scene.tick()
+
+  expect(scene.met.size).toBe(12)
+})
+
 test('half of the neighbours are of the same zone, the others of any', async () => {
   const scene = new Scene()
   scene.dialling.exchanged([...agentsOf(2, 40), ...agentsOf(3, 40), ...agentsOf(1, 40)])
 
-  await scene.tick()
+  await scene.tickForSeconds(5)
 
   expect(scene.met.size).toBe(12)
   expect(scene.metIn(1)).toBeGreaterThanOrEqual(6)
@@ -101,11 +153,11 @@ test('half of the neighbours are of the same zone, the others of any', async () 
 test('takes others when nobody of the zone is known, and more when somebody is', async () => {
   const scene = new Scene()
   scene.dialling.exchanged(agentsOf(2, 40))
-  await scene.tick()
+  await scene.tickForSeconds(5)
   const before = [scene.metIn(1), scene.metIn(2)]
 
   scene.dialling.exchanged(agentsOf(1, 40))
-  await scene.tick()
+  await scene.tickForSeconds(5)
 
   expect(before).toEqual([0, 12])
   expect([scene.metIn(1), scene.metIn(2)]).toEqual([6, 12])
@@ -118,7 +170,7 @@ test('learns zones from those it meets', async () => {
     'directory'
   )
 
-  await scene.tick()
+  await scene.tickForSeconds(5)
 
   expect(scene.met.size).toBe(12)
 })
@@ -148,4 +200,23 @@ test('asks the directory at once, and ever more rarely while it finds nobody', a
   }
 
   expect(scene.askedMs).toEqual([0, 500, 1500, 3500, 7500])
+})
+
+test('one that was of no use is dialled when its ban is over, or nobody else is of use', async () => {
+  const scene = new Scene()
+  for (const peer of ['source waits', 'source is pardoned']) scene.bans.suspend(peer, 30_000)
+  scene.bans.add('source lied', 600_000)
+  scene.dialling.add(['source waits', 'source lied'], 'source')
+  await scene.tick()
+  scene.clock.advance(30_000)
+  await scene.tick()
+  expect(scene.visited).toEqual(['source waits'])
+
+  scene.dialling.add(['source is pardoned'], 'source')
+  scene.bans.suspend('source is pardoned', 90_000)
+  await scene.tick()
+  scene.dialling.hurry()
+  await scene.tick()
+
+  expect(scene.visited).toEqual(['source waits', 'source is pardoned'])
 })

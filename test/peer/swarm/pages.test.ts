@@ -5,6 +5,9 @@ import type { Manifest } from '../../../src/chunks/manifest.ts'
 import { buildManifest } from '../../../src/chunks/manifest.ts'
 import { loadManifest } from '../../../src/chunks/manifest-load.ts'
 import { KIB } from '../../../src/lib/bytes.ts'
+import { SWARM_PROTOCOL } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage, encodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
+import { pagesHandshake } from '../../../src/peer/swarm/meeting.ts'
 import { SimulatedAgent } from '../../support/simulated-agent.ts'
 import { SimulatedNetwork } from '../../support/simulated-network.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
@@ -44,4 +47,52 @@ test('a manifest can be loaded from an agent that holds the image', async () => 
       asker.service.fetchPages(root, [new Uint8Array(32).fill(1)], { sources: ['holder'] })
     )
   ).rejects.toMatchObject({ code: 'ERR_PAGES_UNAVAILABLE', asked: ['holder'] })
+})
+
+/** Answers as an agent with the image does, but for what the pages are. */
+async function serveWrongPages(agent: SimulatedAgent, manifest: Manifest): Promise<void> {
+  await agent.node.serve(SWARM_PROTOCOL, async (channel) => {
+    await channel.send(encodeSwarmMessage(pagesHandshake(manifest.root)))
+    for await (const bytes of channel.messages()) {
+      const message = decodeSwarmMessage(bytes)
+      if (message.type !== 'pages') continue
+      const { request, ids } = message
+      for (const place of ids.keys()) {
+        const page = new Uint8Array(100)
+        await channel.send(encodeSwarmMessage({ type: 'page', request, place, page }))
+      }
+    }
+  })
+}
+
+test('who sends a wrong page is named, banned and counted, and the next one is asked', async () => {
+  const clock = new VirtualClock()
+  const network = new SimulatedNetwork(clock)
+  const manifest = await manifestOf(3000)
+  const [holder, liar, asker] = ['holder', 'liar', 'asker'].map(
+    (name) => new SimulatedAgent(network, name)
+  ) as [SimulatedAgent, SimulatedAgent, SimulatedAgent]
+  await Promise.all([holder.start(), asker.start()])
+  await serveWrongPages(liar, manifest)
+  const { root } = manifest
+  const ask = async (sources: readonly string[]) =>
+    clock.until(asker.service.fetchPages(root, [root], { sources }))
+
+  const alone = await ask(['liar']).catch((error: unknown) => error)
+  const again = await ask(['liar']).catch((error: unknown) => error)
+  await holder.service.hold(manifest)
+  const [page] = await ask(['liar', 'holder'])
+
+  expect(alone).toMatchObject({
+    code: 'ERR_PAGES_UNAVAILABLE',
+    message: expect.stringContaining('wrong ones came from liar'),
+    liars: ['liar'],
+    cause: { code: 'ERR_CHUNK_MISMATCH', peer: 'liar' }
+  })
+  expect(again).toMatchObject({ asked: [], liars: [] })
+  expect(chunkId(page ?? new Uint8Array())).toEqual(root)
+  const named = asker.log.lines.filter(({ values }) => values.includes('liar'))
+  expect(named).toMatchObject([{ level: 'info', format: expect.stringContaining('is banned') }])
+  const metric = 'blobswarm_peer_swarm_pages_rejected_total{reason=wrong}'
+  expect(asker.metrics.values.get(metric)).toBe(1)
 })

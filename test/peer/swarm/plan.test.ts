@@ -241,3 +241,61 @@ test('keeps what is asked for and not stored under its limit', async () => {
   expect(asked).toHaveLength(4)
   expect(stage.ask(neighbours[0] as Neighbour)).toEqual([])
 })
+
+test('nobody can stand in for the only one that holds a chunk, whatever those claim that fail or gave nothing', async () => {
+  const stage = await Stage.of(4)
+  const source = stage.neighbour('source')
+  const [first] = stage.ask(source)
+  stage.answer(source, first as PendingRequest)
+  source.scorecard.received(CHUNK_BYTES, 0)
+  const failing = stage.neighbour('failing')
+  failing.scorecard.received(CHUNK_BYTES, 0)
+  failing.scorecard.failed()
+  stage.neighbour('claims all')
+
+  expect(stage.plan.isReplaceable(source)).toBe(false)
+  expect(stage.plan.isReplaceable(failing)).toBe(true)
+  failing.scorecard.received(CHUNK_BYTES, 0)
+  expect(stage.plan.isReplaceable(source)).toBe(true)
+})
+
+test('one that is borne with is asked for a chunk at a time', async () => {
+  const stage = await Stage.of(8)
+  const slow = stage.neighbour('slow')
+
+  stage.plan.ledger.bearWith('slow', 0)
+
+  expect(stage.ask(slow)).toHaveLength(1)
+})
+
+test('takes back no more than is to be taken', async () => {
+  const stage = await Stage.of(8)
+  const asked = stage.ask(stage.neighbour('a'))
+
+  const taken = stage.plan.giveUp('a', 0, ({ id }) => id !== asked[0]?.id)
+
+  expect(taken).toEqual(asked.slice(1))
+  expect(stage.plan.ledger.pendingOf('a')).toEqual(asked.slice(0, 1))
+})
+
+test('asks a neighbour for what somebody waits for at once, however much it still has to send', async () => {
+  const stage = await Stage.of(26, { sharedCreditChunks: 16 })
+  const source = stage.neighbour('source')
+  expect(stage.ask(source)).toHaveLength(16)
+
+  stage.plan.picker.prioritise([20, 21], 'demand')
+  const asked = stage.ask(source)
+
+  expect(asked.map(({ chunk, requestClass }) => [chunk, requestClass])).toEqual([
+    [20, 'demand'],
+    [21, 'demand']
+  ])
+})
+
+test('asks a neighbour for no more than eight chunks at a time that somebody waits for', async () => {
+  const stage = await Stage.of(26)
+  const source = stage.neighbour('source')
+  stage.plan.picker.prioritise(stage.table.distinct(), 'demand')
+
+  expect(stage.ask(source)).toHaveLength(8)
+})

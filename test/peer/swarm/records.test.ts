@@ -60,6 +60,20 @@ describe('bans', () => {
     ])
   })
 
+  test('of those who were only of no use end when they are pardoned', () => {
+    const bans = new Bans()
+    bans.suspend('useless', 100)
+    bans.add('liar', 100)
+    bans.add('both', 200)
+    bans.suspend('both', 100)
+
+    for (const peer of ['useless', 'liar', 'both', 'stranger']) bans.pardon(peer)
+
+    expect(['useless', 'liar', 'both'].map((peer) => bans.remainingMs(peer, 40))).toEqual([
+      0, 60, 160
+    ])
+  })
+
   test('are bounded: the one that ends first is forgiven', () => {
     const bans = new Bans({ maxPeers: 2 })
     for (const [peer, untilMs] of [

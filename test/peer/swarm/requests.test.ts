@@ -36,7 +36,7 @@ test('a request that was given up uses no credit but its answer is still expecte
   const ledger = new RequestLedger()
   const request = ledger.issue('a', ask(1), 0)
 
-  ledger.abandon(request)
+  ledger.abandon(request, 0)
 
   expect(ledger.bytesOf('a')).toBe(0)
   expect(ledger.pendingFor(1)).toEqual([])
@@ -83,4 +83,36 @@ test('only demanded chunks are overdue by age alone', () => {
 
   expect(ledger.isOverdue(demanded, 501)).toBe(true)
   expect(ledger.isOverdue(rest, 501)).toBe(false)
+})
+
+test('one that is borne with gets twice as long each time, and as long as others once it is faster', () => {
+  const ledger = new RequestLedger({ silenceMs: 1000 })
+  ledger.issue('a', ask(1), 0)
+
+  ledger.bearWith('a', 1001)
+  expect([ledger.silent(3001), ledger.silent(3002)]).toEqual([[], ['a']])
+  ledger.bearWith('a', 3002)
+  ledger.touch('a', 6000, 10)
+  expect([ledger.isBorneWith('a'), ledger.silenceMsOf('a')]).toEqual([true, 4000])
+  ledger.touch('a', 6200, 10)
+
+  expect([ledger.isBorneWith('a'), ledger.silenceMsOf('a')]).toEqual([false, 1000])
+})
+
+test('nobody may be silent for more than eight times as long as others', () => {
+  const ledger = new RequestLedger({ silenceMs: 1000 })
+  ledger.issue('a', ask(1), 0)
+
+  for (let times = 0; times < 10; times++) ledger.bearWith('a', 1001)
+
+  expect(ledger.silenceMsOf('a')).toBe(8000)
+})
+
+test('what was given up long after it was asked for is owed from then on', () => {
+  const ledger = new RequestLedger({ silenceMs: 1000 })
+  const request = ledger.issue('a', ask(1), 0)
+
+  ledger.abandon(request, 9000)
+
+  expect([ledger.silent(12_000), ledger.silent(12_001)]).toEqual([[], ['a']])
 })

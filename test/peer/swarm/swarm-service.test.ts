@@ -1,13 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
 import { KIB } from '../../../src/lib/bytes.ts'
 import { seededRandom } from '../../../src/lib/random.ts'
-import {
-  decodeSwarmMessage,
-  encodeSwarmMessage,
-  SWARM_PROTOCOL,
-  type SwarmMessage
-} from '../../../src/peer/protocols/swarm.ts'
-import type { DownloadProgress } from '../../../src/peer/swarm/downloader.ts'
+import { SWARM_PROTOCOL, type SwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage, encodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
+import type { DownloadProgress } from '../../../src/peer/swarm/download-types.ts'
 import {
   imageOf,
   randomImage,

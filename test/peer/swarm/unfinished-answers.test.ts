@@ -29,7 +29,7 @@ test('an answer that is needless by now is still counted to its end, and nothing
 test('a neighbour that never comes to the end of an answer counts as silent in the end', () => {
   const ledger = new RequestLedger({ silenceMs: 100 })
   const request = ledger.issue('a', ASK, 0)
-  ledger.abandon(request)
+  ledger.abandon(request, 0)
   const silent: string[][] = []
 
   for (const nowMs of [50, 150, 250, 350]) {

@@ -105,3 +105,32 @@ test('takes no more than so many requests', () => {
     expect.objectContaining({ code: 'ERR_PROTOCOL_VIOLATION' })
   )
 })
+
+test('knows of a demanded chunk from when it is asked for until it is answered', () => {
+  const { queue } = queueOf()
+  queue.ask(ask(1, 1))
+  queue.take()
+  queue.ask(ask(2, 2, 'demand'))
+  queue.ask(ask(3, 3, 'demand'))
+  const had = [queue.hasDemand]
+
+  queue.sent(1)
+  queue.take()
+  had.push(queue.hasDemand)
+  queue.cancel(3)
+  had.push(queue.hasDemand)
+  queue.sent(2)
+
+  expect([...had, queue.hasDemand]).toEqual([true, true, true, false])
+})
+
+test('nothing is demanded any more when the neighbour is gone', () => {
+  const { queue } = queueOf()
+  queue.ask(ask(1, 1, 'demand'))
+  queue.ask(ask(2, 2, 'demand'))
+  queue.take()
+
+  queue.clear()
+
+  expect([queue.hasDemand, queue.pendingCount]).toEqual([false, 0])
+})

@@ -5,11 +5,11 @@ import { noLogger } from '../../../src/lib/logger.ts'
 import { seededRandom } from '../../../src/lib/random.ts'
 import {
   ANY_COPIES,
-  decodeSwarmMessage,
   type RequestClass,
   SWARM_PROTOCOL,
   type SwarmMessage
 } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 import { ChunkTable } from '../../../src/peer/swarm/chunk-table.ts'
 import { SwarmLink } from '../../../src/peer/swarm/link.ts'
 import { Spread } from '../../../src/peer/swarm/spread.ts'

@@ -8,7 +8,8 @@ import { recordName } from '../../../src/metadata/metadata-keys.ts'
 import { decodeNodeKey } from '../../../src/metadata/node-codec.ts'
 import { pageFetcher } from '../../../src/metadata/page-fetch.ts'
 import type { KeptMetadata, MetadataKind } from '../../../src/metadata/store-types.ts'
-import type { BlobId, NodeKey, NodeRef } from '../../../src/metadata/types.ts'
+import type { NodeKey } from '../../../src/metadata/tree-types.ts'
+import type { BlobId, VersionRef } from '../../../src/metadata/types.ts'
 import { versionRecordName } from '../../../src/metadata/version-record.ts'
 import type { TestRepository } from '../repository.ts'
 
@@ -32,7 +33,7 @@ export async function audit(test: TestRepository): Promise<Audit> {
   const shown = new Set(await blobsOf(test, '/'))
   for (const blob of shown) await needs.addBlob(blob)
   // A file whose versions were all removed cannot be seen, but its next version stands on the last.
-  const hidden = (await test.versions.roots([])).filter(({ blob }) => !shown.has(blob))
+  const hidden = (await test.versions.collected.roots([])).filter(({ blob }) => !shown.has(blob))
   for (const root of hidden) await needs.addHidden(root)
   const { names, allowed } = needs
   return {
@@ -63,9 +64,9 @@ class Needs {
     for (const version of manifests) await this.#addVersion({ blob, version })
   }
 
-  async #addVersion(ref: NodeRef): Promise<void> {
+  async #addVersion(ref: VersionRef): Promise<void> {
     const { versions, kept } = this.#test
-    const { record } = await versions.recordOf(ref)
+    const { record } = await versions.collected.recordOf(ref)
     this.names.add(`record ${versionRecordName(ref.blob, ref.version)}`)
     const manifest = await loadManifest(record.manifestRoot, pageFetcher(kept))
     for (const id of manifest.pageIds) this.names.add(`page ${toHex(id)}`)
@@ -81,7 +82,7 @@ class Needs {
     if (source === undefined) return
     if (ref.version === 0) await this.#addTree(source, this.names)
     // A clone may have been made of a clone, whose own source stands behind it.
-    for (let next: NodeRef | undefined = source; next !== undefined; ) {
+    for (let next: VersionRef | undefined = source; next !== undefined; ) {
       if (!(await this.#isKnown(next))) return
       await this.#addTree(next, this.allowed)
       next = await this.#sourceOf(next.blob)
@@ -89,21 +90,24 @@ class Needs {
   }
 
   /** A source can be forgotten once its clones have been written over as a whole. */
-  async #isKnown({ blob }: NodeRef): Promise<boolean> {
+  async #isKnown({ blob }: VersionRef): Promise<boolean> {
     return (await this.#test.versions.describe(blob)) !== undefined
   }
 
-  async #sourceOf(blob: BlobId): Promise<NodeRef | undefined> {
+  async #sourceOf(blob: BlobId): Promise<VersionRef | undefined> {
     try {
-      return (await this.#test.versions.recordOf({ blob, version: 0 })).record.parent
+      return (await this.#test.versions.collected.recordOf({ blob, version: 0 })).record.parent
     } catch {
       return undefined // it is no clone
     }
   }
 
-  async #addTree(ref: NodeRef, to: Set<string>): Promise<void> {
+  async #addTree(ref: VersionRef, to: Set<string>): Promise<void> {
     const { blob, version } = ref
-    const [assigned] = await this.#test.versions.assigned(blob, { from: version, to: version })
+    const [assigned] = await this.#test.versions.collected.assigned(blob, {
+      from: version,
+      to: version
+    })
     if (assigned === undefined) return
     let level: NodeKey[] = [{ ...ref, offset: 0, span: assigned.span }]
     while (level.length > 0) {

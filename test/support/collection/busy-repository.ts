@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from '../../../src/lib/errors.ts'
 import { type Random, seededRandom } from '../../../src/lib/random.ts'
 import type { Collector } from '../../../src/metadata/collection.ts'
-import type { BlobId, FileEntry, NodeRef, Version } from '../../../src/metadata/types.ts'
+import type { FileEntry } from '../../../src/metadata/namespace-types.ts'
+import type { BlobId, Version, VersionRef } from '../../../src/metadata/types.ts'
 import { startTestRepository, type TestRepository } from '../repository.ts'
 import { type Audit, audit } from './audit.ts'
 import { openVersion } from './open-version.ts'
@@ -190,7 +191,7 @@ export class BusyRepository {
     if (found === undefined || clones.length >= MAX_CLONES) return
     const recipe = await this.#recipeOf(found)
     // Nobody knows of it before its content is known, so that whoever finds it can check it.
-    const { blob } = await versions.clone(found, `/clone-${this.#nextClone++}`)
+    const { blob } = await versions.namespace.clone(found, `/clone-${this.#nextClone++}`)
     this.#recipes.set(`${blob}/0`, Promise.resolve(recipe))
     this.counts.clones++
   }
@@ -203,7 +204,7 @@ export class BusyRepository {
   }
 
   async #setPolicy(path: string, random: Random): Promise<void> {
-    await this.#bench.versions.setRetention(path, { last: 2 + Math.floor(random() * 3) })
+    await this.#bench.versions.namespace.setRetention(path, { last: 2 + Math.floor(random() * 3) })
   }
 
   async #read(random: Random): Promise<void> {
@@ -216,7 +217,7 @@ export class BusyRepository {
   }
 
   /** A version that is held can be read, whatever happens. */
-  async #readHeld(ref: NodeRef): Promise<void> {
+  async #readHeld(ref: VersionRef): Promise<void> {
     const { versions } = this.#bench
     const hold = { ...ref, holder: 'reader', purpose: `read ${this.#nextNote++}` }
     const isHeld = await this.#unlessRefused(async () => {
@@ -230,7 +231,7 @@ export class BusyRepository {
   }
 
   /** Who does not hold a version may lose it, but only to a removal. */
-  async #readFreely(ref: NodeRef): Promise<void> {
+  async #readFreely(ref: VersionRef): Promise<void> {
     try {
       await this.#check(ref, await this.#recipeOf(ref))
       this.counts.reads++
@@ -242,7 +243,7 @@ export class BusyRepository {
     }
   }
 
-  async #isReadable({ blob, version }: NodeRef): Promise<boolean> {
+  async #isReadable({ blob, version }: VersionRef): Promise<boolean> {
     let isThere = false
     await this.#unlessRefused(async () => {
       const history = await this.#bench.versions.history(blob)
@@ -275,7 +276,7 @@ export class BusyRepository {
     }
   }
 
-  async #check(ref: NodeRef, recipe: Recipe): Promise<void> {
+  async #check(ref: VersionRef, recipe: Recipe): Promise<void> {
     const snapshot = await openVersion(this.#bench, ref)
     const read = snapshot.read({ offset: 0, length: snapshot.bytes })
     const content = Buffer.concat(await Array.fromAsync(read))
@@ -284,7 +285,7 @@ export class BusyRepository {
     }
   }
 
-  async #recipeOf({ blob, version }: NodeRef): Promise<Recipe> {
+  async #recipeOf({ blob, version }: VersionRef): Promise<Recipe> {
     const key = `${blob}/${version}`
     const known = this.#recipes.get(key)
     if (known !== undefined) return await known

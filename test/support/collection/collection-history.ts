@@ -1,7 +1,8 @@
 import type { Random } from '../../../src/lib/random.ts'
 import { seededRandom } from '../../../src/lib/random.ts'
 import type { Collector } from '../../../src/metadata/collection.ts'
-import type { BlobId, FileEntry, Version } from '../../../src/metadata/types.ts'
+import type { FileEntry } from '../../../src/metadata/namespace-types.ts'
+import type { BlobId, Version } from '../../../src/metadata/types.ts'
 import type { ManualClock } from '../manual-clock.ts'
 import type { TestRepository } from '../repository.ts'
 import { sampleBytes } from '../sample-bytes.ts'
@@ -127,7 +128,7 @@ export class CollectionHistory {
   async #beginWrite(): Promise<void> {
     const paths = [...PATHS, ...(await this.#files()).map(({ path }) => path)]
     const path = this.#pick(paths)
-    const description = await this.#on.bench.versions.reserve(path, {
+    const description = await this.#on.bench.versions.namespace.reserve(path, {
       chunkBytes: CHUNK,
       replicas: 1
     })
@@ -176,7 +177,7 @@ export class CollectionHistory {
     const found = await this.#someVersion()
     if (found === undefined || this.#clones >= (this.#on.isEven === true ? 16 : 6)) return
     const path = `/clone-${this.#clones++}`
-    const { blob } = await this.#on.bench.versions.clone(found, path)
+    const { blob } = await this.#on.bench.versions.namespace.clone(found, path)
     this.#sources.set(blob, this.#contentOf(found.blob, found.version))
     this.#count('clone')
   }
@@ -200,7 +201,7 @@ export class CollectionHistory {
     const file = await this.#someFile()
     if (file === undefined) return
     const policy = this.#chance(0.5) ? { last: 1 + this.#below(2) } : undefined
-    await this.#on.bench.versions.setRetention(file.path, policy)
+    await this.#on.bench.versions.namespace.setRetention(file.path, policy)
     this.#count('policy')
   }
 

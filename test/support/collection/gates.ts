@@ -63,14 +63,15 @@ export class Gates {
     ])
     return {
       versions: {
-        ...this.#gated<CollectedVersions>(versions, [
+        ...this.#gated<CollectedVersions>(versions.collected, [
           'applyRetention',
           'roots',
           'assigned',
           'recordOf',
           'forget'
         ]),
-        beganMs: (options) => versions.beganMs(options)
+        beganMs: (options) => versions.collected.beganMs(options),
+        pathsOf: (blobs, options) => versions.collected.pathsOf(blobs, options)
       },
       providers: async () => members,
       metadataProviders: () => [{ id: 'metadata', store: metadata }],

@@ -1,11 +1,11 @@
 import { noLogger } from '../../../src/lib/logger.ts'
 import { BlobReader, type Snapshot } from '../../../src/metadata/blob-reader.ts'
-import type { NodeRef } from '../../../src/metadata/types.ts'
+import type { VersionRef } from '../../../src/metadata/types.ts'
 import type { TestRepository } from '../repository.ts'
 
 /** Opens a version with a reader that remembers nothing of earlier ones. */
-export async function openVersion(bench: TestRepository, ref: NodeRef): Promise<Snapshot> {
+export async function openVersion(bench: TestRepository, ref: VersionRef): Promise<Snapshot> {
   const { versions, metadata, pool: reader, verifier } = bench
   const blobs = new BlobReader({ metadata, reader, verifier, logger: noLogger })
-  return await blobs.open(await versions.recordOf(ref))
+  return await blobs.open(await versions.collected.recordOf(ref))
 }

@@ -5,15 +5,11 @@ import type { Random } from '../../../src/lib/random.ts'
 import type { LeafList } from '../../../src/metadata/leaf-list.ts'
 import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
+import type { NodeProof, SignedTicket, TicketRequest } from '../../../src/metadata/ticket-types.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
+import type { KeyedNode } from '../../../src/metadata/tree-types.ts'
 import { weaveNodes } from '../../../src/metadata/tree-write.ts'
-import type {
-  BlobDescription,
-  KeyedNode,
-  NodeProof,
-  SignedTicket,
-  TicketRequest
-} from '../../../src/metadata/types.ts'
+import type { BlobDescription } from '../../../src/metadata/types.ts'
 import type { TestRepository } from '../repository.ts'
 
 /** Bytes that a write puts somewhere, within one chunk. */

@@ -9,7 +9,7 @@ export function collectorOf(
   others: Partial<CollectorComponents> & { readonly logger?: LoggerFactory } = {}
 ): Collector {
   return new Collector({
-    versions,
+    versions: versions.collected,
     providers: async () => Array.from(providers, ([id, store]) => ({ id, store })),
     metadataProviders: () => [{ id: 'metadata', store: kept }],
     pages: kept,

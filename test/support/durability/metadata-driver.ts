@@ -78,15 +78,15 @@ async function askMetadataStore(metadata: DiskMetadataStore): Promise<void> {
 async function askVersionManager(versions: LocalVersionManager, { id: leafList, bytes }: Page) {
   const create = { chunkBytes: 65_536, replicas: 1 }
   const short = { ...create, writer: signer.peerId, endBytes: 0, leafList, leafPages: [bytes] }
-  await told('a short file', versions.publishFile({ ...short, path: '/short/one' }))
+  await told('a short file', versions.namespace.publishFile({ ...short, path: '/short/one' }))
   const others = Array.from({ length: 12 }, (_, at) =>
-    versions.publishFile({ ...short, path: `/short/other-${at}` })
+    versions.namespace.publishFile({ ...short, path: `/short/other-${at}` })
   )
   await told('many short files', Promise.all(others))
-  await told('a time', versions.setModified('/short/one', 1_000_000_000_000))
+  await told('a time', versions.namespace.setModified('/short/one', 1_000_000_000_000))
   const path = '/images/debian'
-  const { blob } = await told('a reserved path', versions.reserve(path, create))
-  await told('a folder', versions.makeDirectory('/folder'))
+  const { blob } = await told('a reserved path', versions.namespace.reserve(path, create))
+  await told('a folder', versions.namespace.makeDirectory('/folder'))
   await told('a blob', versions.createBlob(create))
   const request = {
     blob,
@@ -111,12 +111,12 @@ async function askVersionManager(versions: LocalVersionManager, { id: leafList, 
   await told('the end of a hold', versions.release(held))
   await told('a pin', versions.setPinned(ref, true))
   await told('the end of a pin', versions.setPinned(ref, false))
-  await told('a policy', versions.setRetention('/folder', { last: 2 }))
-  await told('a clone', versions.clone(ref, '/clone'))
+  await told('a policy', versions.namespace.setRetention('/folder', { last: 2 }))
+  await told('a clone', versions.namespace.clone(ref, '/clone'))
   await told('a retired version', versions.retire(blob, 1))
-  await told('a new name', versions.rename(path, '/images/old'))
+  await told('a new name', versions.namespace.rename(path, '/images/old'))
   await told('what is newest', versions.latest(blob))
-  await told('a removed file', versions.remove('/images/old', { kind: 'file' }))
+  await told('a removed file', versions.namespace.remove('/images/old', { kind: 'file' }))
 }
 
 await data.open()

@@ -4,8 +4,10 @@ import { noLogger } from '../../../src/lib/logger.ts'
 import { VersionPublisher } from '../../../src/metadata/publishing.ts'
 import { RollForward } from '../../../src/metadata/roll-forward.ts'
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
+import type { SignedTicket } from '../../../src/metadata/ticket-types.ts'
 import { proveNodes } from '../../../src/metadata/tickets.ts'
-import type { BlobId, KeyedNode, NodeRef, SignedTicket } from '../../../src/metadata/types.ts'
+import type { KeyedNode } from '../../../src/metadata/tree-types.ts'
+import type { BlobId, VersionRef } from '../../../src/metadata/types.ts'
 import { storeLeafPages } from '../../../src/metadata/version-requests.ts'
 import type { VersionRow } from '../../../src/metadata/version-rows.ts'
 import { plainSigner } from '../plain-signing.ts'
@@ -149,7 +151,7 @@ export class HistoryActors {
   }
 
   /** Lets somebody seal a version, call by call, and look at what came out. */
-  startSealer(ref: NodeRef): void {
+  startSealer(ref: VersionRef): void {
     const actor = this.#actor('sealer', 0.2, 20)
     actor.onCrash = () => this.#parts.counts.cutSeals++
     const turn = { actor, scheduler: this.#parts.scheduler }

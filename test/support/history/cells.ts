@@ -1,5 +1,6 @@
 import { chunkId, chunkKey, isZeroChunk } from '../../../src/chunks/chunk-id.ts'
-import type { ChunkId, ChunkReader, ProviderId } from '../../../src/chunks/types.ts'
+import type { ChunkReader } from '../../../src/chunks/replica-types.ts'
+import type { ChunkId, ProviderId } from '../../../src/chunks/types.ts'
 import { HistoryFailure } from './failure.ts'
 
 /**

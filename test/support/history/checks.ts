@@ -1,5 +1,5 @@
 import { MAX_MANIFEST_CHILDREN } from '../../../src/chunks/manifest.ts'
-import type { NodeRef } from '../../../src/metadata/types.ts'
+import type { VersionRef } from '../../../src/metadata/types.ts'
 import { CELLS_PER_CHUNK } from './cells.ts'
 import { collectedStore } from './collected-store.ts'
 import { HistoryFailure } from './failure.ts'
@@ -22,7 +22,7 @@ export class HistoryChecks {
   }
 
   /** Reads a part of a published version by its tree. */
-  async some(ref: NodeRef): Promise<void> {
+  async some(ref: VersionRef): Promise<void> {
     const size = this.#parts.model.cells(ref).byteLength
     const recordOf = this.#parts.dice.chance(0.5) ? this.#recordOf : undefined
     await this.#checkTree(ref, this.#rangeIn(size), { recordOf })
@@ -49,13 +49,13 @@ export class HistoryChecks {
     if (this.#parts.dice.chance(0.3)) await this.#checkCollected()
   }
 
-  #sealOrder(refs: readonly NodeRef[]): NodeRef[] {
+  #sealOrder(refs: readonly VersionRef[]): VersionRef[] {
     if (this.#parts.dice.chance(0.5)) return refs.toReversed()
     const keyed = refs.map((ref) => ({ ref, at: this.#parts.dice.below(1000) }))
     return keyed.toSorted((a, b) => a.at - b.at).map(({ ref }) => ref)
   }
 
-  async #checkVersion(ref: NodeRef): Promise<void> {
+  async #checkVersion(ref: VersionRef): Promise<void> {
     this.#parts.counts.comparedVersions++
     const expected = this.#parts.model.cells(ref)
     if (expected.byteLength > LARGE_CELLS) this.#parts.counts.largeVersions++
@@ -87,7 +87,7 @@ export class HistoryChecks {
       })
     )
     const store = collectedStore(this.#parts.store, this.#parts.versions, trees)
-    const recordOf = (ref: NodeRef) =>
+    const recordOf = (ref: VersionRef) =>
       trees.get(ref.blob)?.includes(ref.version) === true
         ? this.#parts.versions.seal(ref)
         : undefined
@@ -101,7 +101,11 @@ export class HistoryChecks {
     }
   }
 
-  async #checkTree(ref: NodeRef, range: CellRange, options: TreeReadOptions = {}): Promise<void> {
+  async #checkTree(
+    ref: VersionRef,
+    range: CellRange,
+    options: TreeReadOptions = {}
+  ): Promise<void> {
     this.#parts.counts.reads++
     const expected = this.#parts.model
       .cells(ref)
@@ -117,6 +121,6 @@ export class HistoryChecks {
     }
   }
 
-  readonly #recordOf = (ref: NodeRef) =>
+  readonly #recordOf = (ref: VersionRef) =>
     this.#parts.versions.isPublished(ref) ? this.#parts.versions.seal(ref) : undefined
 }

@@ -1,5 +1,6 @@
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
-import type { KeyedNode, NodeProof } from '../../../src/metadata/types.ts'
+import type { NodeProof } from '../../../src/metadata/ticket-types.ts'
+import type { KeyedNode } from '../../../src/metadata/tree-types.ts'
 import type { Dice } from './dice.ts'
 import type { Actor, Scheduler } from './scheduler.ts'
 

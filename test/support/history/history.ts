@@ -1,6 +1,6 @@
 import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
-import type { BlobId, NodeRef } from '../../../src/metadata/types.ts'
+import type { BlobId, VersionRef } from '../../../src/metadata/types.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { plainSigner } from '../plain-signing.ts'
 import { HistoryActors } from './actors.ts'
@@ -171,7 +171,7 @@ export class TreeHistory {
     this.#actors.startSealer(ref)
   }
 
-  #somePublished(): NodeRef {
+  #somePublished(): VersionRef {
     const blob = this.#parts.dice.pick(this.#parts.model.blobs)
     return { blob, version: this.#parts.dice.below(this.#parts.versions.published(blob) + 1) }
   }

@@ -1,8 +1,8 @@
-import type { BlobId, NodeRef, Version } from '../../../src/metadata/types.ts'
+import type { BlobId, Version, VersionRef } from '../../../src/metadata/types.ts'
 import { HistoryFailure } from './failure.ts'
 
 /** Names a version for people. */
-export function nameOf({ blob, version }: NodeRef): string {
+export function nameOf({ blob, version }: VersionRef): string {
   return `version ${version} of ${blob.slice(0, 8)}`
 }
 
@@ -38,7 +38,7 @@ export class HistoryModel {
   }
 
   /** Applies a write; versions are applied in the order of their numbers. */
-  assign({ blob, version }: NodeRef, { pieces, endCells, truncates }: ModelWrite): void {
+  assign({ blob, version }: VersionRef, { pieces, endCells, truncates }: ModelWrite): void {
     const versions = this.#versions(blob)
     if (version !== versions.length) {
       throw new HistoryFailure(`version ${version} was assigned after ${versions.length - 1}`)
@@ -50,7 +50,7 @@ export class HistoryModel {
     versions.push(cells)
   }
 
-  cells(ref: NodeRef): Uint8Array {
+  cells(ref: VersionRef): Uint8Array {
     const cells = this.#versions(ref.blob)[ref.version]
     if (cells === undefined) throw new HistoryFailure(`there is no ${nameOf(ref)}`)
     return cells

@@ -6,16 +6,9 @@ import { LeafListBuilder } from '../../../src/metadata/leaf-list.ts'
 import { encodeLeafList } from '../../../src/metadata/leaf-list-codec.ts'
 import { MemoryMetadataStore } from '../../../src/metadata/memory-node-store.ts'
 import { decodeNode, encodeNode } from '../../../src/metadata/node-codec.ts'
-import type {
-  AssignedVersion,
-  BlobId,
-  KeyedNode,
-  NodeKey,
-  NodeProof,
-  Ticket,
-  TreeNode,
-  Version
-} from '../../../src/metadata/types.ts'
+import type { AssignedVersion, NodeProof, Ticket } from '../../../src/metadata/ticket-types.ts'
+import type { KeyedNode, NodeKey, TreeNode } from '../../../src/metadata/tree-types.ts'
+import type { BlobId, Version } from '../../../src/metadata/types.ts'
 import { VersionManagerState } from '../../../src/metadata/version-manager.ts'
 import { gullible } from '../plain-signing.ts'
 import { type HistoryRules, REAL_RULES } from './rules.ts'

@@ -1,5 +1,5 @@
+import type { Signer } from '../../../src/metadata/signature-types.ts'
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
-import type { Signer } from '../../../src/metadata/types.ts'
 import type { ManualClock } from '../manual-clock.ts'
 import type { CellPool } from './cells.ts'
 import type { HistoryCounts } from './counts.ts'

@@ -2,9 +2,11 @@ import { isZeroChunk, ZERO_CHUNK_ID } from '../../../src/chunks/chunk-id.ts'
 import type { ProviderId } from '../../../src/chunks/types.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { BlobReader } from '../../../src/metadata/blob-reader.ts'
+import type { SignedVersionRecord } from '../../../src/metadata/sealing-types.ts'
 import type { MetadataStore, NodeStore } from '../../../src/metadata/store-types.ts'
 import { readExtents, type SealedChunk, type SealedPlace } from '../../../src/metadata/tree-read.ts'
-import type { Extent, NodeRef, SignedVersionRecord } from '../../../src/metadata/types.ts'
+import type { Extent } from '../../../src/metadata/tree-types.ts'
+import type { VersionRef } from '../../../src/metadata/types.ts'
 import { gullible } from '../plain-signing.ts'
 import { CELL_BYTES, CELLS_PER_CHUNK, type CellPool, cellsIn, cellsOfBytes } from './cells.ts'
 import { HistoryFailure } from './failure.ts'
@@ -21,7 +23,7 @@ export interface TreeReadOptions {
   /** Where the nodes are read. @default the history's store */
   readonly store?: NodeStore | undefined
   /** The record of a version that readers of trees may take chunks from. */
-  readonly recordOf?: ((ref: NodeRef) => SignedVersionRecord | undefined) | undefined
+  readonly recordOf?: ((ref: VersionRef) => SignedVersionRecord | undefined) | undefined
 }
 
 /** Reads versions of a history, through their trees and through their manifests. */
@@ -42,7 +44,7 @@ export class HistoryReader {
 
   /** Extents of a range of a version, by its tree. */
   async extents(
-    ref: NodeRef,
+    ref: VersionRef,
     { offset, length }: CellRange,
     { store = this.#store, recordOf }: TreeReadOptions = {}
   ): Promise<Extent[]> {
@@ -56,7 +58,7 @@ export class HistoryReader {
 
   /** Cells of a range of a version, by its tree. */
   async treeCells(
-    ref: NodeRef,
+    ref: VersionRef,
     range: CellRange,
     options: TreeReadOptions = {}
   ): Promise<Uint8Array> {
@@ -104,7 +106,7 @@ export class HistoryReader {
   }
 
   async #sealedChunk(
-    recordOf: (ref: NodeRef) => SignedVersionRecord | undefined,
+    recordOf: (ref: VersionRef) => SignedVersionRecord | undefined,
     { ref, index }: SealedPlace
   ): Promise<SealedChunk | undefined> {
     const record = recordOf(ref)
@@ -128,7 +130,7 @@ function checkReplicas(replicas: readonly ProviderId[] | undefined): void {
 export function compareCells(
   actual: Uint8Array,
   expected: Uint8Array,
-  { ref, by }: { readonly ref: NodeRef; readonly by: string }
+  { ref, by }: { readonly ref: VersionRef; readonly by: string }
 ): void {
   if (Buffer.compare(actual, expected) === 0) return
   const at = expected.findIndex((cell, place) => actual[place] !== cell)

@@ -1,6 +1,6 @@
 import { MemoryMetadataStore } from '../../../src/metadata/memory-node-store.ts'
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
-import type { Ticket } from '../../../src/metadata/types.ts'
+import type { Ticket } from '../../../src/metadata/ticket-types.ts'
 import {
   VersionManagerState,
   type VersionManagerStateOptions

@@ -1,14 +1,12 @@
-import type { AbortOptions, ChunkId } from '../../../src/chunks/types.ts'
+import type { ChunkId } from '../../../src/chunks/types.ts'
+import type { AbortOptions } from '../../../src/lib/abort-options.ts'
 import { equalBytes } from '../../../src/lib/bytes.ts'
 import { noLogger } from '../../../src/lib/logger.ts'
 import { ManifestSealer } from '../../../src/metadata/sealing.ts'
+import type { SealRequest, SignedVersionRecord } from '../../../src/metadata/sealing-types.ts'
+import type { Signer } from '../../../src/metadata/signature-types.ts'
 import type { MetadataStore } from '../../../src/metadata/store-types.ts'
-import type {
-  NodeRef,
-  SealRequest,
-  SignedVersionRecord,
-  Signer
-} from '../../../src/metadata/types.ts'
+import type { VersionRef } from '../../../src/metadata/types.ts'
 import { gullible } from '../plain-signing.ts'
 import type { CellPool } from './cells.ts'
 import type { HistoryCounts } from './counts.ts'
@@ -43,7 +41,7 @@ export class HistorySealer {
   }
 
   /** Seals a version unless it is. */
-  async record(ref: NodeRef): Promise<SignedVersionRecord> {
+  async record(ref: VersionRef): Promise<SignedVersionRecord> {
     const unsealed = this.#unsealedBelow(ref)
     for (let next = unsealed.pop(); next !== undefined; next = unsealed.pop()) {
       const { envelope } = await this.#sealer.seal(this.#requestOf(next))
@@ -62,7 +60,7 @@ export class HistorySealer {
    *
    * @throws {HistoryFailure} if it is another one.
    */
-  async sealAgain(ref: NodeRef): Promise<void> {
+  async sealAgain(ref: VersionRef): Promise<void> {
     const { versions, counts } = this.#parts
     const { metadata } = this.#place
     const forgetful: MetadataStore = {
@@ -100,10 +98,10 @@ export class HistorySealer {
   }
 
   /** The version, and below it those that are not sealed, down to one that starts from nothing. */
-  #unsealedBelow(ref: NodeRef): NodeRef[] {
+  #unsealedBelow(ref: VersionRef): VersionRef[] {
     const { versions } = this.#parts
-    const unsealed: NodeRef[] = []
-    for (let next: NodeRef | undefined = ref; next !== undefined; ) {
+    const unsealed: VersionRef[] = []
+    for (let next: VersionRef | undefined = ref; next !== undefined; ) {
       if (versions.seal(next) !== undefined) break
       unsealed.push(next)
       next = versions.row(next).truncates ? undefined : versions.parentOf(next)
@@ -111,7 +109,7 @@ export class HistorySealer {
     return unsealed
   }
 
-  #requestOf(ref: NodeRef): SealRequest {
+  #requestOf(ref: VersionRef): SealRequest {
     const { versions } = this.#parts
     const { bytes, truncates, leafList, publishedMs, note } = versions.row(ref)
     const parent = versions.parentOf(ref)

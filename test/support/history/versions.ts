@@ -2,20 +2,21 @@ import { chunkId } from '../../../src/chunks/chunk-id.ts'
 import { errorCode } from '../../../src/lib/errors.ts'
 import type { PublishedVersions } from '../../../src/metadata/publishing.ts'
 import type { OpenVersions } from '../../../src/metadata/roll-forward.ts'
+import type { SignedVersionRecord } from '../../../src/metadata/sealing-types.ts'
+import type { SignedEnvelope, Signer } from '../../../src/metadata/signature-types.ts'
+import type {
+  AssignedVersion,
+  SignedTicket,
+  Ticket,
+  TicketRequest
+} from '../../../src/metadata/ticket-types.ts'
 import { signTicket, verifyTicket } from '../../../src/metadata/tickets.ts'
 import type { TreeSnapshot } from '../../../src/metadata/tree-read.ts'
 import type {
-  AssignedVersion,
   BlobDescription,
   BlobId,
-  NodeRef,
-  SignedEnvelope,
-  SignedTicket,
-  SignedVersionRecord,
-  Signer,
-  Ticket,
-  TicketRequest,
   Version,
+  VersionRef,
   VersionSummary
 } from '../../../src/metadata/types.ts'
 import type { Change, VersionManagerState } from '../../../src/metadata/version-manager.ts'
@@ -83,7 +84,7 @@ export class HistoryVersions {
     return this.#addBlob((blob) => this.#state.createBlob(blob, create, nowMs), new Uint8Array())
   }
 
-  clone(from: NodeRef): BlobId {
+  clone(from: VersionRef): BlobId {
     const nowMs = this.#parts.clock.now()
     const cells = this.#parts.model.cells(from)
     return this.#addBlob((blob) => this.#state.cloneBlob(blob, from, nowMs), cells)
@@ -108,11 +109,11 @@ export class HistoryVersions {
     return Array.from(this.#state.open())
   }
 
-  isPublished({ blob, version }: NodeRef): boolean {
+  isPublished({ blob, version }: VersionRef): boolean {
     return version <= this.published(blob)
   }
 
-  row({ blob, version }: NodeRef): VersionRow {
+  row({ blob, version }: VersionRef): VersionRow {
     return this.#state.version(blob, version)
   }
 
@@ -122,24 +123,24 @@ export class HistoryVersions {
     return description
   }
 
-  parentOf({ blob, version }: NodeRef): NodeRef | undefined {
+  parentOf({ blob, version }: VersionRef): VersionRef | undefined {
     return this.#state.parentOf(blob, version)
   }
 
-  assigned({ blob, version }: NodeRef): AssignedVersion {
+  assigned({ blob, version }: VersionRef): AssignedVersion {
     const assigned = this.#assigned.get(`${blob}/${version}`)
     if (assigned === undefined) throw new HistoryFailure(`version ${version} was not assigned`)
     return assigned
   }
 
   /** The version that version 0 of a clone stands for. */
-  sourceOf(blob: BlobId): NodeRef | undefined {
+  sourceOf(blob: BlobId): VersionRef | undefined {
     const row = this.#rows.get(blob)
     return row?.kind === 'blob' ? row.source?.version : undefined
   }
 
   /** Where the tree of a published version stands. */
-  snapshot({ blob, version }: NodeRef): TreeSnapshot {
+  snapshot({ blob, version }: VersionRef): TreeSnapshot {
     const row = this.#rows.get(version === 0 ? blob : `${blob}/${version}`)
     if (row?.kind === 'version') {
       const root = { blob, version, span: row.span }
@@ -150,12 +151,12 @@ export class HistoryVersions {
   }
 
   /** The record of a version, if it was sealed. */
-  seal(ref: NodeRef): SignedVersionRecord | undefined {
+  seal(ref: VersionRef): SignedVersionRecord | undefined {
     const { seal: envelope } = this.row(ref)
     return envelope && { record: decodeVersionRecord(envelope.payload), envelope }
   }
 
-  keepSeal({ blob, version }: NodeRef, envelope: SignedEnvelope): void {
+  keepSeal({ blob, version }: VersionRef, envelope: SignedEnvelope): void {
     this.#keep(this.#state.sealed(blob, version, envelope).rows)
   }
 
@@ -206,7 +207,7 @@ export class HistoryVersions {
   }
 
   /** Notes that a repair begins, or ends. @returns how many are under way then. */
-  countRepairs({ blob, version }: NodeRef, change: 1 | -1): number {
+  countRepairs({ blob, version }: VersionRef, change: 1 | -1): number {
     const key = `${blob}/${version}`
     const count = (this.#repairs.get(key) ?? 0) + change
     this.#repairs.set(key, count)
@@ -241,7 +242,7 @@ export class HistoryVersions {
     }
   }
 
-  #renew({ blob, version }: NodeRef): number {
+  #renew({ blob, version }: VersionRef): number {
     const { clock, counts } = this.#parts
     try {
       const { rows, result } = this.#state.renew(blob, version, clock.now())
@@ -253,7 +254,7 @@ export class HistoryVersions {
     }
   }
 
-  #commit(ref: NodeRef, isByWriter: boolean): void {
+  #commit(ref: VersionRef, isByWriter: boolean): void {
     const { clock, model, counts } = this.#parts
     if (isByWriter && this.row(ref).condition !== 'assigned') counts.lateCommits++
     const { rows, result } = this.#state.commit(ref.blob, ref.version, clock.now())

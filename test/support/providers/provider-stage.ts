@@ -3,7 +3,7 @@ import { type AgentProcess, blobswarmJson } from '../../../experiments/support/a
 import { callAgent } from '../../../src/agent/control-client.ts'
 import type { PushResult } from '../../../src/agent/operations.ts'
 import type { RepairFigures } from '../../../src/chunks/maintenance-types.ts'
-import type { ProviderState } from '../../../src/chunks/types.ts'
+import type { ProviderState } from '../../../src/chunks/provider-manager-types.ts'
 import { Cluster } from '../cluster.ts'
 import { CopyCensus, type CopyCount } from './copy-census.ts'
 import type { SampleImage } from './sample-image.ts'

@@ -1,4 +1,5 @@
-import { encodeSwarmMessage, type SwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import type { SwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import { encodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 import type { HostileConversation } from './hostile-conversation.ts'
 
 /** What a hostile peer does on one stream. */

@@ -1,11 +1,7 @@
 import type { Clock } from '../../../src/lib/clock.ts'
 import type { Random } from '../../../src/lib/random.ts'
-import {
-  decodeSwarmMessage,
-  encodeSwarmMessage,
-  type HandshakeMessage,
-  type SwarmMessage
-} from '../../../src/peer/protocols/swarm.ts'
+import type { HandshakeMessage, SwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage, encodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 import type { Channel } from '../../../src/peer/types.ts'
 import type { TestImage } from '../simulated-agent.ts'
 

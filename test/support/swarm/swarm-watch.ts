@@ -1,6 +1,6 @@
 import { equalBytes } from '../../../src/lib/bytes.ts'
 import type { Cancel } from '../../../src/lib/clock.ts'
-import { decodeSwarmMessage } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 import type { SimulatedAgent, TestImage } from '../simulated-agent.ts'
 import type { SimulatedNetwork } from '../simulated-network.ts'
 import type { VirtualClock } from '../virtual-clock.ts'

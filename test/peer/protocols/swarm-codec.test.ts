@@ -2,8 +2,6 @@ import { describe, expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { concatBytes } from '../../../src/lib/bytes.ts'
 import {
-  decodeSwarmMessage,
-  encodeSwarmMessage,
   GOODBYE_REASONS,
   MAX_PART_BYTES,
   MAX_SWARM_CHUNKS,
@@ -12,6 +10,7 @@ import {
   SWARM_PROTOCOL,
   type SwarmMessage
 } from '../../../src/peer/protocols/swarm.ts'
+import { decodeSwarmMessage, encodeSwarmMessage } from '../../../src/peer/protocols/swarm-codec.ts'
 
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff })
 const u8 = fc.integer({ min: 0, max: 255 })
