@@ -118,11 +118,16 @@ export class EventQueue {
 
   /** The newest came first; among equals the oldest is to be first. */
   #sortActive(): void {
+    const active = this.#active
     const end = this.#activeEnd
-    const active = this.#active.subarray(0, end).reverse()
+    for (let near = 0, far = end - 1; near < far; near++, far--) {
+      const event = active[near] ?? 0
+      active[near] = active[far] ?? 0
+      active[far] = event
+    }
     if (end > FEW) {
       const times = this.#times
-      active.sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0))
+      active.subarray(0, end).sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0))
       return
     }
     for (let next = 1; next < end; next++) {
