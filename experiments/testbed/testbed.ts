@@ -189,10 +189,8 @@ export class Testbed {
   async #endFilters(): Promise<void> {
     const settings = ['ip', 'ip6', 'arp'].map((it) => `net.bridge.bridge-nf-call-${it}tables=0`)
     // Without bridge netfilter there is nothing to end.
-    await iproute('ip', [
-      ...['netns', 'exec', this.#name('hub')],
-      ...['sysctl', '-qew', ...settings]
-    ])
+    const command = ['sysctl', '-qew', ...settings]
+    await iproute('ip', ['netns', 'exec', this.#name('hub'), ...command])
   }
 
   async #setTcp(host: number): Promise<void> {
