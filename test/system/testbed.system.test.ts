@@ -116,5 +116,6 @@ testWithHosts(['ip', 'tc'], 'a run that is told to end takes everything down', a
 
 test('a bucket holds what the rate gives in a tick, and a few packets at least', () => {
   expect(burstBytes(1000, 1500)).toBe(500_000)
-  expect(burstBytes(10, 1500)).toBe(4 * 1514)
+  expect(burstBytes(10, 1500)).toBe(32 * 1024)
+  expect(burstBytes(10, 9000)).toBe(4 * 9014)
 })
