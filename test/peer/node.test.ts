@@ -105,7 +105,7 @@ describe('connecting', () => {
   })
 
   test('without a certificate is refused', async () => {
-    const member = await cluster.member()
+    const member = await cluster.member({ helloTimeoutMs: 100 })
     const stranger = await cluster.stranger({ helloTimeoutMs: 100 })
 
     await expect(stranger.connect(addressOf(member))).rejects.toMatchObject({

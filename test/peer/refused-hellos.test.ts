@@ -21,7 +21,7 @@ const peers: RawPeer[] = []
 let node: Libp2pNode
 
 beforeAll(async () => {
-  node = await cluster.member({ components: { metrics, logger } })
+  node = await cluster.member({ helloTimeoutMs: 1000, components: { metrics, logger } })
 })
 
 afterEach(async () => {
