@@ -9,7 +9,7 @@ export interface AnnouncementOptions {
   readonly fewHavesIntervalMs: number
 }
 
-// As `SwarmLink` has it.
+// `SwarmLink` waits for eight that the neighbour may want, or 500 ms; the difference is below that of the seeds.
 const MANY_HAVES = 4
 const MAX_PIPES = 256
 const FIRST_PLACES = 32

@@ -2,11 +2,11 @@ import type { Connection, ConnectionGater } from '@libp2p/interface'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Metrics } from '../lib/metrics.ts'
+import { Bans } from './bans.ts'
 import { InboundConnections, type InboundConnectionsOptions } from './inbound-connections.ts'
 import type { MembershipGate } from './membership-gate.ts'
 import { Refusals } from './refusals.ts'
 import { StreamGuard, type StreamGuardOptions } from './stream-guard.ts'
-import { Bans } from './swarm/bans.ts'
 
 export interface DoorkeeperComponents {
   readonly gate: Pick<MembershipGate, 'isAdmitted'>

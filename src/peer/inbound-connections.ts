@@ -1,6 +1,7 @@
 import type { MultiaddrConnection } from '@libp2p/interface'
 import type { Clock } from '../lib/clock.ts'
 import { toError } from '../lib/to-error.ts'
+import { TokenBucket } from '../lib/token-bucket.ts'
 import { originOf } from './addresses.ts'
 import { Crowd } from './crowd.ts'
 import { PeerUnreachableError } from './errors.ts'
@@ -20,12 +21,6 @@ export interface InboundConnectionsOptions {
   readonly burst?: number
   /** … and after these in each second: it takes some of the processor. @default 500 */
   readonly perSecond?: number
-}
-
-/** What one address may still do; above all the agents behind one address translator. */
-interface Allowance {
-  left: number
-  countedMs: number
 }
 
 /**
@@ -56,8 +51,8 @@ export class InboundConnections {
   readonly #begun = new Crowd<PendingConnection>()
   /** Why those were refused that this class refused. */
   readonly #fates = new WeakMap<PendingConnection, RefusedConnection>()
-  /** Least recently used first. */
-  readonly #allowances = new Map<string, Allowance>()
+  /** What each address may still do; above all the agents behind one address translator. Least recently used first. */
+  readonly #allowances = new Map<string, TokenBucket>()
 
   constructor(components: InboundConnectionsComponents, options: InboundConnectionsOptions = {}) {
     const { maxPending = 512, maxBegun = 256, burst = 1000, perSecond = 500 } = options
@@ -130,18 +125,19 @@ export class InboundConnections {
   }
 
   #allows(origin: string): boolean {
-    const nowMs = this.#clock.monotonic()
-    const known = this.#allowances.get(origin) ?? { left: this.#burst, countedMs: nowMs }
-    const regained = ((nowMs - known.countedMs) * this.#perSecond) / 1000
-    const left = Math.min(this.#burst, known.left + regained)
-    const isAllowed = left >= 1
+    const bucket = this.#allowances.get(origin) ?? this.#fullBucket()
     this.#allowances.delete(origin)
-    this.#allowances.set(origin, { left: isAllowed ? left - 1 : left, countedMs: nowMs })
+    this.#allowances.set(origin, bucket)
     if (this.#allowances.size > MAX_ORIGINS) {
       const [oldest] = this.#allowances.keys()
       if (oldest !== undefined) this.#allowances.delete(oldest)
     }
-    return isAllowed
+    return bucket.tryTake(1)
+  }
+
+  #fullBucket(): TokenBucket {
+    const [perSecond, burst] = [this.#perSecond, this.#burst]
+    return new TokenBucket(this.#clock, { perSecond, burstMs: (burst / perSecond) * 1000 })
   }
 }
 

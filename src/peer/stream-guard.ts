@@ -1,5 +1,6 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import type { Clock } from '../lib/clock.ts'
+import { TokenBucket } from '../lib/token-bucket.ts'
 import { ProtocolViolationError } from './errors.ts'
 import type { Refusals, RefusedStream } from './refusals.ts'
 
@@ -51,8 +52,7 @@ interface Muxer {
 export class StreamGuard {
   readonly #components: StreamGuardComponents
   readonly #options: Required<StreamGuardOptions>
-  /** Streams that may be opened now. */
-  #allowance: number
+  readonly #openings: TokenBucket
   #refusedCount = 0
   #countedMs: number
   #isFlooded = false
@@ -68,7 +68,9 @@ export class StreamGuard {
       maxRefusals: 1024,
       ...options
     }
-    this.#allowance = this.#options.burst
+    const { burst, perSecond } = this.#options
+    const burstMs = (burst / perSecond) * 1000
+    this.#openings = new TokenBucket(components.clock, { perSecond, burstMs })
     this.#countedMs = components.clock.monotonic()
   }
 
@@ -103,15 +105,13 @@ export class StreamGuard {
   }
 
   #refusalOf(connection: Connection, muxer: Muxer): RefusedStream | undefined {
-    const { burst, perSecond } = this.#options
     const nowMs = this.#components.clock.monotonic()
     const passedSeconds = (nowMs - this.#countedMs) / 1000
     this.#countedMs = nowMs
     this.#refusedCount = Math.max(0, this.#refusedCount - passedSeconds * FORGIVEN_PER_SECOND)
-    this.#allowance = Math.min(burst, this.#allowance + passedSeconds * perSecond)
-    if (this.#isFlooded || this.#allowance < 1) return 'tooFast'
+    if (this.#isFlooded || this.#openings.delayMs(1) > 0) return 'tooFast'
     if (muxer.numInboundStreams >= this.#limitFor(connection)) return 'tooMany'
-    this.#allowance--
+    this.#openings.tryTake(1)
     return undefined
   }
 

@@ -5,10 +5,10 @@ import { withDeadline } from '../../lib/deadline.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Random } from '../../lib/random.ts'
 import { toError } from '../../lib/to-error.ts'
+import type { Bans } from '../bans.ts'
 import { PeerTimeoutError, ProtocolViolationError } from '../errors.ts'
 import type { ExchangedPeer, GoodbyeReason } from '../protocols/swarm.ts'
 import type { ImageDirectory, PeerNode } from '../types.ts'
-import type { Bans } from './bans.ts'
 import {
   Candidates,
   type CandidatesCounts,

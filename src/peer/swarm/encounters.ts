@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Counter } from '../../lib/metrics.ts'
 import { toError } from '../../lib/to-error.ts'
+import { isViolation } from '../bans.ts'
 import {
   type GoodbyeReason,
   type HandshakeMessage,
@@ -10,7 +11,6 @@ import {
   type SwarmMessage
 } from '../protocols/swarm.ts'
 import type { PeerNode } from '../types.ts'
-import { isViolation } from './bans.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import { GoodbyeError } from './errors.ts'
 import type { Holdings } from './holdings.ts'

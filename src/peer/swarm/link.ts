@@ -129,15 +129,13 @@ export class SwarmLink {
   /**
    * Announces chunks soon; those that the remote has itself, or does not want, at leisure.
    *
-   * @param wanted tells whether the remote may want the chunk from this agent.
+   * @param areWanted tells whether the remote may want these chunks from this agent.
    */
-  announce(chunks: readonly number[], wanted: (chunk: number) => boolean = () => true): void {
+  announce(chunks: readonly number[], areWanted = true): void {
     if (this.hasEnded || this.#isClosing) return
     const intervalBefore = this.#haveIntervalNow()
-    for (const chunk of chunks) {
-      this.#haves.push(chunk)
-      if (wanted(chunk)) this.#wantedHaves++
-    }
+    this.#haves.push(...chunks)
+    if (areWanted) this.#wantedHaves += chunks.length
     const intervalMs = this.#haveIntervalNow()
     const waitMs = this.#haveSentMs + intervalMs - this.#clock.monotonic()
     if (waitMs <= 0) {

@@ -2,6 +2,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { EventLog } from '../../lib/events.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Random } from '../../lib/random.ts'
+import type { Bans } from '../bans.ts'
 import { PeerTimeoutError } from '../errors.ts'
 import {
   type ExchangedPeer,
@@ -9,7 +10,6 @@ import {
   type HandshakeMessage,
   MAX_EXCHANGED_PEERS
 } from '../protocols/swarm.ts'
-import type { Bans } from './bans.ts'
 import type { LeaveReason, SwarmEvent } from './events.ts'
 import type { Neighbour } from './neighbour.ts'
 

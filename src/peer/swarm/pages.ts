@@ -6,6 +6,7 @@ import { withDeadline } from '../../lib/deadline.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { Counter } from '../../lib/metrics.ts'
 import { toError } from '../../lib/to-error.ts'
+import { type Bans, isViolation } from '../bans.ts'
 import {
   PeerChunkMismatchError,
   PeerTimeoutError,
@@ -14,7 +15,6 @@ import {
 } from '../errors.ts'
 import { MAX_PAGES, type SwarmMessage } from '../protocols/swarm.ts'
 import { encodeSwarmMessage } from '../protocols/swarm-codec.ts'
-import { type Bans, isViolation } from './bans.ts'
 import { PagesUnavailableError } from './errors.ts'
 import {
   decodeFrom,

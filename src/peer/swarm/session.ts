@@ -8,10 +8,10 @@ import type { Logger } from '../../lib/logger.ts'
 import type { Counter } from '../../lib/metrics.ts'
 import type { Random } from '../../lib/random.ts'
 import type { TokenBucket } from '../../lib/token-bucket.ts'
+import type { Bans } from '../bans.ts'
 import type { SwarmMessage } from '../protocols/swarm.ts'
 import type { ImageDirectory, PeerNode } from '../types.ts'
 import { ImageAccounts } from './accounts.ts'
-import type { Bans } from './bans.ts'
 import type { ChunkTable } from './chunk-table.ts'
 import { Dialling, type DiallingHost, type DiallingOptions, type SearchState } from './dialling.ts'
 import type { DownloadHost, TakeChunk } from './download-types.ts'
@@ -320,7 +320,7 @@ export class ImageSession implements DownloadHost, UploadImage, DiallingHost, En
   #announce(chunk: number): void {
     this.spread.hold(chunk)
     for (const { link, wants, holds } of this.neighbours.values()) {
-      link.announce([chunk], (one) => wants && !holds(one))
+      link.announce([chunk], wants && !holds(chunk))
     }
   }
 

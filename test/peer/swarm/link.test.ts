@@ -77,7 +77,7 @@ test('eight announcements wait less than a few, and what the remote does not wan
   const arrivals: number[] = []
   const announced = async (chunks: readonly number[], wanted: boolean): Promise<void> => {
     const before = stage.arrived.length
-    stage.link.announce(chunks, () => wanted)
+    stage.link.announce(chunks, wanted)
     while (stage.arrived.length === before) await stage.clock.advance(10)
     arrivals.push(sinceStart())
   }

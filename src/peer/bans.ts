@@ -1,5 +1,5 @@
-import { MalformedError } from '../../lib/errors.ts'
-import { ProtocolViolationError } from '../errors.ts'
+import { MalformedError } from '../lib/errors.ts'
+import { ProtocolViolationError } from './errors.ts'
 
 export interface BansOptions {
   /** Peers remembered; above it the one whose ban ends first is forgiven. @default 1000 */
